@@ -1,0 +1,137 @@
+"""The object types: a session, its statistics over another window, and the connection that pages are read through."""
+
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Annotated, Any, Final
+
+import msgspec
+import strawberry
+from graphql import GraphQLField, GraphQLObjectType
+from strawberry.utils.str_converters import to_camel_case
+
+from app.inputs import StatsOptions
+from app.operation import Operation, row_of
+from app.page import Window
+from app.selection import Selection
+from app.session import FACETS, FIELDS, STATS, Columns, Row, Statistics
+
+
+class Info(strawberry.Info[Operation, None]):
+    """What a resolver knows of its place in the operation."""
+
+    @property
+    def selection(self) -> Selection:
+        return Selection.below(self.raw)
+
+    @property
+    def raw(self) -> Any:
+        """graphql-core's own, typed Any because Strawberry adds to it."""
+        return self._raw_info
+
+    @property
+    def root_key(self) -> str:
+        """The response key of the root field that this one is below."""
+        path = self.raw.path
+        while path.prev:
+            path = path.prev
+        return str(path.key)
+
+    def field_of(self, type_name: str, field_name: str) -> GraphQLField:
+        kind = self.raw.schema.get_type(type_name)
+        assert isinstance(kind, GraphQLObjectType)  # noqa: S101 - the schema's own names
+        field: GraphQLField = kind.fields[field_name]
+        return field
+
+
+@strawberry.type(description="A session's statistics over one window of its runs.")
+class SessionStats(Statistics):
+    id: strawberry.ID = strawberry.field(
+        description="Identifies the session together with the window, for clients that keep objects by id."
+    )
+
+
+class _WindowRow(msgspec.Struct):
+    id: str
+
+
+_STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
+_statistics_of: Final = attrgetter(*_STATISTICS)
+_WindowRow = msgspec.defstruct("_WindowRow", [("id", str), *((name, Any) for name in _STATISTICS)])  # type: ignore[assignment,misc]
+
+
+def _stats(
+    root: strawberry.Parent[Any],
+    info: Info,
+    since: Annotated[
+        datetime | None, strawberry.argument(description="Only runs that started at or after this instant.")
+    ] = strawberry.UNSET,
+    last: Annotated[
+        timedelta | None,
+        strawberry.argument(description="Only runs of the last while, such as `PT24H`; reckoned from the minute."),
+    ] = strawberry.UNSET,
+    filter: Annotated[
+        str | None, strawberry.argument(description='Only runs that match, such as `eq(run_type, "llm")`.')
+    ] = strawberry.UNSET,
+    approximate: Annotated[bool, strawberry.argument(description="Faster, and up to an hour behind.")] = False,
+) -> SessionStats | None:
+    operation = info.context
+    window, label = operation.window(StatsOptions(since=since, last=last, filter=filter, approximate=approximate))
+    # None were looked up where the window is the page's own, or no statistic of it is selected.
+    found = operation.windows.get((info.root_key, window))
+    row = row_of(found, root.id) if found else root
+    return row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))  # type: ignore[return-value]
+
+
+@strawberry.type(description="A tracing project, or an experiment if it has a reference dataset.")
+class Session(Columns, Statistics):
+    stats: SessionStats | None = strawberry.field(
+        resolver=_stats,
+        description="Statistics over another window of the runs, next to the session's own. Each distinct window costs "
+        "one request to LangSmith for all the rows of an operation (per 100), however often it is selected.",
+    )
+
+    @classmethod
+    def is_type_of(cls, value: object, _info: object) -> bool:
+        return isinstance(value, Row)
+
+
+@strawberry.type(description="Where a page lies among all the sessions.")
+class PageInfo:
+    has_next_page: bool = strawberry.field(
+        description="Whether more sessions follow. Selecting it asks LangSmith for one row more, or at full pages of "
+        "100 for one more row in a request of its own."
+    )
+    has_previous_page: bool = strawberry.field(description="Whether sessions come before.")
+    start_cursor: str | None = strawberry.field(description="Cursor of the first session; null on an empty page.")
+    end_cursor: str | None = strawberry.field(description="Cursor of the last session; null on an empty page.")
+
+
+@strawberry.type(description="A session at its place in a connection.")
+class SessionEdge:
+    cursor: str = strawberry.field(description="Where it stands, for `after` and `before`.")
+    node: Session = strawberry.field(description="The session.")
+
+
+@strawberry.type(description="A page of sessions. LangSmith knows no total, so there is none here.")
+class SessionConnection:
+    edges: list[SessionEdge] = strawberry.field(description="The sessions with their cursors.")
+    nodes: list[Session] = strawberry.field(description="The sessions.")
+    page_info: PageInfo = strawberry.field(description="Where this page lies among all the sessions.")
+
+
+WANTED: Final = {to_camel_case(name): name for name in _STATISTICS}
+"""From the GraphQL names of the statistics and facets to LangSmith's."""
+
+
+def statistics_in(selection: Selection) -> frozenset[str]:
+    return frozenset(WANTED[name] for name in selection.names & WANTED.keys())
+
+
+def windows_in(selection: Selection, info: Info) -> dict[Window, frozenset[str]]:
+    """The statistics that `stats` fields select below sessions, by window. Raises BadUserInput."""
+    windows: dict[Window, frozenset[str]] = {}
+    for arguments, below in selection.calls("stats", info.field_of("Session", "stats")):
+        window, _ = info.context.window(StatsOptions(**arguments))
+        if statistics := statistics_in(below):
+            windows[window] = windows.get(window, frozenset()) | statistics
+    return windows

@@ -1,0 +1,191 @@
+"""create_app: the only place where the parts of the gateway are put together."""
+
+import contextlib
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from app import metrics as metering
+from app.cache import PageCache
+from app.cost import cost_by
+from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
+from app.execution import Executor
+from app.guards import Limits
+from app.http import GraphQLEndpoint
+from app.log import create_log
+from app.metrics import Metrics
+from app.schema import create_schema
+from app.settings import Settings, SettingsError
+from app.store import MemoryStore
+from app.upstream import Clock, Upstream, create_client
+
+DEMO_KEY: Final = "demo"
+DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"
+"""The variable that tells the processes of one demo where its LangSmith is."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    client: httpx.AsyncClient | None = None,
+    log: FilteringBoundLogger | None = None,
+    clock: Clock = time.monotonic,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    demo: bool = False,
+) -> FastAPI:
+    """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key."""
+    log = log or create_log(settings.log_format, settings.log_level)
+    metrics = Metrics()
+    store = MemoryStore(settings.cache_max_bytes)
+    metrics.watch_held_bytes(lambda: store.held_bytes)
+    schema = create_schema()
+    ready = False
+
+    upstream = Upstream(
+        client or create_client(settings.upstream_concurrency),
+        settings.langsmith_endpoint,
+        timeout=settings.upstream_timeout,
+        retries=settings.upstream_retries,
+        concurrency=settings.upstream_concurrency,
+        metrics=metrics,
+        log=log,
+        clock=clock,
+    )
+    endpoint = GraphQLEndpoint(
+        executor=Executor(
+            schema,
+            Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost),
+            cost_by(schema._schema),  # noqa: SLF001 - Strawberry shows it under no other name
+            introspection=settings.introspection,
+            log=log,
+        ),
+        gate=_gate(settings, demo=demo),
+        cache=PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock),
+        metrics=metrics,
+        log=log,
+        timeout=settings.upstream_timeout,
+        explain=settings.explain,
+        now=now,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        nonlocal ready
+        ready = True
+        yield
+        ready = False
+        await upstream.aclose()
+
+    app = FastAPI(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.router.routes.append(Route("/graphql", endpoint))
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "content-type",
+                API_KEY,
+                AUTHORIZATION,
+                TENANT,
+                ORGANIZATION,
+                "x-gateway-explain",
+                "x-request-id",
+            ],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.add_middleware(_RequestId)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        return RedirectResponse("/graphql")
+
+    @app.get("/schema.graphql")
+    async def sdl() -> Response:
+        if not settings.introspection:
+            return PlainTextResponse("Introspection is switched off here.\n", status_code=404)
+        return PlainTextResponse(schema.as_str() + "\n")
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        return JSONResponse({"status": "up"})
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        return JSONResponse({"status": "ready" if ready else "stopping"}, status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        return Response(metrics.as_text(), media_type=metering.CONTENT_TYPE)
+
+    return app
+
+
+def _gate(settings: Settings, *, demo: bool) -> Gate:
+    base_url = settings.langsmith_endpoint
+    if settings.auth == "passthrough":
+        return Passthrough(base_url, Credential.of(base_url, {API_KEY: DEMO_KEY}) if demo else None)
+    headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
+    if settings.langsmith_workspace_id:
+        headers[TENANT] = settings.langsmith_workspace_id
+    tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
+    return OwnKey(Credential.of(base_url, headers), tokens)
+
+
+class _RequestId:
+    """Gives each request an id, the client's own where it sent a plain one, and sends it back."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if len(given) <= 100 and given.isascii() and given.isprintable() else ""
+        request_id = request_id or secrets.token_hex(8)
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def create_configured() -> FastAPI:
+    """From the environment. Says what is wrong with it in one line, and exits with 2."""
+    try:
+        return create_app(Settings.load())
+    except SettingsError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - there is no log yet
+        raise SystemExit(2) from None
+
+
+def create_demo() -> FastAPI:
+    """In front of the embedded LangSmith, which `serve --demo` has started."""
+    # The demo needs no key and takes none of the gateway's own: it is in passthrough mode, whatever is configured.
+    own = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
+    return create_app(Settings.load(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own), demo=True)
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, for `uvicorn app.main:app`; made when it is asked for, because importing decides nothing."""
+    if name == "app":
+        return create_configured()
+    raise AttributeError(name)

@@ -1,0 +1,159 @@
+"""One operation: who asks, when, what it looks up by id, and what it has to report beside its data."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from graphql import GraphQLError, GraphQLResolveInfo
+
+from app import errors
+from app.cache import Caller, Found, PageCache
+from app.credentials import Credential
+from app.errors import GatewayError
+from app.flights import Flight
+from app.inputs import StatsOptions, stats_params
+from app.page import Window
+from app.session import Row
+from app.trace import Trace
+
+
+@dataclass
+class Operation:
+    """The context of its resolvers. `deadline`: of the event loop's clock.
+
+    `windows` holds, by root field and window, the statistics of its rows, or why they could not be had.
+    `beside` are errors that cost no field its value.
+    """
+
+    cache: PageCache
+    credential: Credential | None
+    now: datetime
+    deadline: float
+    windows: dict[tuple[str, Window], "Found | Failure"] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
+    beside: list[GraphQLError] = field(default_factory=list)
+    lookups: "Lookups" = field(init=False)
+    _named: dict[tuple[object, ...], tuple[Window, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lookups = Lookups(self.cache)
+
+    def caller(self, info: GraphQLResolveInfo[Any]) -> Caller:
+        """Who waits for the root field. Raises Unauthenticated."""
+        if self.credential is None:
+            raise errors.Unauthenticated("Send a LangSmith credential: the header X-API-Key, or Authorization.")
+        trace = self.traces.setdefault(str(info.path.key), Trace())
+        return Caller(self.credential, self.deadline, trace)
+
+    def window(self, options: StatsOptions) -> tuple[Window, str]:
+        """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
+        named = (options.since or None, options.last or None, options.filter or None, options.approximate)
+        if named not in self._named:
+            label = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
+            self._named[named] = (stats_params(options, self.now), label)
+        return self._named[named]
+
+    def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
+        """One error for all the rows that LangSmith sent without what every session has."""
+        if dropped:
+            cause = errors.UpstreamMalformed(
+                f"{dropped} of the sessions that LangSmith sent had no valid id or workspace and were left out."
+            )
+            self.beside.append(
+                GraphQLError(str(cause), nodes=info.field_nodes, path=info.path.as_list(), original_error=cause)
+            )
+
+
+@dataclass
+class Failure:
+    """Why a window's statistics are missing; told once, not for each row."""
+
+    error: GatewayError
+    is_told: bool = False
+
+
+class Lookups:
+    """Sessions that one operation looks up by id, sent together: one request per window and 100 sessions.
+
+    Statistics over another window wait until no page of the operation is under way, so that the rows of all its
+    roots leave together; the answer needs all of them in any case.
+    """
+
+    def __init__(self, cache: PageCache) -> None:
+        self._cache = cache
+        self._open: dict[tuple[Window, bool], _Batch] = {}
+        self._pages_under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._failures: dict[int, Failure] = {}
+
+    @contextlib.asynccontextmanager
+    async def page_under_way(self) -> AsyncIterator[None]:
+        self._pages_under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._pages_under_way -= 1
+            if not self._pages_under_way:
+                self._idle.set()
+
+    async def load(
+        self,
+        ids: Iterable[str],
+        caller: Caller,
+        *,
+        window: Window,
+        statistics: frozenset[str],
+        after_pages: bool = False,
+    ) -> Found:
+        """Raises a GatewayError."""
+        batch = self._open.get((window, after_pages))
+        if batch is None:
+            batch = self._open[window, after_pages] = _Batch(caller)
+            batch.flight = Flight(self._send(batch, window, after_pages=after_pages))
+        batch.ids |= dict.fromkeys(ids)
+        batch.statistics |= statistics
+        try:
+            return await batch.flight.join(caller.deadline)
+        finally:
+            if (trace := batch.caller.trace).outcome is not None:
+                caller.trace.note(trace.outcome, age=trace.age, calls=trace.calls)
+
+    async def load_window(
+        self, ids: Iterable[str], caller: Caller, *, window: Window, statistics: frozenset[str]
+    ) -> "Found | Failure":
+        """Statistics over another window than the pages'; a failure is a value, for the fields that need them."""
+        try:
+            return await self.load(ids, caller, window=window, statistics=statistics, after_pages=True)
+        except GatewayError as exc:
+            return self._failures.setdefault(id(exc), Failure(exc))
+
+    async def _send(self, batch: "_Batch", window: Window, *, after_pages: bool) -> Found:
+        if after_pages:
+            await self._idle.wait()
+        del self._open[window, after_pages]
+        return await self._cache.lookup(tuple(batch.ids), batch.caller, window=window, statistics=batch.statistics)
+
+
+class _Batch:
+    flight: Flight[Found]
+
+    def __init__(self, first: Caller) -> None:
+        self.caller = Caller(first.credential, first.deadline, Trace())
+        self.ids: dict[str, None] = {}
+        self.statistics = frozenset[str]()
+
+
+def row_of(found: Found | Failure, session_id: str) -> Row | None:
+    """One session's row among those found. A failure is raised for the first who asks, and is null for the rest."""
+    if isinstance(found, Found):
+        return found.by_id[session_id]
+    if found.is_told:
+        return None
+    found.is_told = True
+    raise found.error

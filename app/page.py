@@ -1,0 +1,163 @@
+"""What is asked of LangSmith, and what it answered: values, without I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final, Self
+from urllib.parse import urlencode
+
+import msgspec
+
+from app.inputs import Params
+from app.session import FACETS, FIELDS, STATS, Row, detached
+
+Window = Params
+"""Over which runs statistics are computed: the parameters that say so, none for all runs."""
+
+ALL_RUNS: Final[Window] = ()
+MAX_LIMIT: Final = 100
+"""Rows in one answer of LangSmith (documented)."""
+_ROW_BYTES: Final = 1600
+"""What a decoded row of 29 fields takes beside the bytes that its opaque values point into (measured)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageQuery:
+    """One page of sessions: which rows, and which statistics and facets of them over which window.
+
+    `ranked`: the order depends on the runs, so that another window is another page.
+    """
+
+    where: Params = ()
+    ranked: bool = False
+    offset: int = 0
+    limit: int = MAX_LIMIT
+    window: Window = ALL_RUNS
+    statistics: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_ids(
+        cls, ids: tuple[str, ...], *, window: Window = ALL_RUNS, statistics: frozenset[str] = frozenset()
+    ) -> Self:
+        where = tuple(("id", session_id) for session_id in ids)
+        return cls(where=where, limit=len(ids)).selecting(statistics, window)
+
+    @cached_property
+    def key(self) -> str:
+        """Which page, whatever its length and statistics."""
+        return f"{self.offset}?{urlencode(self.where + self.window if self.ranked else self.where)}"
+
+    def as_params(self, *, selecting: bool = True) -> list[tuple[str, str]]:
+        """The query string. Without `selecting`, all statistics are asked for where one is wanted."""
+        params = [*self.where, ("limit", str(self.limit))]
+        if self.offset:
+            params.append(("offset", str(self.offset)))
+        if stats := [each.select for each in FIELDS.values() if each.name in self.statistics & STATS]:
+            params.append(("include_stats", "true"))
+            params += [("stats_select", name) for name in stats if selecting]
+        if self.statistics & FACETS:
+            params.append(("facets", "true"))
+        if self.statistics or self.ranked:
+            params += self.window
+        return params
+
+    def known_when_answered(self, *, selecting: bool = True) -> frozenset[str]:
+        """Which statistics an answer settles: those asked for, whether or not it has a value for them."""
+        return self.statistics if selecting or not self.statistics & STATS else self.statistics | STATS
+
+    def selecting(self, statistics: frozenset[str], window: Window) -> Self:
+        """This page with these statistics. Where no number depends on the window, there is none."""
+        kept = window if statistics or self.ranked else ALL_RUNS
+        return replace(self, statistics=statistics, window=kept)
+
+    def covers(self, other: Self) -> bool:
+        """Whether the answer to this query answers the other, which is for the same page.
+
+        Not where their windows differ, even if the other wants no statistics: LangSmith might refuse this one's.
+        """
+        return self.window == other.window and self.limit >= other.limit and self.statistics >= other.statistics
+
+    def widened(self, other: Self) -> Self:
+        """One query in place of two for the same page and window."""
+        return replace(self, limit=max(self.limit, other.limit), statistics=self.statistics | other.statistics)
+
+
+@dataclass(frozen=True)
+class Known:
+    """The rows with one window's statistics, and when each statistic was asked for (monotonic seconds)."""
+
+    rows: tuple[Row | None, ...]
+    asked_at: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Rows in LangSmith's order; None stands where one was dropped because it lacked its id or workspace."""
+
+    rows: tuple[Row | None, ...]
+    limit: int
+    fetched_at: float
+    known: Mapping[Window, Known] = field(default_factory=dict)
+    body_bytes: int = 0
+
+    @classmethod
+    def of(
+        cls, rows: list[Row | None], query: PageQuery, *, statistics: frozenset[str], at: float, body_bytes: int
+    ) -> Self:
+        """The answer to a query, which settles these statistics."""
+        kept = tuple(rows)
+        known = {query.window: Known(kept, dict.fromkeys(statistics, at))} if statistics else {}
+        return cls(rows=kept, limit=query.limit, fetched_at=at, known=known, body_bytes=body_bytes)
+
+    @property
+    def weight(self) -> int:
+        """Bytes in memory, about."""
+        return self.body_bytes + _ROW_BYTES * (1 + len(self.rows) * max(1, len(self.known)))
+
+    @property
+    def dropped(self) -> int:
+        return self.rows.count(None)
+
+    def reaches(self, limit: int) -> bool:
+        """Whether it holds that many rows, or all there are."""
+        return len(self.rows) >= limit or len(self.rows) < self.limit
+
+    def first(self, limit: int) -> Self:
+        """Its first rows."""
+        if limit >= len(self.rows):
+            return self
+        known = {window: replace(each, rows=each.rows[:limit]) for window, each in self.known.items()}
+        return replace(self, rows=self.rows[:limit], limit=limit, known=known)
+
+    def missing(self, window: Window, statistics: frozenset[str], *, since: float) -> frozenset[str]:
+        """Which of these statistics were not asked for since then."""
+        if not statistics:
+            return statistics
+        asked_at = known.asked_at if (known := self.known.get(window)) else {}
+        return frozenset(name for name in statistics if asked_at.get(name, since) <= since)
+
+    def only(self, row: Row) -> Self:
+        """One of its rows, on its own: it no longer keeps the body of the others in memory."""
+        alone = (detached(row),)
+        known = {window: replace(each, rows=alone) for window, each in self.known.items()}
+        return replace(self, rows=alone, limit=1, known=known, body_bytes=self.body_bytes // len(self.rows))
+
+    def asked_at(self, window: Window, statistics: frozenset[str]) -> float:
+        """When the oldest of these statistics was asked for; without any, when the page was."""
+        known = self.known.get(window)
+        return min((known.asked_at[name] for name in statistics), default=self.fetched_at) if known else self.fetched_at
+
+    def seen_through(self, window: Window) -> tuple[Row | None, ...]:
+        """Its rows with the statistics of that window, as far as they are known."""
+        known = self.known.get(window)
+        return known.rows if known else self.rows
+
+    def with_statistics(self, window: Window, statistics: frozenset[str], by_id: Mapping[str, Row], at: float) -> Self:
+        """This page with these statistics of its rows; `by_id` holds every one of them."""
+        before = self.known.get(window)
+        rows = tuple(
+            row and msgspec.structs.replace(row, **{name: getattr(by_id[row.id], name) for name in statistics})
+            for row in self.seen_through(window)
+        )
+        asked_at = dict(before.asked_at if before else {}) | dict.fromkeys(statistics, at)
+        return replace(self, known={**self.known, window: Known(rows, asked_at)})

@@ -1,0 +1,154 @@
+"""The scalars of the schema: how each is read from a client and printed for one.
+
+Python sees `int`, `Decimal`, aware UTC `datetime`, `timedelta` and `UUID`; JSON stays the bytes that LangSmith
+sent (`msgspec.Raw`) for as long as nobody looks inside.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, NewType
+from uuid import UUID
+
+import msgspec
+import strawberry
+from strawberry.types.scalar import ScalarDefinition
+
+from app.errors import BadUserInput
+
+BigInt = NewType("BigInt", int)
+JSON = NewType("JSON", object)
+
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
+_WEEKS: Final = re.compile(r"P(\d{1,4})W")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def as_text(value: datetime) -> str:
+    """RFC 3339 in UTC with `Z`, the one way that times are printed here."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def in_utc(value: datetime) -> datetime:
+    """LangSmith's times without an offset mean UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def fixed_point(value: Decimal) -> str:
+    return f"{value:f}"
+
+
+def parse_big_int(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise BadUserInput("A BigInt is a whole number, such as 14162275774.")
+
+
+def parse_decimal(value: object) -> Decimal:
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            number = Decimal(value)
+        except ArithmeticError:
+            number = Decimal("NaN")
+        if number.is_finite():
+            return number
+    raise BadUserInput('A Decimal is a number in a string, such as "0.206485".')
+
+
+def parse_datetime(value: object) -> datetime:
+    if isinstance(value, str) and _INSTANT.fullmatch(value):
+        try:
+            return in_utc(msgspec.convert(value.upper(), datetime))
+        except (msgspec.ValidationError, OverflowError):
+            pass
+    raise BadUserInput('A DateTime is an instant with its offset, such as "2026-11-01T00:00:00Z".')
+
+
+def parse_duration(value: object) -> timedelta:
+    if isinstance(value, str):
+        if weeks := _WEEKS.fullmatch(value):
+            return timedelta(weeks=int(weeks[1]))
+        try:
+            return msgspec.convert(value, timedelta)
+        except (msgspec.ValidationError, OverflowError):
+            pass
+    raise BadUserInput(
+        'A Duration is an ISO 8601 duration in weeks, days, hours, minutes or seconds, such as "PT24H" or "P7D". '
+        "Years and months have no fixed length."
+    )
+
+
+def parse_uuid(value: object) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return UUID(value)
+    raise BadUserInput(
+        'A UUID is 32 hexadecimal digits in five groups, such as "3c90c3cc-0d44-4b50-8888-8dd25736052a".'
+    )
+
+
+def _scalar(
+    name: str,
+    description: str,
+    serialize: Callable[[Any], object],
+    parse: Callable[[object], object],
+    specified_by_url: str | None = None,
+) -> ScalarDefinition:
+    return strawberry.scalar(
+        name=name,
+        description=description,
+        serialize=serialize,
+        parse_value=parse,
+        specified_by_url=specified_by_url,
+    )
+
+
+def _itself(value: object) -> object:
+    return value
+
+
+SCALARS: Final[dict[object, ScalarDefinition]] = {
+    BigInt: _scalar(
+        "BigInt",
+        "A whole number of any size, as a JSON number. Token counts pass 32 bits, and may pass the 2^53 up to which "
+        "JavaScript's own numbers are exact.",
+        _itself,
+        parse_big_int,
+    ),
+    Decimal: _scalar(
+        "Decimal",
+        'An exact decimal number in a string, always in fixed-point notation: "0.0000001", never "1E-7".',
+        fixed_point,
+        parse_decimal,
+    ),
+    datetime: _scalar(
+        "DateTime",
+        'An instant as RFC 3339 has it. Printed in UTC with "Z"; read with any offset, which must be given.',
+        as_text,
+        parse_datetime,
+        "https://www.rfc-editor.org/rfc/rfc3339",
+    ),
+    timedelta: _scalar(
+        "Duration",
+        'A length of time as ISO 8601 has it, in weeks, days, hours, minutes and seconds: "PT24H", "P7D".',
+        msgspec.to_builtins,
+        parse_duration,
+        "https://www.iso.org/standard/70907.html",
+    ),
+    UUID: _scalar(
+        "UUID",
+        "A universally unique identifier in its canonical form of 36 characters.",
+        str,
+        parse_uuid,
+        "https://www.rfc-editor.org/rfc/rfc9562",
+    ),
+    JSON: _scalar(
+        "JSON",
+        "Any JSON value, passed through as LangSmith holds it.",
+        _itself,
+        _itself,
+        "https://www.rfc-editor.org/rfc/rfc8259",
+    ),
+}

@@ -1,0 +1,218 @@
+"""Query: from arguments and selection to pages, and from pages to objects."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, cast
+
+import strawberry
+from strawberry.schema.config import StrawberryConfig
+
+from app import decoding
+from app.cache import Caller, Found, PageCache
+from app.errors import BadUserInput
+from app.flights import together
+from app.graph import (
+    Info,
+    PageInfo,
+    Session,
+    SessionConnection,
+    SessionEdge,
+    statistics_in,
+    windows_in,
+)
+from app.inputs import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params, stats_params
+from app.page import ALL_RUNS, MAX_LIMIT, PageQuery, Window
+from app.paging import Slice, cursor_of, slice_of
+from app.scalars import SCALARS, parse_uuid
+from app.selection import Selection
+from app.session import Node, Row
+
+MAX_IDS: Final = 500
+
+
+def create_schema() -> strawberry.Schema:
+    config = StrawberryConfig(scalar_map=SCALARS, info_class=Info, default_resolver=decoding.read)
+    return strawberry.Schema(Query, types=[Session], config=config)
+
+
+def _argument(description: str) -> Any:
+    return strawberry.argument(description=description)
+
+
+_Stats = Annotated[
+    StatsOptions | None, _argument("Over which runs the statistics are computed; all of them without it.")
+]
+
+
+@strawberry.type(description="What can be asked of LangSmith through this gateway.")
+class Query:
+    @strawberry.field(
+        description="Tracing projects and experiments, newest first unless ordered otherwise. LangSmith computes only "
+        "the statistics that are selected."
+    )
+    async def sessions(
+        self,
+        info: Info,
+        first: Annotated[int, _argument("How many, 1 to 500. More than 100 cost one request per 100.")] = 20,
+        after: Annotated[str | None, _argument("Only those after this cursor.")] = strawberry.UNSET,
+        offset: Annotated[
+            int | None, _argument("How many to skip, for numbered pages; in place of `after`.")
+        ] = strawberry.UNSET,
+        last: Annotated[
+            int | None, _argument("How many, 1 to 500, going back from `before`; in place of `first`.")
+        ] = strawberry.UNSET,
+        before: Annotated[str | None, _argument("Only those before this cursor; goes with `last`.")] = strawberry.UNSET,
+        filter: Annotated[
+            SessionFilter | None, _argument("Which sessions; all of them without it.")
+        ] = strawberry.UNSET,
+        order_by: Annotated[
+            SessionOrder | None, _argument("In which order; the newest first without it.")
+        ] = strawberry.UNSET,
+        stats: _Stats = strawberry.UNSET,
+    ) -> SessionConnection | None:
+        rows = slice_of(
+            first=first, after=after or None, offset=_given(offset), last=_given(last), before=before or None
+        )
+        selection = info.selection
+        nodes = selection.at("nodes") + selection.at("edges", "node")
+        window = stats_params(stats or None, info.context.now)
+        windows = windows_in(nodes, info)
+        statistics = statistics_in(nodes) | windows.pop(window, frozenset())
+        order = order_by or None
+        query = PageQuery(where=filter_params(filter or None) + order_params(order), ranked=is_ranked(order))
+        return await _connection(info, query.selecting(statistics, window), rows, windows, selection)
+
+    @strawberry.field(description="One session; null if LangSmith does not know it.")
+    async def session(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, _argument("The session's UUID.")],
+        stats: _Stats = strawberry.UNSET,
+    ) -> Session | None:
+        try:
+            session_id = str(parse_uuid(id))
+        except BadUserInput as exc:
+            raise BadUserInput(str(exc), argument="id") from None
+        found = await _sessions(info, [session_id], stats_params(stats or None, info.context.now))
+        return found[0]
+
+    @strawberry.field(description="The object of that id; null if there is none, as for an id that is no UUID.")
+    async def node(self, info: Info, id: Annotated[strawberry.ID, _argument("A session's UUID.")]) -> Node | None:
+        found = await _sessions(info, [_uuid(id)], ALL_RUNS)
+        return found[0]
+
+    @strawberry.field(
+        description="The objects of these ids in the same order, null where there is none. All the ids of an operation "
+        "go to LangSmith in one request per 100."
+    )
+    async def nodes(
+        self, info: Info, ids: Annotated[list[strawberry.ID], _argument("Sessions' UUIDs, 500 at most.")]
+    ) -> list[Node | None]:
+        if len(ids) > MAX_IDS:
+            raise BadUserInput(f"There may be {MAX_IDS} at most.", argument="ids")
+        return [*await _sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What was read of the pages: `shown` rows with their positions, and whether there are others around them."""
+
+    shown: list[tuple[int, Row]]
+    dropped: int
+    has_next: bool
+    has_previous: bool
+
+
+async def _connection(
+    info: Info, query: PageQuery, rows: Slice, windows: dict[Window, frozenset[str]], selection: Selection
+) -> SessionConnection:
+    operation = info.context
+    caller = operation.caller(info.raw)
+    async with operation.lookups.page_under_way():
+        read = await _read(rows, query, selection.at("pageInfo").names, caller, operation.cache)
+    operation.report_dropped(read.dropped, info.raw)
+    await _look_through(windows, [row.id for _, row in read.shown], info, caller)
+    edges = [SessionEdge(cursor=cursor_of(position), node=_as_session(row)) for position, row in read.shown]
+    return SessionConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=PageInfo(
+            has_next_page=read.has_next,
+            has_previous_page=read.has_previous,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )
+
+
+async def _read(rows: Slice, query: PageQuery, wanted: frozenset[str], caller: Caller, cache: PageCache) -> _Window:
+    """Reads the pages that hold the rows; whether others follow, or come before, only where that is wanted."""
+    wants_next = "hasNextPage" in wanted
+    queries = list(rows.queries(query, one_more=wants_next))
+    pages = await together(*(cache.page(each, caller) for each in queries))
+    found = [
+        row for page, each in zip(pages, queries, strict=True) for row in page.seen_through(each.window)[: each.limit]
+    ]
+
+    async def exists(position: int) -> bool:
+        probe = replace(query.selecting(frozenset(), query.window), offset=position, limit=1)
+        return bool((await cache.page(probe, caller)).rows)
+
+    shown = found[: rows.count]
+    is_full_to_the_end = len(found) == rows.count and rows.count % MAX_LIMIT == 0
+    return _Window(
+        shown=[(rows.start + index, row) for index, row in enumerate(shown) if row],
+        dropped=shown.count(None),
+        has_next=wants_next and (len(found) > rows.count or (is_full_to_the_end and await exists(rows.end))),
+        has_previous="hasPreviousPage" in wanted and rows.start > 0 and (bool(found) or await exists(0)),
+    )
+
+
+async def _sessions(info: Info, ids: Sequence[str | None], window: Window) -> list[Session | None]:
+    """The sessions of these ids in their order; None where there is none."""
+    operation = info.context
+    caller = operation.caller(info.raw)
+    selection = info.selection
+    windows = windows_in(selection, info)
+    statistics = statistics_in(selection) | windows.pop(window, frozenset())
+    known = [each for each in ids if each]
+    if not known:
+        return [None] * len(ids)
+    found, _ = await asyncio.gather(
+        operation.lookups.load(known, caller, window=window, statistics=statistics),
+        _look_through(windows, known, info, caller),
+    )
+    operation.report_dropped(found.dropped, info.raw)
+    rows = (found.by_id[each] if each else None for each in ids)
+    return [_as_session(row) if row else None for row in rows]
+
+
+async def _look_through(windows: dict[Window, frozenset[str]], ids: list[str], info: Info, caller: Caller) -> None:
+    """Looks up the statistics of these sessions over other windows, for their `stats` fields to find."""
+    operation = info.context
+
+    async def look(window: Window, statistics: frozenset[str]) -> None:
+        found = await operation.lookups.load_window(ids, caller, window=window, statistics=statistics)
+        operation.windows[info.raw.path.key, window] = found
+        if isinstance(found, Found):
+            operation.report_dropped(found.dropped, info.raw)
+
+    if ids:
+        await together(*(look(window, statistics) for window, statistics in windows.items()))
+
+
+def _as_session(row: Row) -> Session:
+    """A row has the attributes that a session's fields read; `Session.is_type_of` knows it for one."""
+    return cast(Session, row)
+
+
+def _given(value: int | None) -> int | None:
+    return None if value is strawberry.UNSET else value
+
+
+def _uuid(text: str) -> str | None:
+    try:
+        return str(parse_uuid(text))
+    except BadUserInput:
+        return None

@@ -1,0 +1,182 @@
+"""The fields of a session, a line each. Everything else that knows of fields reads these lines.
+
+A *column* comes with every row. A *stat* is computed by LangSmith over the session's runs when it is asked for by
+name, a *facet* when facets are asked for. From a line follow the GraphQL field with its description, what is asked
+of LangSmith (`FIELDS`), and how an answer is decoded (`Row`).
+"""
+
+import enum
+import typing
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import strawberry
+from strawberry.types.base import get_object_definition
+
+from app.decoding import NULL, rows_of
+from app.feedback import FeedbackStat, feedback
+from app.scalars import JSON, BigInt
+
+
+class Kind(enum.Enum):
+    COLUMN = "column"
+    STAT = "stat"
+    FACET = "facet"
+
+
+@strawberry.enum(description="How long the traces of a session are kept.")
+class TraceTier(enum.Enum):
+    LONGLIVED = strawberry.enum_value("longlived", description="Extended retention.")
+    SHORTLIVED = strawberry.enum_value("shortlived", description="Base retention.")
+
+
+def column(description: str) -> Any:
+    return _line(Kind.COLUMN, description)
+
+
+def stat(description: str, *, select: str | None = None, resolver: Any = None) -> Any:
+    """`select`: what `stats_select` calls the statistic, where that is not its field's name."""
+    return _line(
+        Kind.STAT, f"{description} A statistic: computed over the runs when selected.", select=select, resolver=resolver
+    )
+
+
+def facet(description: str) -> Any:
+    return _line(Kind.FACET, f"{description} Computed over the runs when selected.")
+
+
+def _line(kind: Kind, description: str, *, select: str | None = None, resolver: Any = None) -> Any:
+    return strawberry.field(resolver=resolver, description=description, metadata={"kind": kind, "select": select})
+
+
+@strawberry.interface(description="Anything that can be fetched again by its id.")
+class Node:
+    id: strawberry.ID = column("LangSmith's own UUID of the session, globally unique as it is.")
+
+
+@strawberry.type
+class Columns(Node):
+    tenant_id: UUID = column("The workspace that the session belongs to.")
+    start_time: datetime | None = column("When the session was created.")
+    end_time: datetime | None = column("When the session ended; null while it goes on, as tracing projects do.")
+    extra: JSON | None = column("Whatever was attached to the session: metadata under `metadata`, tags under `tags`.")
+    name: str | None = column("The session's name, unique in its workspace.")
+    description: str | None = column("What somebody wrote about the session.")
+    default_dataset_id: UUID | None = column("The dataset that runs are added to unless another is chosen.")
+    reference_dataset_id: UUID | None = column("The dataset an experiment was run on; null for a tracing project.")
+    trace_tier: TraceTier | None = column("How long the traces are kept.")
+    last_run_start_time_live: datetime | None = column(
+        "When the latest run started, as it is maintained with the session; comes without statistics."
+    )
+    test_run_number: BigInt | None = column("The experiment's number among those on its dataset, counted from 1.")
+
+
+@strawberry.type
+class Statistics:
+    run_count: BigInt | None = stat("Number of runs.")
+    latency_p50: float | None = stat("Median latency of the runs, in seconds.")
+    latency_p99: float | None = stat("99th percentile of the runs' latency, in seconds.")
+    first_token_p50: float | None = stat("Median time to the first token, in seconds; null where nothing was streamed.")
+    first_token_p99: float | None = stat("99th percentile of the time to the first token, in seconds.")
+    total_tokens: BigInt | None = stat("Tokens read and written. Passes 32 bits in busy projects.")
+    prompt_tokens: BigInt | None = stat("Tokens read by models.")
+    completion_tokens: BigInt | None = stat("Tokens written by models.")
+    total_cost: Decimal | None = stat("Cost of all tokens, in USD.")
+    prompt_cost: Decimal | None = stat("Cost of the tokens read, in USD.")
+    completion_cost: Decimal | None = stat("Cost of the tokens written, in USD.")
+    last_run_start_time: datetime | None = stat("When the latest run in the window started.")
+    feedback_stats: list[FeedbackStat] | None = stat(
+        "Feedback on the runs, an entry per key.", resolver=feedback("feedback_stats")
+    )
+    session_feedback_stats: list[FeedbackStat] | None = stat(
+        "Feedback on the session as a whole, an entry per key.", resolver=feedback("session_feedback_stats")
+    )
+    run_facets: list[JSON] | None = facet("What the runs can be narrowed down by, as LangSmith has it.")
+    error_rate: float | None = stat("Share of the runs that ended in an error, 0 to 1.")
+    streaming_rate: float | None = stat("Share of the runs that were streamed, 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of LangSmith's session: `name` as LangSmith and Python spell it, `select` as `stats_select` does."""
+
+    name: str
+    kind: Kind
+    select: str
+    annotation: Any
+
+
+class Row(msgspec.Struct):
+    """A session as LangSmith sent it, decoded; an attribute for each line above. Shared, so never changed."""
+
+    id: str
+    tenant_id: UUID
+
+
+def rows(body: bytes) -> list[Row | None]:
+    """Raises UpstreamMalformed; see `decoding.rows_of`."""
+    decoded = rows_of(body, _Row, required=("id", "tenant_id"))
+    for row in decoded:
+        if row is not None:
+            row.id = str(row.id)
+    return decoded
+
+
+def detached(row: Row) -> Row:
+    """The same row, without a hold on the body that its opaque values are parts of."""
+    return msgspec.structs.replace(row, **{name: _copied(getattr(row, name)) for name in _OPAQUE})
+
+
+def _copied(value: Any) -> Any:
+    match value:
+        case msgspec.Raw():
+            return value.copy()
+        case dict():
+            return {key: _copied(each) for key, each in value.items()}
+        case list():
+            return [_copied(each) for each in value]
+        case _:
+            return value
+
+
+def _declared(*types: type) -> dict[str, Field]:
+    return {
+        line.python_name: Field(
+            line.python_name,
+            line.metadata["kind"],
+            line.metadata["select"] or line.python_name,
+            typing.get_type_hints(kind)[line.python_name],
+        )
+        for kind in types
+        for line in get_object_definition(kind, strict=True).fields
+    }
+
+
+_DECODED_AS: Final[dict[Any, Any]] = {
+    strawberry.ID: UUID,
+    JSON | None: msgspec.Raw,
+    list[JSON] | None: list[msgspec.Raw] | None,
+    list[FeedbackStat] | None: dict[str, msgspec.Raw] | None,
+}
+
+
+def _struct_field(field: Field) -> Any:
+    kind = _DECODED_AS.get(field.annotation, field.annotation)
+    if field.name in Row.__struct_fields__:
+        return (field.name, kind)
+    return (field.name, kind, NULL if kind is msgspec.Raw else None)
+
+
+FIELDS: Final = _declared(Columns, Statistics)
+STATS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.STAT)
+FACETS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.FACET)
+
+_OPAQUE: Final = [name for name, field in FIELDS.items() if field.annotation in _DECODED_AS and name != "id"]
+
+_Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]
+    "Row", [_struct_field(field) for field in FIELDS.values()], bases=(Row,), namespace={"__doc__": Row.__doc__}
+)

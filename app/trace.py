@@ -1,0 +1,59 @@
+"""What one root field of an operation cost upstream, and how the cache answered it."""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Outcome(enum.IntEnum):
+    """How the cache answered; the larger, the more it had to do."""
+
+    HIT = 0
+    STALE = 1
+    COALESCED = 2
+    REFILL = 3
+    MISS = 4
+
+
+@dataclass
+class Call:
+    """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`."""
+
+    path: str
+    params: list[tuple[str, str]]
+    status: int | None = None
+    milliseconds: float = 0.0
+    attempts: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        params: dict[str, Any] = {}
+        for name, value in self.params:
+            params.setdefault(name, []).append(value)
+        return {
+            "path": self.path,
+            "params": {name: values[0] if len(values) == 1 else values for name, values in params.items()},
+            "status": self.status,
+            "ms": round(self.milliseconds, 1),
+            "attempts": self.attempts,
+        }
+
+
+@dataclass
+class Trace:
+    outcome: Outcome | None = None
+    age: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+
+    def note(self, outcome: Outcome, *, age: float = 0.0, calls: Iterable[Call] = ()) -> None:
+        """`age`: seconds since LangSmith was asked."""
+        self.outcome = outcome if self.outcome is None else max(self.outcome, outcome)
+        self.age = max(self.age, age)
+        self.calls += [call for call in calls if not any(call is known for known in self.calls)]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "cache": self.outcome.name if self.outcome is not None else None,
+            "age": round(self.age, 3),
+            "requests": [call.as_json() for call in self.calls],
+        }

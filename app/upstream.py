@@ -1,0 +1,283 @@
+"""One GET of LangSmith's sessions: sent, retried where that is safe, bounded, its errors translated.
+
+Retried are failed connections and the statuses 408, 425, 429 and 5xx; `Retry-After` is honoured while it fits into
+the time that is left. Redirects are not followed, cookies not kept, proxy variables of the environment not read.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+from structlog.typing import FilteringBoundLogger
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_before_delay
+from tenacity.wait import wait_random_exponential
+
+from app import __version__, decoding, errors
+from app.credentials import Credential
+from app.inputs import ARGUMENTS
+from app.metrics import Metrics
+from app.page import Page, PageQuery
+from app.session import FIELDS, rows
+from app.trace import Call
+
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+_CONNECT_SECONDS: Final = 5.0
+_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
+_USER_AGENT: Final = f"sessions-gateway/{__version__}"
+_REFUSED: Final = {400, 413, 414, 422}
+_PASSING: Final = {408, 425, 429}
+
+Clock = Callable[[], float]
+"""Monotonic seconds."""
+
+
+def create_client(concurrency: int) -> httpx.AsyncClient:
+    """httpx over aiohttp: httpx's own transport loses a pool slot for each request that is cancelled."""
+    transport = AiohttpTransport(
+        client=lambda: aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=httpx.create_ssl_context(trust_env=False)),
+            # A cookie set under one tenant's key must not be sent with another's.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=16384,
+            max_field_size=16384,
+        )
+    )
+    return httpx.AsyncClient(
+        transport=transport,
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        headers={"accept": "application/json", "accept-encoding": "gzip", "user-agent": _USER_AGENT},
+    )
+
+
+class Upstream:
+    """`timeout`: seconds for one query, retries included. `retries`: tries beyond the first."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        base_url: str,
+        *,
+        timeout: float,
+        retries: int,
+        concurrency: int,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._url = sessions_url(base_url)
+        self._path = urlsplit(self._url).path
+        self._timeout = timeout
+        self._httpx_timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        self._tries = 1 + retries
+        self._slots = asyncio.Semaphore(concurrency)
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._selecting = True
+        self._seen: set[str] = set()
+
+    async def get(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
+        """What LangSmith answers. Each request is put into `calls` as it is made. Raises a GatewayError."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                try:
+                    return await self._request(query, credential, calls, selecting=self._selecting)
+                except _StatsSelectRefused:
+                    self._stop_selecting()
+                    return await self._request(query, credential, calls, selecting=False)
+        except TimeoutError as exc:
+            raise errors.UpstreamTimeout("LangSmith took too long to answer.") from exc
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _request(self, query: PageQuery, credential: Credential, calls: list[Call], *, selecting: bool) -> Page:
+        call = Call(self._path, query.as_params(selecting=selecting))
+        calls.append(call)
+        started = self._clock()
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_Passing),
+            stop=stop_after_attempt(self._tries) | stop_before_delay(self._timeout),
+            wait=_wait,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    call.attempts += 1
+                    sent = self._clock()
+                    body = await self._attempt(call, credential)
+        except _Passing as passing:
+            self._log.warning("upstream_failed", code=passing.error.code, status=call.status, attempts=call.attempts)
+            raise passing.error from passing
+        finally:
+            call.milliseconds = (self._clock() - started) * 1000
+        self._notice_unknown_fields(body)
+        return Page.of(
+            rows(body)[: query.limit],
+            query,
+            statistics=query.known_when_answered(selecting=selecting),
+            at=sent,
+            body_bytes=len(body),
+        )
+
+    async def _attempt(self, call: Call, credential: Credential) -> bytes:
+        async with self._slots:
+            started = self._clock()
+            outcome = "cancelled"
+            try:
+                async with self._answer(call, credential) as response:
+                    call.status = response.status_code
+                    outcome = str(response.status_code)
+                    self._notice_deprecation(response)
+                    body = await _body(response)
+            except (httpx.HTTPError, aiohttp.ClientError, httpx.InvalidURL) as exc:
+                call.status = None
+                outcome, failure = _failure(exc)
+                raise failure from exc
+            finally:
+                self._metrics.upstream.labels(outcome).inc()
+                self._metrics.upstream_seconds.observe(self._clock() - started)
+        if response.status_code != 200:
+            raise _refusal(response, body)
+        return body
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, call: Call, credential: Credential) -> AsyncIterator[httpx.Response]:
+        async with self._client.stream(
+            "GET", self._url, params=[*call.params], headers=credential.headers, timeout=self._httpx_timeout
+        ) as response:
+            yield response
+
+    def _stop_selecting(self) -> None:
+        if self._selecting:
+            self._selecting = False
+            self._log.warning("stats_select_refused", consequence="LangSmith is asked for all statistics from now on")
+
+    def _notice_unknown_fields(self, body: bytes) -> None:
+        for name in decoding.unknown_fields(body, FIELDS):
+            self._metrics.unknown_fields.inc()
+            self._notice(f"unknown field {name[:100]}", "upstream_unknown_field", field=name[:100])
+
+    def _notice_deprecation(self, response: httpx.Response) -> None:
+        if found := {name: response.headers[name] for name in ("deprecation", "sunset") if name in response.headers}:
+            self._metrics.deprecations.inc()
+            self._notice("deprecation", "upstream_deprecated", **found)
+
+    def _notice(self, what: str, event: str, **values: str) -> None:
+        """Logged once for each thing, and for a bounded number of things."""
+        if what not in self._seen and len(self._seen) < 100:
+            self._seen.add(what)
+            self._log.info(event, **values)
+
+
+def sessions_url(base_url: str) -> str:
+    """Takes a vendor's host, a self-hosted `<host>/api`, and either with `/v1`, as their SDK's variable may have it."""
+    base = base_url.rstrip("/")
+    for ending in ("/api/v1", "/api"):
+        if base.endswith(ending):
+            base = base.removesuffix(ending)
+            break
+    return f"{base}/api/v1/sessions"
+
+
+class _Passing(Exception):
+    """A failure that another try may not meet."""
+
+    def __init__(self, error: errors.GatewayError, *, retry_after: float | None = None) -> None:
+        self.error = error
+        self.retry_after = retry_after
+
+
+class _StatsSelectRefused(Exception):
+    pass
+
+
+def _wait(state: RetryCallState) -> float:
+    passing = state.outcome.exception() if state.outcome else None
+    if isinstance(passing, _Passing) and passing.retry_after is not None:
+        return passing.retry_after
+    return _BACKOFF(state)
+
+
+async def _body(response: httpx.Response) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise errors.UpstreamMalformed("LangSmith answered more than 32 MiB. Ask for fewer rows.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _failure(exc: Exception) -> tuple[str, Exception]:
+    """How a request failed that got no usable answer: the metric's label, and what to raise."""
+    if isinstance(exc, httpx.DecodingError):
+        return "malformed", errors.UpstreamMalformed("LangSmith's answer could not be decompressed.")
+    # httpx-aiohttp calls every lost connection a time-out, so the cause decides.
+    cause = exc.__cause__ or exc
+    if isinstance(cause, TimeoutError | httpx.TimeoutException):
+        return "timeout", _Passing(errors.UpstreamTimeout("LangSmith took too long to answer."))
+    return "connection", _Passing(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
+
+
+def _refusal(response: httpx.Response, body: bytes) -> Exception:
+    status = response.status_code
+    if status in _REFUSED:
+        return _bad_input(body)
+    if status == 401:
+        return errors.Unauthenticated("LangSmith does not accept this credential. Check the key and its region.")
+    if status == 403:
+        return errors.Forbidden("LangSmith refuses this credential here. Check its region, workspace and rights.")
+    retry_after = _retry_after(response.headers.get("retry-after"))
+    if status == 429:
+        limited = errors.RateLimited("LangSmith's rate limit is reached. Try again later.", retry_after=retry_after)
+        return _Passing(limited, retry_after=retry_after)
+    failed = errors.UpstreamError(f"LangSmith answered with status {status}. Try again shortly.")
+    return _Passing(failed, retry_after=retry_after) if status in _PASSING or status >= 500 else failed
+
+
+def _bad_input(body: bytes) -> Exception:
+    """Names the argument that LangSmith's 422 points to; what it says about it stays inside."""
+    try:
+        detail: Any = msgspec.json.decode(body)["detail"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        detail = None
+    places = (
+        [str(item.get("loc")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else [detail]
+    )
+    if any("stats_select" in str(place) for place in places):
+        return _StatsSelectRefused()
+    for item in detail if isinstance(detail, list) else ():
+        location = item.get("loc") if isinstance(item, dict) else None
+        for name in location if isinstance(location, list) else ():
+            if name in ARGUMENTS:
+                return errors.BadUserInput("LangSmith refused this value.", argument=ARGUMENTS[name])
+    return errors.BadUserInput("LangSmith refused one of the arguments: check filters, order and statistics' options.")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds; None where there is none that can be read."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return float(min(int(value[:9]), 10**9))
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,128 @@
+"""The real gateway in front of the embedded LangSmith, both over real HTTP."""
+
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from app.emulator import Emulator, serving
+from app.log import create_log
+from app.main import create_app
+from app.settings import Settings
+
+NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """The time for everybody in a test. It stands still until it is moved."""
+
+    at: datetime = NOON
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    def forward(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@dataclass
+class Gateway:
+    """A running gateway, as its clients see it."""
+
+    client: httpx.AsyncClient
+    log: io.StringIO = field(default_factory=io.StringIO)
+
+    async def post(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo", **headers: str
+    ) -> httpx.Response:
+        shown = {"x-api-key": key} if key is not None else {}
+        body = {"query": query} | ({"variables": variables} if variables is not None else {})
+        return await self.client.post("/graphql", json=body, headers={**shown, **headers})
+
+    async def run(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo", **headers: str
+    ) -> dict[str, Any]:
+        """The whole response."""
+        body: dict[str, Any] = (await self.post(query, variables, key=key, **headers)).json()
+        return body
+
+    async def data(self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo") -> Any:
+        """The data of an operation that has no errors."""
+        body = await self.run(query, variables, key=key)
+        assert "errors" not in body, body["errors"]
+        return body["data"]
+
+    async def errors(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo"
+    ) -> list[dict[str, Any]]:
+        errors: list[dict[str, Any]] = (await self.run(query, variables, key=key)).get("errors", [])
+        return errors
+
+    async def explain(self, query: str, variables: Mapping[str, Any] | None = None, *, key: str = "demo") -> Any:
+        body = await self.run(query, variables, key=key, **{"x-gateway-explain": "1"})
+        return body["extensions"]["gateway"]
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def langsmith(clock: Clock) -> Emulator:
+    return Emulator(clock=clock.now)
+
+
+@pytest.fixture
+async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
+    async with serving(langsmith) as url:
+        yield url
+
+
+@pytest.fixture
+def serve(upstream_url: str, clock: Clock) -> Serve:
+    """Starts a gateway with these settings in front of the embedded LangSmith."""
+
+    @contextlib.asynccontextmanager
+    async def start(**settings: Any) -> AsyncIterator[Gateway]:
+        log = io.StringIO()
+        app = create_app(
+            Settings(**{"langsmith_endpoint": upstream_url, **settings}),
+            log=create_log("json", "debug", log),
+            clock=clock.monotonic,
+            now=clock.now,
+        )
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
+        ):
+            yield Gateway(client, log)
+
+    return start
+
+
+@pytest.fixture
+async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
+    async with serve() as gateway:
+        yield gateway
+
+
+def asked(langsmith: Emulator) -> list[list[tuple[str, str]]]:
+    """What LangSmith was asked since this was asked last: the parameters of each request."""
+    params = [request.params for request in langsmith.requests]
+    langsmith.requests.clear()
+    return params

@@ -1,0 +1,47 @@
+"""Every field of LangSmith's specification is on `Session`, with the value that LangSmith sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.emulator import Emulator, Fault
+from app.schema import create_schema
+from app.session import FIELDS
+from tests.conftest import Gateway, asked
+
+SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())
+COMPOSITE = {"feedback_stats": "{ key }", "session_feedback_stats": "{ key }"}
+
+
+def camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(part.title() for part in tail)
+
+
+ALL = " ".join(camel(each["name"]) + " " + COMPOSITE.get(each["name"], "") for each in SPEC["fields"])
+
+
+@pytest.mark.parametrize("field", SPEC["fields"], ids=lambda field: field["name"])
+def test_each_field_of_the_specification_has_its_line(field: dict[str, Any]) -> None:
+    assert field["name"] in FIELDS, f"app/session.py lacks a line for {field['name']}"
+    assert FIELDS[field["name"]].kind.value == field["kind"]
+    assert f"\n  {camel(field['name'])}" in create_schema().as_str()
+
+
+def test_no_line_is_without_a_field_of_the_specification() -> None:
+    assert FIELDS.keys() == {field["name"] for field in SPEC["fields"]}
+
+
+async def test_all_fields_together_read_as_langsmith_sent_them(gateway: Gateway, langsmith: Emulator) -> None:
+    sent: list[dict[str, Any]] = []
+    langsmith.faults.append(Fault(rewrite=sent.extend))
+    data = await gateway.data(f"{{ sessions(first: 50) {{ nodes {{ {ALL} }} }} }}")
+    assert len(data["sessions"]["nodes"]) == len(sent) == 50
+    for node, row in zip(data["sessions"]["nodes"], sent, strict=True):
+        for name in ("id", "name", "run_count", "total_tokens", "latency_p99", "extra", "run_facets", "error_rate"):
+            assert node[camel(name)] == row[name]
+        assert node["feedbackStats"] == [{"key": key} for key in row["feedback_stats"] or ()]
+        assert node["traceTier"] == (row["trace_tier"] and row["trace_tier"].upper())
+    assert len(asked(langsmith)) == 1
