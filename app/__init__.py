@@ -3,10 +3,12 @@
 In reading order, each module using only those below it:
 
     __main__     the command line                       main         create_app: the only assembler
-    http         GraphQL over HTTP                      execution    an operation: parsed, validated, guarded, run
-    guards       what one operation may cost            schema       Query and its resolvers
-    graph        the object types                       operation    one operation: who asks, when, what it looks up
-    selection    which fields it selected               cache        PageCache: pages kept for a short while
+    http         GraphQL over HTTP                      cost         what an operation will ask of LangSmith
+    execution    an operation: parsed, validated, run   schema       Query and its resolvers
+    guards       what one operation may be              graph        the object types
+    operation    one operation: who asks, when, what it looks up
+    selection    which fields it selected               paging       which rows a connection's arguments mean
+    cache        PageCache: pages kept for a short while
     store        where pages are held                   flights      work that several wait for
     upstream     one GET of LangSmith                   page         PageQuery and Page: values
     inputs       ONE PLACE for arguments                session      ONE PLACE for fields

@@ -62,8 +62,8 @@ def struct_of(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
     """One nested object; where it is none, every value in it is malformed."""
     try:
         return msgspec.json.decode(value, type=kind)
-    except ValueError:
-        item = msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        item = _parsed(bytes(value))
         decoded = _leniently(item if isinstance(item, dict) else dict.fromkeys(kind.__struct_fields__, MALFORMED), kind)
         assert decoded is not None  # noqa: S101 - nothing was required
         return decoded
@@ -82,13 +82,32 @@ def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
 
 
 def _objects(body: bytes) -> list[dict[str, Any]]:
-    try:
-        items = json.loads(body.decode(), parse_float=Decimal, parse_constant=lambda _: MALFORMED)
-    except (ValueError, RecursionError) as exc:
-        raise UpstreamMalformed("LangSmith answered something that is not JSON.") from exc
+    items = _parsed(body)
+    if items is MALFORMED:
+        raise UpstreamMalformed("LangSmith answered something that is not JSON.")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise UpstreamMalformed("LangSmith answered something else than a list of sessions.")
     return items
+
+
+def _parsed(text: bytes) -> Any:
+    """JSON with every number that can be had exactly; `MALFORMED` stands for one that cannot, as for no JSON at all."""
+    try:
+        return json.loads(
+            text.decode(), parse_int=_number(int), parse_float=_number(Decimal), parse_constant=lambda _: MALFORMED
+        )
+    except (ValueError, RecursionError):
+        return MALFORMED
+
+
+def _number(kind: Callable[[str], object]) -> Callable[[str], object]:
+    def number(text: str) -> object:
+        try:
+            return kind(text)
+        except (ValueError, ArithmeticError):
+            return MALFORMED
+
+    return number
 
 
 def _leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...] = ()) -> _Struct | None:
@@ -111,19 +130,23 @@ def _value(value: object, kind: Any) -> object:
 
 
 def _normaliser(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], None]:
-    """What msgspec leaves to do: naive times mean UTC, an opaque null is None, a decimal is a number of sane length."""
+    """What msgspec leaves to do: naive times mean UTC, an opaque null is None but in no list, decimals are sane."""
     fields = msgspec.structs.fields(kind)
     times = [field.name for field in fields if field.type == (datetime | None)]
     opaque = [field.name for field in fields if field.type is msgspec.Raw]
+    lists = [field.name for field in fields if field.type == (list[msgspec.Raw] | None)]
     decimals = [field.name for field in fields if field.type == (Decimal | None)]
 
     def normalise(row: msgspec.Struct) -> None:
         for name in times:
             if isinstance(value := getattr(row, name), datetime):
-                setattr(row, name, in_utc(value))
+                setattr(row, name, _in_utc(value))
         for name in opaque:
             if isinstance(value := getattr(row, name), msgspec.Raw) and bytes(value) == b"null":
                 setattr(row, name, None)
+        for name in lists:
+            if isinstance(value := getattr(row, name), list) and any(bytes(each) == b"null" for each in value):
+                setattr(row, name, MALFORMED)
         for name in decimals:
             if isinstance(value := getattr(row, name), Decimal) and not (
                 value.is_finite() and abs(value.adjusted()) < _DIGITS
@@ -131,3 +154,10 @@ def _normaliser(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], None]:
                 setattr(row, name, MALFORMED)
 
     return normalise
+
+
+def _in_utc(value: datetime) -> datetime | Malformed:
+    try:
+        return in_utc(value)
+    except OverflowError:  # in the year 1 or 9999
+        return MALFORMED

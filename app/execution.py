@@ -22,6 +22,8 @@ from graphql import (
     NoSchemaIntrospectionCustomRule,
     ObjectFieldNode,
     OperationDefinitionNode,
+    VariableDefinitionNode,
+    VariableNode,
     Visitor,
     execute,
     get_operation_ast,
@@ -40,6 +42,8 @@ from app.guards import Limits
 
 _DOCUMENTS: Final = 1000
 """How many documents are kept, the least recently used going first."""
+_DOCUMENT_LENGTH: Final = 32 * 1024
+"""Longer documents are not kept: a thousand of them would fill the memory."""
 
 CostOf = Callable[[OperationDefinitionNode, DocumentNode, VariableValues], int]
 
@@ -90,24 +94,21 @@ class Executor:
         self._log = log
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
 
+    def name_of(self, request: Request) -> str | None:
+        """The operation's name, where its document is kept; only valid names can be, so that it is safe to log."""
+        document = self._documents.get(request.query)
+        operation = get_operation_ast(document, request.operation_name) if document else None
+        return operation.name.value[:100] if operation and operation.name else None
+
     async def run(self, request: Request, context: Any) -> Response:
         """Never raises but for being cancelled. `context.beside` may hold errors that cost no field its value."""
         try:
             document = self._document(request.query)
-            operation = _operation(document, request.operation_name)
-            variables = get_variable_values(
-                self._schema, operation.variable_definitions or (), dict(request.variables), max_errors=10
-            )
-            if isinstance(variables, list):
-                return self._refused(variables)
-            cost = self._cost_of(operation, document, variables)
-            self._limits.check_cost(cost)
+            cost = self._checked_cost(document, request)
         except _Invalid as invalid:
             return self._refused(invalid.errors)
         except GatewayError as exc:
             return self._refused([GraphQLError(str(exc), original_error=exc)])
-        except GraphQLError as exc:
-            return self._refused([exc])
         result = execute(
             self._schema,
             document,
@@ -129,6 +130,7 @@ class Executor:
             return self._documents[text]
         try:
             document = parse(text, max_tokens=self._limits.tokens)
+            self._limits.check_shape(document)
         except GraphQLSyntaxError as exc:
             if "more than" in exc.message and "tokens" in exc.message:
                 limit = self._limits.tokens
@@ -137,22 +139,38 @@ class Executor:
                 )
                 raise OperationTooExpensive(message, limit=limit, value=limit + 1) from exc
             exc.extensions = {"code": errors.PARSE_FAILED}
-            raise
+            raise _Invalid([exc]) from exc
         except RecursionError as exc:
             raise OperationTooExpensive(
                 "This document is nested too deeply.", limit=self._limits.depth, value=self._limits.depth + 1
             ) from exc
-        self._limits.check_shape(document)
         if found := validate(
             self._schema, document, self._rules, max_errors=20, hide_suggestions=self._hide_suggestions
         ):
-            for error in found:
-                error.extensions = _extensions_of_invalid(error, document)
-            raise _Invalid(found)
-        self._documents[text] = document
-        while len(self._documents) > _DOCUMENTS:
+            raise _Invalid([_as_invalid(error, document) for error in found])
+        if len(text) <= _DOCUMENT_LENGTH:
+            self._documents[text] = document
+        if len(self._documents) > _DOCUMENTS:
             self._documents.popitem(last=False)
         return document
+
+    def _checked_cost(self, document: DocumentNode, request: Request) -> int:
+        operation = _operation(document, request.operation_name)
+        variables = get_variable_values(
+            self._schema,
+            operation.variable_definitions or (),
+            dict(request.variables),
+            max_errors=10,
+            hide_suggestions=self._hide_suggestions,
+        )
+        if isinstance(variables, list):
+            raise _Invalid([_as_bad_input(error, document) for error in variables])
+        try:
+            cost = self._cost_of(operation, document, variables)
+        except GraphQLError as exc:
+            raise _Invalid([_as_bad_input(exc, document)]) from exc
+        self._limits.check_cost(cost)
+        return cost
 
     def _refused(self, found: list[GraphQLError]) -> Response:
         return Response([self._formatted(error) for error in found])
@@ -164,11 +182,11 @@ class Executor:
         code = (error.extensions or {}).get("code")
         if isinstance(cause, GatewayError):
             extensions = cause.extensions | dict(error.extensions or {})
+        elif code:
+            extensions = dict(error.extensions or {})
         elif cause is not None and not isinstance(cause, GraphQLError):
             self._log.error("bug", path=error.path, exc_info=cause)
             return self._internal(error)
-        elif code:
-            extensions = dict(error.extensions or {})
         elif error.path and error.nodes and isinstance(error.nodes[0], FieldNode):
             self._log.error("bug", path=error.path, message=error.message)
             return self._internal(error)
@@ -183,6 +201,8 @@ class Executor:
 
 
 class _Invalid(Exception):
+    """Errors that have their code already."""
+
     def __init__(self, found: list[GraphQLError]) -> None:
         self.errors = found
 
@@ -200,22 +220,38 @@ def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionN
     return operation
 
 
-def _extensions_of_invalid(error: GraphQLError, document: DocumentNode) -> dict[str, Any]:
-    """A value that a scalar refused is bad input and names its argument; anything else is an invalid document."""
-    if isinstance(error.original_error, BadUserInput) and error.nodes:
-        argument = _argument_holding(error.nodes[0], document)
-        return {"code": BadUserInput.code} | ({"argument": argument} if argument else {})
-    return {"code": errors.VALIDATION_FAILED}
+def _as_invalid(error: GraphQLError, document: DocumentNode) -> GraphQLError:
+    """With its code: a value that a scalar refused is bad input, anything else an invalid document."""
+    if error.original_error is not None:
+        return _as_bad_input(error, document)
+    if error.message == "Validation aborted.":
+        error.message = "This document repeats fields, or nests fragments, more than can be validated."
+    error.extensions = {"code": errors.VALIDATION_FAILED}
+    return error
 
 
-def _argument_holding(value: Node, document: DocumentNode) -> str | None:
+def _as_bad_input(error: GraphQLError, document: DocumentNode) -> GraphQLError:
+    """With its code, and the argument that the value is for."""
+    argument = _argument_with(error.nodes[0], document) if error.nodes else None
+    error.extensions = {"code": BadUserInput.code} | ({"argument": argument} if argument else {})
+    return error
+
+
+def _argument_with(value: Node, document: DocumentNode) -> str | None:
+    """The argument, and the input fields in it, that hold this value; of a variable, where it is first used."""
+
+    def is_it(node: Node) -> bool:
+        if isinstance(value, VariableDefinitionNode):
+            return isinstance(node, VariableNode) and node.name.value == value.variable.name.value
+        return node is value
+
     class Finder(Visitor):
         found: str | None = None
 
-        def enter(self, node: Node, _key: Any, _parent: Any, _path: Any, ancestors: list[Any]) -> None:
-            if node is value:
-                places = [each for each in ancestors if isinstance(each, ArgumentNode | ObjectFieldNode)]
-                self.found = ".".join(each.name.value for each in places)
+        def enter(self, node: Node, _key: Any, parent: Any, _path: Any, ancestors: list[Any]) -> None:
+            if self.found is None and is_it(node):
+                holders = [each for each in (*ancestors, parent) if isinstance(each, ArgumentNode | ObjectFieldNode)]
+                self.found = ".".join(each.name.value for each in holders) or None
 
     finder = Finder()
     visit(document, finder)

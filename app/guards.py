@@ -1,7 +1,8 @@
 """What one operation may cost, decided before it runs and in time linear in its document.
 
-Depth and aliases are counted over the document with each fragment looked at once, and say nothing of introspection,
-which costs LangSmith nothing. *Cost* is upstream work: 1 for each request to LangSmith, and 1 for each statistic in it.
+Depth and aliases are counted over the document with each fragment looked at once. Introspection may be of any depth:
+validation limits its own, and tools need it. *Cost* is upstream work: 1 for each request to LangSmith, and 1 for each
+statistic in it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -35,18 +36,18 @@ class Limits:
         for definition in document.definitions:
             if isinstance(definition, OperationDefinitionNode):
                 shape = shapes.of(definition.selection_set.selections)
-                _refuse_beyond(self.depth, shape.depth, "fields deep")
-                _refuse_beyond(self.aliases, shape.aliases, "aliases")
+                _refuse_beyond(self.depth, shape.depth, "is {} fields deep")
+                _refuse_beyond(self.aliases, shape.aliases, "has {} aliases")
 
     def check_cost(self, cost: int) -> None:
         """Raises OperationTooExpensive."""
-        _refuse_beyond(self.cost, cost, "units of upstream work")
+        _refuse_beyond(self.cost, cost, "costs {} units of upstream work")
 
 
 def _refuse_beyond(limit: int, value: int, what: str) -> None:
     if value > limit:
         raise OperationTooExpensive(
-            f"This operation is {value} {what}, and {limit} are allowed. Split it, or ask for less.",
+            f"This operation {what.format(value)}, and {limit} are allowed. Split it, or ask for less.",
             limit=limit,
             value=value,
         )
@@ -71,10 +72,9 @@ class _Shapes:
         depth = aliases = 0
         for each in selections:
             if isinstance(each, FieldNode):
-                if each.name.value in _INTROSPECTION:
-                    continue
                 below = self.of(each.selection_set.selections) if each.selection_set else _Shape()
-                shape = _Shape(1 + below.depth, below.aliases + (1 if each.alias else 0))
+                deep = 0 if each.name.value in _INTROSPECTION else 1 + below.depth
+                shape = _Shape(deep, below.aliases + (1 if each.alias else 0))
             elif isinstance(each, FragmentSpreadNode):
                 shape = self._of_fragment(each.name.value)
             else:

@@ -6,15 +6,15 @@ the operation ran, `application/json` has 200 for whatever GraphQL itself refuse
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
-from graphql import GraphQLError
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -32,6 +32,7 @@ PLAIN_JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 
+_QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -42,6 +43,10 @@ class _Refused(Exception):
         self.status = status
         self.message = message
         self.headers = headers
+
+
+class _Gone(Exception):
+    """The client hung up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,38 +64,38 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        headers = dict(scope["headers"])
         media_type = PLAIN_JSON
         request: Request | None = None
-        extensions: dict[str, Any] = {}
+        body: bytes | None = None
         extra: dict[str, str] = {}
         try:
+            headers = _headers(scope)
             media_type = _negotiated(headers.get(b"accept", b"").decode("latin-1"))
             request = await _read(scope, headers, receive)
             credential = self.gate.admit(scope["headers"])
             context = Operation(self.cache, credential, self.now(), asyncio.get_running_loop().time() + self.timeout)
             response = await _unless_gone(self.executor.run(request, context), receive)
-            if response is None:
-                self._account(request, "cancelled", 0, started, scope)
-                return
             status = 200 if response.ran or media_type == PLAIN_JSON else 400
-            if self.explain and headers.get(b"x-gateway-explain") == b"1":
-                extensions["gateway"] = _explained(response, context.traces)
+            is_explained = self.explain and headers.get(b"x-gateway-explain") == b"1"
+            extensions = {"extensions": {"gateway": _explained(response, context.traces)}} if is_explained else {}
+            body = _encoder.encode(response.as_json() | extensions)
+        except _Gone:
+            self._account(request, "cancelled", 0, started, scope)
+            return
         except _Refused as refused:
             status, extra = refused.status, refused.headers
-            response = Response([{"message": refused.message, "extensions": {"code": BadUserInput.code}}])
+            response = _failed(refused.message, {"code": BadUserInput.code})
         except GatewayError as exc:
-            status = 401 if isinstance(exc, Unauthenticated) else 400
-            response = Response([dict(GraphQLError(str(exc), extensions=exc.extensions).formatted)])
+            status = 400
+            if isinstance(exc, Unauthenticated):
+                status, extra = 401, {"www-authenticate": "Bearer"}
+            response = _failed(str(exc), exc.extensions)
         except Exception as exc:
             self.log.exception("bug", exc_info=exc)
             status = 500
-            response = Response(
-                [{"message": "This gateway failed to answer.", "extensions": {"code": errors.INTERNAL}}]
-            )
-        body = response.as_json() | ({"extensions": extensions} if extensions else {})
+            response = _failed("This gateway failed to answer.", {"code": errors.INTERNAL})
         self._account(request, response.outcome, response.cost, started, scope)
-        await _send(send, status, media_type, _encoder.encode(body), extra)
+        await _send(send, status, media_type, body or _encoder.encode(response.as_json()), extra)
 
     def _account(self, request: Request | None, outcome: str, cost: int, started: float, scope: Scope) -> None:
         seconds = time.perf_counter() - started
@@ -98,7 +103,7 @@ class GraphQLEndpoint:
         self.metrics.operation_seconds.observe(seconds)
         self.log.info(
             "operation",
-            name=request.operation_name if request else None,
+            name=self.executor.name_of(request) if request else None,
             document=digest_of(request.query) if request else None,
             outcome=outcome,
             cost=cost,
@@ -107,16 +112,25 @@ class GraphQLEndpoint:
         )
 
 
-async def _unless_gone(work: Any, receive: Receive) -> Response | None:
-    """What the work comes to; None, and the work cancelled, if the client hangs up before."""
+def _failed(message: str, extensions: dict[str, Any]) -> Response:
+    return Response([{"message": message, "extensions": extensions}])
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    """The last of each name; of `Accept`, which may come in several lines, all of them."""
+    accepted = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    return {**dict(scope["headers"]), b"accept": accepted}
+
+
+async def _unless_gone(work: Coroutine[Any, Any, Response], receive: Receive) -> Response:
+    """What the work comes to. Raises _Gone, and the work is cancelled, if the client hangs up before."""
     running = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(receive))
     try:
         await asyncio.wait({running, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            response: Response = running.result()
-            return response
-        return None
+        if not running.done():
+            raise _Gone
+        return running.result()
     finally:
         for task in (running, gone):
             if not task.done():
@@ -132,20 +146,26 @@ async def _disconnected(receive: Receive) -> None:
 
 def _negotiated(accept: str) -> str:
     """The better of the two media types that the client takes. Raises _Refused."""
-    if not accept.strip():
+    if not accept.strip(" ,"):
         return PLAIN_JSON
-    offered: list[tuple[float, str]] = []
-    for part in accept.split(","):
-        media_type, *parameters = (each.strip() for each in part.lower().split(";"))
-        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        with contextlib.suppress(ValueError):
-            offered.append((float(quality), media_type))
-    takes = {media_type for quality, media_type in offered if quality > 0}
-    if RESPONSE_JSON in takes:
-        return RESPONSE_JSON
-    if takes & {PLAIN_JSON, "application/*", "*/*"}:
-        return PLAIN_JSON
-    raise _Refused(406, f"Answers come as {RESPONSE_JSON} or {PLAIN_JSON}: accept one of them.")
+    qualities = dict(_qualities(accept))
+
+    def quality_of(media_type: str) -> float:
+        return next((qualities[each] for each in (media_type, "application/*", "*/*") if each in qualities), 0)
+
+    typed, plain = quality_of(RESPONSE_JSON), quality_of(PLAIN_JSON)
+    if not (typed or plain):
+        raise _Refused(406, f"Answers come as {RESPONSE_JSON} or {PLAIN_JSON}: accept one of them.")
+    # Clients that take anything are the older ones.
+    return RESPONSE_JSON if typed > plain or (typed == plain and RESPONSE_JSON in qualities) else PLAIN_JSON
+
+
+def _qualities(accept: str) -> Iterator[tuple[str, float]]:
+    for part in accept.lower().split(","):
+        media_type, *parameters = (each.strip() for each in part.split(";"))
+        text = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        if _QUALITY.fullmatch(text):
+            yield media_type, float(text)
 
 
 async def _read(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Request:
@@ -187,7 +207,7 @@ async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Refused(400, "The client hung up.")
+            raise _Gone
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:

@@ -100,8 +100,8 @@ def filter_params(where: SessionFilter | None) -> Params:
     """Raises BadUserInput."""
     if where is None:
         return ()
-    if where.metadata not in (None, strawberry.UNSET) and not isinstance(where.metadata, dict):
-        raise BadUserInput('It must be an object, such as {env: "prod"}.', argument="filter.metadata")
+    if where.metadata not in (None, strawberry.UNSET) and not _is_json_object(where.metadata):
+        raise BadUserInput('It must be a JSON object, such as {env: "prod"}.', argument="filter.metadata")
     for line in fields(where):
         if getattr(where, line.name) == []:
             raise BadUserInput(
@@ -149,6 +149,18 @@ def stats_params(options: StatsOptions | None, now: datetime) -> Params:
     return _params(StatsOptions(since=since, filter=options.filter, approximate=options.approximate))
 
 
+def _is_json_object(value: object) -> bool:
+    """GraphQL's literals know what JSON does not: `1e999` is infinite, a variable in them may have no value."""
+    try:
+        return isinstance(value, dict) and bool(_as_json(value))
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def _params(values: object) -> Params:
     return tuple(
         (line.metadata["param"], text)
@@ -169,7 +181,7 @@ def _texts(value: object) -> Iterator[str]:
         case list():
             yield from sorted({text for item in value for text in _texts(item)})
         case dict():
-            yield json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            yield _as_json(value)
         case datetime():
             yield as_text(value)
         case _:

@@ -22,7 +22,9 @@ def create_log(
     if form == "json":
         shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty()))
+        # The default prints every frame's variables where `rich` is installed, and credentials are among them.
+        plain = structlog.dev.plain_traceback
+        shared.append(structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain))
     log: Any = structlog.wrap_logger(
         structlog.PrintLogger(out),
         processors=shared,

@@ -1,7 +1,9 @@
 """create_app: the only place where the parts of the gateway are put together."""
 
 import contextlib
+import multiprocessing
 import os
+import re
 import secrets
 import sys
 import time
@@ -85,9 +87,11 @@ def create_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         nonlocal ready
         ready = True
-        yield
-        ready = False
-        await upstream.aclose()
+        try:
+            yield
+        finally:
+            ready = False
+            await upstream.aclose()
 
     app = FastAPI(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.router.routes.append(Route("/graphql", endpoint))
@@ -145,6 +149,9 @@ def _gate(settings: Settings, *, demo: bool) -> Gate:
     return OwnKey(Credential.of(base_url, headers), tokens)
 
 
+_PLAIN_ID: Final = re.compile(r"[\x21-\x7e]{1,100}")
+
+
 class _RequestId:
     """Gives each request an id, the client's own where it sent a plain one, and sends it back."""
 
@@ -156,8 +163,7 @@ class _RequestId:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if len(given) <= 100 and given.isascii() and given.isprintable() else ""
-        request_id = request_id or secrets.token_hex(8)
+        request_id = given if _PLAIN_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -169,19 +175,25 @@ class _RequestId:
 
 
 def create_configured() -> FastAPI:
-    """From the environment. Says what is wrong with it in one line, and exits with 2."""
-    try:
-        return create_app(Settings.load())
-    except SettingsError as exc:
-        print(exc, file=sys.stderr)  # noqa: T201 - there is no log yet
-        raise SystemExit(2) from None
+    """From the environment."""
+    return create_app(_loaded())
 
 
 def create_demo() -> FastAPI:
     """In front of the embedded LangSmith, which `serve --demo` has started."""
     # The demo needs no key and takes none of the gateway's own: it is in passthrough mode, whatever is configured.
     own = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
-    return create_app(Settings.load(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own), demo=True)
+    return create_app(_loaded(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own), demo=True)
+
+
+def _loaded(**instead: object) -> Settings:
+    """Says what is wrong with the settings in one line, and exits."""
+    try:
+        return Settings.load(**instead)
+    except SettingsError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - there is no log yet
+        # A worker that ends with anything but uvicorn's own code is started again, for ever.
+        raise SystemExit(2 if multiprocessing.parent_process() is None else 3) from None
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import strawberry
 from graphql import GraphQLError, GraphQLResolveInfo
 
 from app import errors
@@ -51,7 +52,8 @@ class Operation:
 
     def window(self, options: StatsOptions) -> tuple[Window, str]:
         """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
-        named = (options.since or None, options.last or None, options.filter or None, options.approximate)
+        given = (options.since, options.last, options.filter, options.approximate)
+        named = tuple(None if each is strawberry.UNSET else each for each in given)
         if named not in self._named:
             label = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
             self._named[named] = (stats_params(options, self.now), label)

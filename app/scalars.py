@@ -21,7 +21,7 @@ BigInt = NewType("BigInt", int)
 JSON = NewType("JSON", object)
 
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
-_WEEKS: Final = re.compile(r"P(\d{1,4})W")
+_WEEKS: Final = re.compile(r"P([0-9]{1,4})W")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 

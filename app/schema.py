@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -27,6 +27,8 @@ from app.paging import Slice, cursor_of, slice_of
 from app.scalars import SCALARS, parse_uuid
 from app.selection import Selection
 from app.session import Node, Row
+
+T = TypeVar("T")
 
 MAX_IDS: Final = 500
 
@@ -72,7 +74,7 @@ class Query:
         stats: _Stats = strawberry.UNSET,
     ) -> SessionConnection | None:
         rows = slice_of(
-            first=first, after=after or None, offset=_given(offset), last=_given(last), before=before or None
+            first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
         )
         selection = info.selection
         nodes = selection.at("nodes") + selection.at("edges", "node")
@@ -207,7 +209,7 @@ def _as_session(row: Row) -> Session:
     return cast(Session, row)
 
 
-def _given(value: int | None) -> int | None:
+def _given(value: T | None) -> T | None:
     return None if value is strawberry.UNSET else value
 
 

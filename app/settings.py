@@ -1,14 +1,15 @@
 """Settings, from the environment and `.env`: a line each.
 
-`LANGSMITH_…` are the names of the vendor's SDK, everything else is `GATEWAY_…`. A name that begins so and is not
-here, or a value that cannot be used, stops the start: silently ignored settings cost more than refused ones.
+`LANGSMITH_…` are names of the vendor's SDK, which has others that are none of ours; everything else is `GATEWAY_…`.
+An unknown `GATEWAY_…` name, or a value that cannot be used, stops the start: silently ignored settings cost more than
+refused ones.
 """
 
 import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -77,13 +78,8 @@ class Settings(BaseSettings):
     @field_validator("langsmith_endpoint")
     @classmethod
     def _is_http(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in {"http", "https"} and parts.hostname and not (parts.query or parts.fragment)
-            _ = parts.port
-        except ValueError:
-            usable = False
-        if not usable:
+        parts = _parts_of(value)
+        if parts is None or parts.query or parts.fragment:
             raise ValueError("must be an http(s) URL, such as https://eu.api.smith.langchain.com")
         if parts.username or parts.password:
             raise ValueError("must hold no user name or password")
@@ -95,15 +91,15 @@ class Settings(BaseSettings):
         for each in value if isinstance(value, tuple) else (value,):
             text = each.get_secret_value() if isinstance(each, SecretStr) else each
             if text and (not text.isascii() or not is_one_line(text.encode())):
-                raise ValueError("must be one line of visible ASCII")
+                raise ValueError("must be one line of visible ASCII, such as lsv2_pt_0123456789")
         return value
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            parts = urlsplit(origin)
-            if origin != "*" and (not parts.scheme or not parts.netloc or parts.path or parts.query):
+            parts = _parts_of(origin)
+            if origin != "*" and (parts is None or origin != f"{parts.scheme}://{parts.netloc}"):
                 raise ValueError("must be origins such as https://dashboard.example.com, separated by commas")
         return value
 
@@ -137,13 +133,34 @@ def _known_names(settings: type[Settings]) -> dict[str, str]:
     }
 
 
+def _parts_of(url: str) -> SplitResult | None:
+    """None where it is no http(s) URL."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    is_url = parts.scheme in {"http", "https"} and parts.hostname and not any(each.isspace() for each in url)
+    return parts if is_url else None
+
+
 def _refuse_unknown_names(known: dict[str, str]) -> None:
-    given = {**(dotenv_values(".env") if Path(".env").is_file() else {}), **os.environ}
-    for name in sorted(given):
+    # Without the prefix, which makes any two names look alike.
+    short = {name.removeprefix(_PREFIX): name for name in known}
+    for name in sorted({**_in_file(), **os.environ}):
         if name.upper().startswith(_PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            close = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), short, n=1)
+            hint = f" Did you mean {short[close[0]]}?" if close else ""
             raise SettingsError(f"{name}: there is no such setting.{hint} The README lists them all.")
+
+
+def _in_file() -> dict[str, str | None]:
+    try:
+        return dotenv_values(".env") if Path(".env").is_file() else {}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(
+            ".env: it cannot be read as UTF-8 text. Each line must be as GATEWAY_CACHE_TTL=15."
+        ) from exc
 
 
 def _one_line(exc: ValidationError, settings: type[Settings]) -> str:

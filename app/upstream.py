@@ -6,20 +6,23 @@ the time that is left. Redirects are not followed, cookies not kept, proxy varia
 
 import asyncio
 import contextlib
+import functools
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import msgspec
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 from structlog.typing import FilteringBoundLogger
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_before_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
@@ -36,6 +39,8 @@ _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 _USER_AGENT: Final = f"sessions-gateway/{__version__}"
 _REFUSED: Final = {400, 413, 414, 422}
 _PASSING: Final = {408, 425, 429}
+_LONGEST_RETRY_AFTER: Final = 86_400.0
+_ENCODINGS: Final = {"", "identity", "gzip"}
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -44,13 +49,15 @@ Clock = Callable[[], float]
 def create_client(concurrency: int) -> httpx.AsyncClient:
     """httpx over aiohttp: httpx's own transport loses a pool slot for each request that is cancelled."""
     transport = AiohttpTransport(
+        verify=_tls(),
         client=lambda: aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=httpx.create_ssl_context(trust_env=False)),
+            connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=_tls()),
             # A cookie set under one tenant's key must not be sent with another's.
             cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_WithoutReason,
             max_line_size=16384,
             max_field_size=16384,
-        )
+        ),
     )
     return httpx.AsyncClient(
         transport=transport,
@@ -59,6 +66,12 @@ def create_client(concurrency: int) -> httpx.AsyncClient:
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"accept": "application/json", "accept-encoding": "gzip", "user-agent": _USER_AGENT},
     )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the authorities' certificates takes 15 ms, and they are the same for every client."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Upstream:
@@ -92,25 +105,38 @@ class Upstream:
     async def get(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
         """What LangSmith answers. Each request is put into `calls` as it is made. Raises a GatewayError."""
         try:
-            async with asyncio.timeout(self._timeout):
-                try:
-                    return await self._request(query, credential, calls, selecting=self._selecting)
-                except _StatsSelectRefused:
-                    self._stop_selecting()
-                    return await self._request(query, credential, calls, selecting=False)
-        except TimeoutError as exc:
-            raise errors.UpstreamTimeout("LangSmith took too long to answer.") from exc
+            return await self._in_time(query, credential, calls)
+        except (errors.RateLimited, errors.UpstreamError, errors.UpstreamTimeout, errors.UpstreamMalformed) as exc:
+            call = calls[-1]
+            self._log.warning("upstream_failed", code=exc.code, status=call.status, attempts=call.attempts)
+            raise
 
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    async def _request(self, query: PageQuery, credential: Credential, calls: list[Call], *, selecting: bool) -> Page:
+    async def _in_time(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        try:
+            async with asyncio.timeout_at(deadline):
+                try:
+                    return await self._request(query, credential, calls, deadline, selecting=self._selecting)
+                except _StatsSelectRefused:
+                    page = await self._request(query, credential, calls, deadline, selecting=False)
+                    # Remembered only now: a refusal that quotes a client's filter might read the same.
+                    self._stop_selecting()
+                    return page
+        except TimeoutError as exc:
+            raise errors.UpstreamTimeout("LangSmith took too long to answer.") from exc
+
+    async def _request(
+        self, query: PageQuery, credential: Credential, calls: list[Call], deadline: float, *, selecting: bool
+    ) -> Page:
         call = Call(self._path, query.as_params(selecting=selecting))
         calls.append(call)
         started = self._clock()
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Passing),
-            stop=stop_after_attempt(self._tries) | stop_before_delay(self._timeout),
+            stop=_stop_after(self._tries, deadline),
             wait=_wait,
             reraise=True,
         )
@@ -121,7 +147,6 @@ class Upstream:
                     sent = self._clock()
                     body = await self._attempt(call, credential)
         except _Passing as passing:
-            self._log.warning("upstream_failed", code=passing.error.code, status=call.status, attempts=call.attempts)
             raise passing.error from passing
         finally:
             call.milliseconds = (self._clock() - started) * 1000
@@ -144,7 +169,10 @@ class Upstream:
                     outcome = str(response.status_code)
                     self._notice_deprecation(response)
                     body = await _body(response)
-            except (httpx.HTTPError, aiohttp.ClientError, httpx.InvalidURL) as exc:
+            except httpx.InvalidURL as exc:
+                outcome = "unsent"
+                raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
+            except (httpx.HTTPError, aiohttp.ClientError) as exc:
                 call.status = None
                 outcome, failure = _failure(exc)
                 raise failure from exc
@@ -152,7 +180,7 @@ class Upstream:
                 self._metrics.upstream.labels(outcome).inc()
                 self._metrics.upstream_seconds.observe(self._clock() - started)
         if response.status_code != 200:
-            raise _refusal(response, body)
+            raise _refusal(response, body, selected="stats_select" in dict(call.params))
         return body
 
     @contextlib.asynccontextmanager
@@ -206,6 +234,21 @@ class _StatsSelectRefused(Exception):
     pass
 
 
+class _WithoutReason(aiohttp.ClientResponse):
+    """httpx-aiohttp raises, and loses the connection, where the words behind the status are not UTF-8."""
+
+    async def start(self, connection: Connection) -> Self:
+        await super().start(connection)
+        self.reason = None
+        return self
+
+
+def _stop_after(tries: int, deadline: float) -> Callable[[RetryCallState], bool]:
+    """A try that comes too late is not waited for: that would only turn what is known now into a time-out."""
+    now = asyncio.get_running_loop().time
+    return lambda state: state.attempt_number >= tries or now() + state.upcoming_sleep >= deadline
+
+
 def _wait(state: RetryCallState) -> float:
     passing = state.outcome.exception() if state.outcome else None
     if isinstance(passing, _Passing) and passing.retry_after is not None:
@@ -214,20 +257,36 @@ def _wait(state: RetryCallState) -> float:
 
 
 async def _body(response: httpx.Response) -> bytes:
+    """Raises UpstreamMalformed, but not about a refusal, whose status says enough."""
+    try:
+        return await _bounded(response)
+    except errors.UpstreamMalformed:
+        if response.status_code == 200:
+            raise
+        return b""
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    # httpx would take two compressions, one within the other, and one step of the inner one knows no bound.
+    if response.headers.get("content-encoding", "identity").strip().lower() not in _ENCODINGS:
+        raise errors.UpstreamMalformed("LangSmith's answer is compressed in a way that was not asked for.")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise errors.UpstreamMalformed("LangSmith answered more than 32 MiB. Ask for fewer rows.")
-        chunks.append(chunk)
+    try:
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                raise errors.UpstreamMalformed("LangSmith answered more than 32 MiB. Ask for fewer rows.")
+            chunks.append(chunk)
+    except httpx.DecodingError as exc:
+        raise errors.UpstreamMalformed("LangSmith's answer could not be decompressed.") from exc
     return b"".join(chunks)
 
 
 def _failure(exc: Exception) -> tuple[str, Exception]:
     """How a request failed that got no usable answer: the metric's label, and what to raise."""
-    if isinstance(exc, httpx.DecodingError):
-        return "malformed", errors.UpstreamMalformed("LangSmith's answer could not be decompressed.")
+    if isinstance(exc, aiohttp.ClientResponseError | httpx.RemoteProtocolError):
+        return "malformed", errors.UpstreamMalformed("LangSmith answered something that is not HTTP.")
     # httpx-aiohttp calls every lost connection a time-out, so the cause decides.
     cause = exc.__cause__ or exc
     if isinstance(cause, TimeoutError | httpx.TimeoutException):
@@ -235,10 +294,11 @@ def _failure(exc: Exception) -> tuple[str, Exception]:
     return "connection", _Passing(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
 
 
-def _refusal(response: httpx.Response, body: bytes) -> Exception:
+def _refusal(response: httpx.Response, body: bytes, *, selected: bool) -> Exception:
+    """`selected`: statistics were chosen by name."""
     status = response.status_code
     if status in _REFUSED:
-        return _bad_input(body)
+        return _bad_input(body, selected=selected)
     if status == 401:
         return errors.Unauthenticated("LangSmith does not accept this credential. Check the key and its region.")
     if status == 403:
@@ -251,7 +311,7 @@ def _refusal(response: httpx.Response, body: bytes) -> Exception:
     return _Passing(failed, retry_after=retry_after) if status in _PASSING or status >= 500 else failed
 
 
-def _bad_input(body: bytes) -> Exception:
+def _bad_input(body: bytes, *, selected: bool) -> Exception:
     """Names the argument that LangSmith's 422 points to; what it says about it stays inside."""
     try:
         detail: Any = msgspec.json.decode(body)["detail"]
@@ -260,24 +320,25 @@ def _bad_input(body: bytes) -> Exception:
     places = (
         [str(item.get("loc")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else [detail]
     )
-    if any("stats_select" in str(place) for place in places):
+    if selected and any("stats_select" in str(place) for place in places):
         return _StatsSelectRefused()
     for item in detail if isinstance(detail, list) else ():
         location = item.get("loc") if isinstance(item, dict) else None
         for name in location if isinstance(location, list) else ():
-            if name in ARGUMENTS:
+            if isinstance(name, str) and name in ARGUMENTS:
                 return errors.BadUserInput("LangSmith refused this value.", argument=ARGUMENTS[name])
     return errors.BadUserInput("LangSmith refused one of the arguments: check filters, order and statistics' options.")
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds; None where there is none that can be read."""
+    """Seconds, a day at most; None where there is none that can be read."""
     if value is None:
         return None
     if value.isascii() and value.isdigit():
-        return float(min(int(value[:9]), 10**9))
+        return min(float(value), _LONGEST_RETRY_AFTER)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)

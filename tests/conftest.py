@@ -1,11 +1,14 @@
 """The real gateway in front of the embedded LangSmith, both over real HTTP."""
 
 import contextlib
+import functools
 import io
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -43,37 +46,45 @@ class Gateway:
     log: io.StringIO = field(default_factory=io.StringIO)
 
     async def post(
-        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo", **headers: str
+        self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo", **headers: str
     ) -> httpx.Response:
         shown = {"x-api-key": key} if key is not None else {}
         body = {"query": query} | ({"variables": variables} if variables is not None else {})
         return await self.client.post("/graphql", json=body, headers={**shown, **headers})
 
     async def run(
-        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo", **headers: str
+        self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo", **headers: str
     ) -> dict[str, Any]:
         """The whole response."""
         body: dict[str, Any] = (await self.post(query, variables, key=key, **headers)).json()
         return body
 
-    async def data(self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo") -> Any:
+    async def data(self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo") -> Any:
         """The data of an operation that has no errors."""
         body = await self.run(query, variables, key=key)
         assert "errors" not in body, body["errors"]
         return body["data"]
 
     async def errors(
-        self, query: str, variables: Mapping[str, Any] | None = None, *, key: str | None = "demo"
+        self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo"
     ) -> list[dict[str, Any]]:
         errors: list[dict[str, Any]] = (await self.run(query, variables, key=key)).get("errors", [])
         return errors
 
-    async def explain(self, query: str, variables: Mapping[str, Any] | None = None, *, key: str = "demo") -> Any:
+    async def explain(self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str = "demo") -> Any:
         body = await self.run(query, variables, key=key, **{"x-gateway-explain": "1"})
         return body["extensions"]["gateway"]
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the environment, or the `.env`, of who runs it."""
+    for name in [name for name in os.environ if name.startswith(("GATEWAY_", "LANGSMITH_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -92,27 +103,29 @@ async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
         yield url
 
 
+@contextlib.asynccontextmanager
+async def started(
+    upstream_url: str, clock: Clock, *, now: Callable[[], datetime] | None = None, **settings: Any
+) -> AsyncIterator[Gateway]:
+    """A gateway with these settings. `now`: its wall clock, where it is not to go with the other."""
+    log = io.StringIO()
+    app = create_app(
+        Settings(**{"langsmith_endpoint": upstream_url, **settings}),
+        log=create_log("json", "debug", log),
+        clock=clock.monotonic,
+        now=now or clock.now,
+    )
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client,
+    ):
+        yield Gateway(client, log)
+
+
 @pytest.fixture
 def serve(upstream_url: str, clock: Clock) -> Serve:
     """Starts a gateway with these settings in front of the embedded LangSmith."""
-
-    @contextlib.asynccontextmanager
-    async def start(**settings: Any) -> AsyncIterator[Gateway]:
-        log = io.StringIO()
-        app = create_app(
-            Settings(**{"langsmith_endpoint": upstream_url, **settings}),
-            log=create_log("json", "debug", log),
-            clock=clock.monotonic,
-            now=clock.now,
-        )
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://gateway") as client,
-        ):
-            yield Gateway(client, log)
-
-    return start
+    return functools.partial(started, upstream_url, clock)
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""Operations on the gateway's schema, generated: roots, arguments, aliases, fragments, directives, windows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import strategies as st
+
+COLUMNS = [
+    "id", "tenantId", "startTime", "endTime", "extra", "name", "description", "defaultDatasetId",
+    "referenceDatasetId", "traceTier", "lastRunStartTimeLive", "testRunNumber", "__typename",
+]  # fmt: skip
+STATISTICS = [
+    "runCount", "latencyP50", "latencyP99", "firstTokenP50", "firstTokenP99", "totalTokens", "promptTokens",
+    "completionTokens", "totalCost", "promptCost", "completionCost", "lastRunStartTime", "errorRate", "streamingRate",
+    "runFacets", "feedbackStats { key n avg stdev values raw }", 'feedbackStats(keys: ["correctness"]) { key median }',
+    "sessionFeedbackStats { key __typename n errors min max }",
+]  # fmt: skip
+WINDOWS = [
+    "",
+    '(last: "PT1H")',
+    '(last: "P7D")',
+    '(last: "PT24H", filter: "eq(run_type, \\"llm\\")")',
+    "(approximate: true)",
+]
+OPTIONS = ["", 'stats: {last: "PT24H"}', 'stats: {since: "2026-11-18T00:00:00Z", approximate: true}']
+LENGTHS = ["", "", "first: 3", "first: 100"]
+OFFSETS = ["", "", "", "offset: 2"]
+FILTERS = [*[""] * 7, "filter: {referenceFree: true}", 'filter: {nameContains: "a"}', "filter: {referenceFree: false}"]
+ORDERS = [
+    *[""] * 7,
+    "orderBy: {field: NAME, direction: ASC}",
+    "orderBy: {field: LATENCY_P99}",
+    "orderBy: {field: START_TIME}",
+]
+
+
+@dataclass
+class Operation:
+    query: str
+    variables: dict[str, Any]
+
+
+@dataclass
+class _Parts:
+    """What an operation gathers while it is drawn."""
+
+    fragments: list[str] = field(default_factory=list)
+    variables: dict[str, bool] = field(default_factory=dict)
+
+
+def operations(ids: Sequence[str]) -> st.SearchStrategy[Operation]:
+    """Valid operations, whose lookups are of these sessions and of some that do not exist."""
+    return st.composite(_operation)(ids)
+
+
+def _operation(draw: st.DrawFn, ids: Sequence[str]) -> Operation:
+    parts = _Parts()
+    roots = [f"r{number}: {_root(draw, parts, ids)}" for number in range(draw(st.integers(1, 3)))]
+    declared = f"({', '.join(f'${name}: Boolean!' for name in parts.variables)})" if parts.variables else ""
+    query = f"query Generated{declared} {{ {' '.join(roots)} }} {' '.join(parts.fragments)}"
+    return Operation(query, dict(parts.variables))
+
+
+def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:
+    kind = draw(st.sampled_from(["sessions", "sessions", "session", "node", "nodes"]))
+    some_id = st.sampled_from([*ids, "00000000-0000-4000-8000-000000000000"])
+    match kind:
+        case "session":
+            arguments = " ".join([f'id: "{draw(some_id)}"', draw(st.sampled_from(OPTIONS))])
+            return f"session({arguments}) {{ {_row(draw, parts)} }}"
+        case "node":
+            return f'node(id: "{draw(some_id)}") {{ __typename ... on Session {{ {_row(draw, parts)} }} }}'
+        case "nodes":
+            several = " ".join(f'"{each}"' for each in draw(st.lists(some_id | st.just("rubbish"), max_size=4)))
+            return f"nodes(ids: [{several}]) {{ id ... on Session {{ {_row(draw, parts)} }} }}"
+    # Mostly the same page, so that operations meet in the cache; over whatever window.
+    arguments = " ".join(draw(st.sampled_from(each)) for each in (LENGTHS, OFFSETS, FILTERS, ORDERS, OPTIONS)).strip()
+    below = draw(
+        st.lists(
+            st.sampled_from(["nodes", "edges", "pageInfo", "__typename", "again: nodes"]),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        )
+    )
+    selected = []
+    for each in below:
+        if each == "edges":
+            selected.append(f"edges {{ cursor node {{ {_row(draw, parts)} }} }}")
+        elif each == "pageInfo":
+            flags = draw(st.lists(st.sampled_from(PAGE_INFO), min_size=1, unique=True))
+            selected.append(f"pageInfo {{ {' '.join(flags)} }}")
+        elif each == "__typename":
+            selected.append(each)
+        else:
+            selected.append(_directed(draw, parts, f"{each}", f"{{ {_row(draw, parts)} }}"))
+    return f"sessions{f'({arguments})' if arguments else ''} {{ {' '.join(selected)} __typename }}"
+
+
+BELOW = ["nodes", "edges", "pageInfo", "__typename", "again: nodes"]
+PAGE_INFO = ["hasNextPage", "hasPreviousPage", "startCursor", "endCursor"]
+
+
+def _row(draw: st.DrawFn, parts: _Parts) -> str:
+    names = draw(st.lists(st.sampled_from(COLUMNS + STATISTICS + STATISTICS[:2]), min_size=1, max_size=6, unique=True))
+    # Only one `feedbackStats` may go by its own name.
+    fields = [f"second: {name}" if name.startswith("feedbackStats(") else name for name in names]
+    for number, window in enumerate(draw(st.lists(st.sampled_from(WINDOWS), max_size=2))):
+        inner = draw(
+            st.lists(st.sampled_from(["id", "runCount", *STATISTICS[:15]]), min_size=1, max_size=3, unique=True)
+        )
+        fields.append(f"w{number}: stats{window} {{ {' '.join(inner)} }}")
+    rendered = []
+    for each in fields:
+        name, brace, rest = each.partition(" {")
+        rendered.append(_directed(draw, parts, name, brace + rest))
+    return _wrapped(draw, parts, " ".join(rendered)) + " id"
+
+
+def _directed(draw: st.DrawFn, parts: _Parts, name: str, rest: str) -> str:
+    directive = draw(st.sampled_from(["", "", "", "@include", "@skip"]))
+    if not directive:
+        return f"{name} {rest}"
+    if draw(st.booleans()):
+        return f"{name} {directive}(if: {draw(st.sampled_from(['true', 'false']))}) {rest}"
+    variable = f"v{len(parts.variables)}"
+    parts.variables[variable] = draw(st.booleans())
+    return f"{name} {directive}(if: ${variable}) {rest}"
+
+
+def _wrapped(draw: st.DrawFn, parts: _Parts, fields: str) -> str:
+    match draw(st.sampled_from(["plain", "plain", "inline", "named"])):
+        case "inline":
+            return f"... on Session {{ {fields} }}"
+        case "named":
+            name = f"F{len(parts.fragments)}"
+            parts.fragments.append(f"fragment {name} on Session {{ {fields} }}")
+            return f"...{name}"
+    return fields

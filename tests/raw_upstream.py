@@ -1,0 +1,200 @@
+"""An upstream that says what a test scripts, byte by byte, over real sockets.
+
+Each request meets the next act, and the last act is met for ever.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+
+Act = Callable[["Connection"], Awaitable[None]]
+
+JSON_HEADERS = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Request:
+    target: str
+    headers: list[tuple[str, str]]
+    """As they came, names in lower case."""
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def params(self) -> list[tuple[str, str]]:
+        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+
+    def header(self, name: str) -> list[str]:
+        return [value for each, value in self.headers if each == name]
+
+
+class Connection:
+    """One connection, while one of its requests is answered."""
+
+    def __init__(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.request = request
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def until_closed(self) -> None:
+        """Wait until the gateway hangs up."""
+        with contextlib.suppress(ConnectionError):
+            while await self._reader.read(65536):
+                pass
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def reset(self) -> None:
+        """RST rather than FIN."""
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
+        self._writer.transport.abort()
+
+
+class RawUpstream:
+    def __init__(self, *acts: Act) -> None:
+        self.acts = list(acts)
+        self.requests: list[Request] = []
+        self.connections = 0
+        """How many were made."""
+        self.busy = 0
+        """How many requests are being answered."""
+        self.most_busy = 0
+        self.port = 0
+        self._change = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def until(self, claim: Callable[[], bool]) -> None:
+        """Wait for something that a request, or the end of one, makes true."""
+        async with self._change:
+            await self._change.wait_for(claim)
+
+    async def arrived(self, count: int) -> None:
+        await self.until(lambda: len(self.requests) >= count)
+
+    async def idle(self) -> None:
+        await self.until(lambda: self.busy == 0)
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator["RawUpstream"]:
+        # A wave of clients connects at once.
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=1024)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        self.connections += 1
+        try:
+            while not writer.is_closing() and (request := await _read(reader)):
+                await self._answer(Connection(request, reader, writer))
+        except (ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _answer(self, connection: Connection) -> None:
+        self.requests.append(connection.request)
+        self.busy += 1
+        self.most_busy = max(self.busy, self.most_busy)
+        act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
+        await self._notify()
+        try:
+            await act(connection)
+        finally:
+            self.busy -= 1
+            await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._change:
+            self._change.notify_all()
+
+
+async def _read(reader: asyncio.StreamReader) -> Request | None:
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    first, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    headers = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return Request(first.split(" ")[1], headers)
+
+
+def response(
+    body: bytes = b"[]",
+    *,
+    status: int | str = 200,
+    headers: Mapping[str, str] = JSON_HEADERS,
+    length: int | None = None,
+) -> bytes:
+    """`length`: what Content-Length says, where that is not the body's length."""
+    lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in headers.items())]
+    lines.append(f"content-length: {len(body) if length is None else length}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def row(number: int = 1, **values: Any) -> dict[str, Any]:
+    return {"id": str(UUID(int=number)), "tenant_id": str(UUID(int=7)), "name": f"session {number}", **values}
+
+
+def listed(*rows: object) -> bytes:
+    """A right answer with these rows."""
+    return response(json.dumps(rows).encode())
+
+
+def says(data: bytes, *, then: Callable[[Connection], None] | None = None) -> Act:
+    """`then`: what becomes of the connection, which stays open otherwise."""
+
+    async def act(connection: Connection) -> None:
+        await connection.send(data)
+        if then:
+            then(connection)
+
+    return act
+
+
+async def black_hole(connection: Connection) -> None:
+    await connection.until_closed()
+
+
+async def closes(connection: Connection) -> None:
+    connection.close()
+
+
+async def resets(connection: Connection) -> None:
+    connection.reset()
+
+
+@contextlib.asynccontextmanager
+async def raw_upstream(*acts: Act | bytes) -> AsyncIterator[RawUpstream]:
+    scripted = [says(act) if isinstance(act, bytes) else act for act in acts]
+    async with RawUpstream(*scripted).serving() as upstream:
+        yield upstream

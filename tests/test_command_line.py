@@ -1,0 +1,206 @@
+"""The command line, as one uses it: other processes, real ports, real signals."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from app import __version__
+from app.__main__ import main
+
+SERVE = ("-m", "app", "serve", "--port", "0")
+DEMO = (*SERVE, "--demo")
+UVICORN = ("-m", "uvicorn", "app.main:app", "--port", "0")
+TENANTS = "{ sessions(first: 2) { nodes { tenantId } } }"
+STOPPED = 30
+"""Seconds until a process that does not end is a failure."""
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[str]
+    url: str
+
+    def post(self, query: str, **headers: str) -> httpx.Response:
+        return httpx.post(self.url, json={"query": query}, headers=headers, trust_env=False, timeout=STOPPED)
+
+    def tenants(self, **headers: str) -> set[str]:
+        """Of the sessions that are seen."""
+        data: dict[str, Any] = self.post(TENANTS, **headers).json()["data"]
+        return {node["tenantId"] for node in data["sessions"]["nodes"]}
+
+    def stopped(self, by: signal.Signals) -> tuple[int, str]:
+        """How it ended, and what it printed after it had started."""
+        self.process.send_signal(by)
+        out, err = self.process.communicate(timeout=STOPPED)
+        return self.process.returncode, out + err
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Of whoever runs the tests, without their settings."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.upper().startswith(("GATEWAY_", "LANGSMITH_"))
+    }
+    return kept | variables
+
+
+def process(arguments: tuple[str, ...], cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def announced(lines: IO[str]) -> str:
+    """The address in what a server prints first."""
+    printed = ""
+    for line in lines:
+        printed += line
+        if found := re.search(r"http://[\w.:\[\]]+", line):
+            return found[0] + "/graphql"
+    raise AssertionError(printed)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Server]:
+    with process(arguments, cwd, **variables) as started:
+        assert started.stderr is not None
+        try:
+            yield Server(started, announced(started.stderr))
+        finally:
+            if started.poll() is None:
+                started.kill()
+
+
+def ended(*arguments: str, cwd: Path, **variables: str) -> tuple[int, str, str]:
+    with process(arguments, cwd, **variables) as started:
+        out, err = started.communicate(timeout=STOPPED)
+        return started.returncode, out, err
+
+
+def is_clean(printed: str) -> bool:
+    return not re.search("traceback|error|exception|warning", printed, re.IGNORECASE)
+
+
+def test_the_demo_needs_nothing_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    # The demo is not led astray by settings for other uses, here from `.env`.
+    (tmp_path / ".env").write_text(
+        "LANGSMITH_ENDPOINT=http://127.0.0.1:9\nGATEWAY_AUTH=server\nGATEWAY_LOG_FORMAT=json\n"
+    )
+    with running(*DEMO, cwd=tmp_path, LANGSMITH_API_KEY="other") as server:
+        mine = server.tenants()
+        assert len(mine) == 1
+        assert mine == server.tenants(**{"x-api-key": "demo"})
+        assert mine.isdisjoint(server.tenants(**{"x-api-key": "demo-2"}))
+        (error,) = server.post(TENANTS, **{"x-api-key": "other"}).json()["errors"]
+        assert error["extensions"]["code"] == "UNAUTHENTICATED"
+        code, printed = server.stopped(by=signal.SIGTERM)
+    assert code == 0
+    assert is_clean(printed.replace("UNAUTHENTICATED", ""))
+    assert printed.count('"event": "operation"') == 4
+
+
+def test_a_demo_of_two_workers_ends_with_ctrl_c(tmp_path: Path) -> None:
+    with running(*DEMO, "--workers", "2", cwd=tmp_path) as server:
+        with ThreadPoolExecutor(8) as clients:
+            tenants = list(clients.map(lambda _: server.tenants(), range(24)))
+        assert len(set.union(*tenants)) == 1
+        # Each counts for itself, so one that has not counted all of them is not the only one.
+        metrics = server.url.replace("graphql", "metrics")
+        counted = 24
+        while counted == 24:
+            text = httpx.get(metrics, trust_env=False).text
+            found = re.search(r'operations_total{outcome="ok"} (\d+)', text)
+            counted = int(found[1]) if found else 0
+        code, printed = server.stopped(by=signal.SIGINT)
+    assert code == 0
+    assert is_clean(printed)
+
+
+def test_uvicorn_serves_the_app_as_the_environment_says(tmp_path: Path) -> None:
+    with running(*UVICORN, cwd=tmp_path, GATEWAY_INTROSPECTION="false", GATEWAY_MAX_ALIASES="1") as server:
+        assert server.post("{ a: __typename }").json() == {"data": {"a": "Query"}}
+        for query in ("{ __schema { queryType { name } } }", "{ a: __typename b: __typename }"):
+            assert "data" not in server.post(query).json()
+        _, printed = server.stopped(by=signal.SIGINT)
+    assert is_clean(re.sub("outcome=[A-Z_]+", "", printed))
+
+
+def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GATEWAY_CACHE_TTL=soon\n")
+    with ThreadPoolExecutor() as pool:
+        commands = [pool.submit(ended, *command, cwd=tmp_path) for command in ((*SERVE, "--workers", "2"), UVICORN)]
+    for command in commands:
+        code, out, err = command.result()
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert err.startswith("GATEWAY_CACHE_TTL: input should be a valid number")
+
+
+@pytest.fixture
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
+    """For commands that end before anything is served."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.chdir(tmp_path)
+    yield CliRunner()
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("options", [[], ["--demo"], ["--workers", "2"], ["--demo", "--workers", "2"]])
+def test_every_way_to_serve_looks_at_the_settings_first(in_process: CliRunner, options: list[str]) -> None:
+    printed = in_process.invoke(main, ["serve", "--port", "0", *options], env={"GATEWAY_CACHE_TTLS": "1"})
+    assert printed.exit_code == 2
+    assert printed.stdout == ""
+    assert printed.stderr == (
+        "GATEWAY_CACHE_TTLS: there is no such setting. Did you mean GATEWAY_CACHE_TTL? The README lists them all.\n"
+    )
+
+
+def test_a_port_that_is_taken_is_told(in_process: CliRunner) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        printed = in_process.invoke(main, ["serve", "--port", str(port)])
+    assert printed.exit_code == 1
+    assert printed.output == f"Error: Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
+
+
+def test_schema_prints_what_is_on_disk() -> None:
+    printed = CliRunner().invoke(main, ["schema"])
+    assert printed.exit_code == 0
+    assert printed.stdout == (Path(__file__).parent.parent / "schema.graphql").read_text()
+    assert printed.stderr == ""
+
+
+def test_help_names_every_command_and_option() -> None:
+    for arguments in (["--help"], ["-h"]):
+        printed = CliRunner().invoke(main, arguments)
+        assert printed.exit_code == 0
+        assert "serve" in printed.output
+        assert "schema" in printed.output
+    printed = CliRunner().invoke(main, ["serve", "--help"])
+    for option in ("--demo", "--host", "--port", "--workers"):
+        assert option in printed.output
+    assert CliRunner().invoke(main, ["--version"]).output.endswith(f"{__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["serve", "a"]])
+def test_a_wrong_argument_is_told_with_the_usage(arguments: list[str]) -> None:
+    printed = CliRunner().invoke(main, arguments)
+    assert printed.exit_code == 2
+    assert "Usage:" in printed.stderr

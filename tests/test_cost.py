@@ -1,0 +1,114 @@
+"""What an operation costs: 1 for each request to LangSmith, and 1 for each statistic in it."""
+
+from typing import Any
+
+import pytest
+
+from app.emulator import Emulator
+from tests.conftest import Gateway, Serve, asked
+
+A = "00000000-0000-4000-8000-00000000000a"
+B = "00000000-0000-4000-8000-00000000000b"
+
+
+def sessions(arguments: str, selection: str) -> str:
+    return f"{{ sessions({arguments}) {{ {selection} }} }}"
+
+
+COSTS = [
+    ("{ __typename }", 0),
+    ("{ __schema { types { name } } }", 0),
+    ("{ sessions { nodes { id name startTime } } }", 1),
+    ("{ sessions { pageInfo { endCursor } } }", 1),
+    ("{ sessions { nodes { runCount } } }", 2),
+    ("{ sessions { nodes { runCount errorRate again: runCount runFacets } } }", 4),
+    ("{ sessions { nodes { runCount } edges { node { runCount errorRate } } } }", 3),
+    (sessions("first: 100", "nodes { runCount }"), 2),
+    (sessions("first: 101", "nodes { runCount }"), 4),
+    (sessions("first: 500", "nodes { runCount errorRate }"), 15),
+    (sessions('last: 200, before: "djE6MTA"', "nodes { runCount }"), 4),
+    (sessions("first: 20", "pageInfo { hasNextPage hasPreviousPage }"), 1),
+    (sessions("first: 100", "pageInfo { hasNextPage }"), 2),
+    (sessions("first: 100", "pageInfo { endCursor }"), 1),
+    (sessions("offset: 900", "pageInfo { hasPreviousPage }"), 2),
+    ("{ sessions { nodes { stats { id } } } }", 1),
+    ('{ sessions { nodes { stats(last: "P1D") { runCount errorRate } } } }', 4),
+    ('{ sessions { nodes { runCount a: stats(last: "P1D") { runCount } b: stats(last: "P7D") { runCount } } } }', 6),
+    ('{ sessions { nodes { a: stats(last: "P1D") { runCount } b: stats(last: "P1D") { runCount errorRate } } } }', 4),
+    (sessions("first: 200", 'nodes { stats(last: "P1D") { runCount } }'), 6),
+    (f'{{ session(id: "{A}") {{ name }} }}', 1),
+    (f'{{ session(id: "{A}") {{ runCount stats(last: "P1D") {{ runCount }} }} }}', 4),
+    (f'{{ node(id: "{A}") {{ id ... on Session {{ runCount }} }} }}', 2),
+    (f'{{ nodes(ids: ["{A}", "{B}"]) {{ ... on Session {{ runCount }} }} }}', 2),
+    ("{ nodes(ids: []) { id } }", 0),
+    ("{ a: sessions { nodes { id } } b: sessions(offset: 20) { nodes { runCount } } }", 3),
+    ("{ a: sessions { nodes { runCount } } b: sessions { nodes { runCount errorRate } } }", 3),
+    ("{ sessions { nodes { runCount } } ...Q } fragment Q on Query { sessions { nodes { errorRate } } }", 3),
+    ("query ($no: Boolean = false) { sessions { nodes { runCount @include(if: $no) errorRate @skip(if: true) } } }", 1),
+    ("query ($n: Int = 300) { sessions(first: $n) { nodes { id } } }", 3),
+]
+
+
+@pytest.mark.parametrize(("query", "cost"), COSTS)
+async def test_an_operation_costs_its_requests_and_their_statistics_and_asks_no_more(
+    gateway: Gateway, langsmith: Emulator, query: str, cost: int
+) -> None:
+    assert (await gateway.explain(query))["cost"] == cost
+    requests = asked(langsmith)
+    # One facet is 1 in the cost, whichever of them are selected.
+    selected = [name for params in requests for name, _ in params if name in {"stats_select", "facets"}]
+    assert len(requests) + len(selected) <= cost
+
+
+async def test_an_operation_beyond_the_limit_is_refused_and_asks_nothing(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(max_cost=14) as gateway:
+        (error,) = await gateway.errors(sessions("first: 500", "nodes { runCount errorRate }"))
+        assert error["message"] == (
+            "This operation costs 15 units of upstream work, and 14 are allowed. Split it, or ask for less."
+        )
+        assert error["extensions"] == {"code": "OPERATION_TOO_EXPENSIVE", "limit": 14, "value": 15}
+        assert langsmith.requests == []
+        await gateway.data(sessions("first: 400", "nodes { runCount errorRate }"))
+
+
+async def test_the_operation_that_runs_is_the_one_that_counts(serve: Serve) -> None:
+    async with serve(max_cost=1) as gateway:
+        body = {
+            "query": "query A { sessions { nodes { runCount } } } query B { sessions { nodes { id } } }",
+            "operationName": "B",
+        }
+        response = await gateway.client.post("/graphql", json=body, headers={"x-api-key": "demo"})
+        assert "errors" not in response.json()
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "argument"),
+    [
+        ("{ sessions(first: 0) { nodes { runCount } } }", None, "first"),
+        ("{ sessions(first: 2000000000) { nodes { runCount } } }", None, "first"),
+        ("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ["x"] * 501}, "ids"),
+        ("{ sessions(first: -5) { nodes { runCount } } }", None, "first"),
+        ('{ sessions(last: 0, before: "x") { nodes { runCount } } }', None, "last"),
+        ('{ sessions(offset: -1) { nodes { stats(last: "PT0S") { runCount } } } }', None, "offset"),
+        ("query ($n: Int) { sessions(first: $n) { nodes { id } } }", {"n": None}, "first"),
+        ("query ($n: Int = 3) { sessions(first: $n) { nodes { id } } }", {"n": None}, "first"),
+        (
+            "query ($a: Boolean) { sessions { nodes { stats(approximate: $a) { runCount } } } }",
+            {"a": None},
+            "approximate",
+        ),
+        ("query ($f: SessionFilter) { sessions(filter: $f) { nodes { id } } }", {"f": {"ids": ["x"]}}, "filter"),
+        (
+            '{ sessions { nodes { stats(last: "P1D", since: "2026-11-01T00:00:00Z") { runCount } } } }',
+            None,
+            "stats.since",
+        ),
+    ],
+)
+async def test_invalid_arguments_are_bad_input_whatever_they_would_cost(
+    serve: Serve, langsmith: Emulator, query: str, variables: dict[str, Any] | None, argument: str
+) -> None:
+    async with serve(max_cost=3) as gateway:
+        (error,) = await gateway.errors(query, variables)
+    assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("BAD_USER_INPUT", argument)
+    assert langsmith.requests == []

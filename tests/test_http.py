@@ -1,0 +1,298 @@
+"""GraphQL over HTTP, as its specification has it."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from app.emulator import Emulator, serving
+from app.http import MAX_BODY_BYTES, MAX_URL_BYTES
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import Gateway
+from tests.test_log import lines
+
+TYPED = "application/graphql-response+json"
+PLAIN = "application/json"
+NAMES = "{ sessions(first: 1) { nodes { name } } }"
+
+
+@contextlib.asynccontextmanager
+async def on_a_socket(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
+    """The same gateway, and a client that reaches it through a real socket."""
+    transport = gateway.client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    async with (
+        serving(cast("Any", SimpleNamespace(app=transport.app))) as url,
+        httpx.AsyncClient(base_url=url, headers={"x-api-key": "demo"}, trust_env=False, verify=False) as client,
+    ):
+        yield client
+
+
+async def sent(gateway: Gateway, body: bytes | str, content_type: str | None = PLAIN, **headers: str) -> httpx.Response:
+    shown = {"content-type": content_type} if content_type else {}
+    return await gateway.client.post("/graphql", content=body, headers=shown | headers)
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    """Its status, and what it says to the client, which is in JSON and has a code in any case."""
+    (error,) = response.json()["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert response.headers["content-type"].startswith("application/")
+    assert "data" not in response.json()
+    return response.status_code, error["message"]
+
+
+async def test_an_operation_comes_by_post(gateway: Gateway) -> None:
+    body = {
+        "query": "query A { __typename } query B($n: Int!) { b: sessions(first: $n) { nodes { __typename } } }",
+        "variables": {"n": 2},
+        "operationName": "B",
+        "extensions": {"persistedQuery": {"version": 1}},
+    }
+    response = await gateway.client.post("/graphql", json=body, headers={"x-api-key": "demo"})
+    assert response.json() == {"data": {"b": {"nodes": [{"__typename": "Session"}] * 2}}}
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["vary"] == "accept"
+
+
+async def test_an_operation_comes_in_the_url(gateway: Gateway) -> None:
+    params = {
+        "query": "query A { __typename } query B($n: Int!) { b: sessions(first: $n) { nodes { __typename } } }",
+        "variables": '{"n": 2}',
+        "operationName": "B",
+        "extensions": "{}",
+    }
+    response = await gateway.client.get("/graphql", params=params, headers={"x-api-key": "demo"})
+    assert response.json() == {"data": {"b": {"nodes": [{"__typename": "Session"}] * 2}}}
+
+
+@pytest.mark.parametrize(
+    "body", ['{"query": "{ __typename }", "variables": null, "operationName": null, "extensions": null, "id": 1}']
+)
+async def test_members_may_be_null_and_unknown_ones_are_ignored(gateway: Gateway, body: str) -> None:
+    assert (await sent(gateway, body)).json() == {"data": {"__typename": "Query"}}
+    empty = {"query": "{ __typename }", "variables": "", "operationName": "", "extensions": ""}
+    assert (await gateway.client.get("/graphql", params=empty)).json() == {"data": {"__typename": "Query"}}
+
+
+async def test_a_url_without_a_query_is_told_what_lacks(gateway: Gateway) -> None:
+    for response in (
+        await gateway.client.get("/graphql"),
+        await gateway.client.get("/graphql", params={"query": ""}),
+        await gateway.client.get("/graphql", headers={"accept": "text/html, */*;q=0.1"}),
+    ):
+        assert refused(response) == (400, "`query` must hold a GraphQL document.")
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_other_methods_are_told_which_to_use(gateway: Gateway, method: str) -> None:
+    response = await gateway.client.request(method, "/graphql")
+    assert refused(response) == (405, "Send operations by POST, or queries by GET.")
+    assert response.headers["allow"] == "GET, POST"
+
+
+async def test_a_body_of_another_kind_is_refused(gateway: Gateway) -> None:
+    body = json.dumps({"query": "{ __typename }"})
+    for kind in (None, "text/plain", "application/graphql", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert refused(await sent(gateway, body, kind))[0] == 415
+    assert refused(await sent(gateway, body.encode("utf-16"), "application/json; charset=utf-16"))[0] == 415
+    for kind in ("Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"'):
+        assert (await sent(gateway, body, kind)).status_code == 200
+
+
+async def test_a_body_that_is_too_long_is_refused_announced_or_not(gateway: Gateway) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b" " * (MAX_BODY_BYTES // 2)
+
+    assert refused(await sent(gateway, b" " * (MAX_BODY_BYTES + 1)))[0] == 413
+    response = await gateway.client.post("/graphql", content=chunks(), headers={"content-type": PLAIN})
+    assert refused(response)[0] == 413
+    body = json.dumps({"query": "{ __typename }"}).encode()
+    assert (await sent(gateway, body.ljust(MAX_BODY_BYTES))).status_code == 200
+
+
+async def test_a_url_that_is_too_long_is_refused(gateway: Gateway) -> None:
+    assert refused(await gateway.client.get("/graphql?query=" + "a" * MAX_URL_BYTES))[0] == 414
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{query: 1}",
+        b'{"query": "{ __typename }"} {}',
+        b'{"query": "\xff"}',
+        b'{"query": "{ __typename \\ud800 }"}',
+        b'{"query": "{ __typename }", "variables": {"a": NaN}}',
+        '{"query": "{ __typename }"}'.encode("utf-16"),
+        gzip.compress(b'{"query": "{ __typename }"}', mtime=0),
+        b'{"query": "{ __typename }", "variables": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+    ],
+    ids=lambda body: repr(body[:20]),
+)
+async def test_a_body_that_is_not_json_in_utf_8_is_refused(gateway: Gateway, body: bytes) -> None:
+    assert refused(await sent(gateway, body)) == (400, "The body is not JSON in UTF-8.")
+
+
+@pytest.mark.parametrize("body", ["null", "1", '"{ __typename }"', "[]", '[{"query": "{ __typename }"}]'])
+async def test_a_body_that_is_no_object_is_refused(gateway: Gateway, body: str) -> None:
+    status, message = refused(await sent(gateway, body))
+    assert status == 400
+    assert message.startswith("The body must be one JSON object")
+
+
+@pytest.mark.parametrize(
+    ("member", "values"),
+    [
+        ("query", [None, 1, "", [], {}]),
+        ("variables", [1, "{}", [], True]),
+        ("operationName", [1, [], {}, False]),
+        ("extensions", [1, "{}", [], True]),
+    ],
+)
+async def test_a_member_of_the_wrong_type_is_named(gateway: Gateway, member: str, values: list[object]) -> None:
+    for value in values:
+        status, message = refused(await sent(gateway, json.dumps({"query": "{ __typename }"} | {member: value})))
+        assert status == 400
+        assert message.startswith(f"`{member}` must ")
+
+
+@pytest.mark.parametrize(
+    "query_string",
+    [
+        "query=%ff",
+        "query={__typename}&variables={",
+        "query={__typename}&variables=[]",
+        "query={__typename}&variables=%22%ff%22",
+        "query={__typename}&extensions=1",
+        "query={__typename}" + "&a=1" * 60,
+    ],
+)
+async def test_a_url_that_cannot_be_read_is_refused(gateway: Gateway, query_string: str) -> None:
+    assert refused(await gateway.client.get(f"/graphql?{query_string}"))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        (None, PLAIN),
+        ("", PLAIN),
+        ("*/*", PLAIN),
+        ("application/*", PLAIN),
+        (PLAIN, PLAIN),
+        (TYPED, TYPED),
+        (f"{TYPED}, {PLAIN}", TYPED),
+        (f"{PLAIN}, {TYPED}", TYPED),
+        (f"{TYPED}; charset=utf-8, {PLAIN}; q=0.9", TYPED),
+        (f"{PLAIN}, {TYPED};q=0.5", PLAIN),
+        (f"{TYPED};q=0, */*", PLAIN),
+        (f"{PLAIN};q=0, */*", TYPED),
+        (f"{TYPED}, */*;q=0.8", TYPED),
+        (f"{PLAIN};q=x, {TYPED};q=0.1", TYPED),
+        (f"text/event-stream, {PLAIN}", PLAIN),
+        ("multipart/mixed;deferSpec=20220824, APPLICATION/JSON", PLAIN),
+    ],
+)
+async def test_the_answer_comes_as_the_client_likes_it_best(
+    gateway: Gateway, accept: str | None, media_type: str
+) -> None:
+    if accept is None:
+        del gateway.client.headers["accept"]
+    response = await gateway.post("{ __typename }", None, **({} if accept is None else {"accept": accept}))
+    assert response.status_code == 200
+    assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
+
+
+async def test_accept_may_come_in_several_lines(gateway: Gateway) -> None:
+    headers = [("accept", "text/html"), ("accept", TYPED), ("accept", "image/png")]
+    response = await gateway.client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
+    assert response.headers["content-type"] == f"{TYPED}; charset=utf-8"
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/graphql+json", "*/*;q=0", f"{PLAIN};q=0", "rubbish;;"])
+async def test_a_client_that_takes_neither_media_type_is_told(gateway: Gateway, accept: str) -> None:
+    response = await gateway.post("{ __typename }", accept=accept)
+    assert refused(response)[0] == 406
+    assert response.headers["content-type"].startswith(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("query", "variables", "code", "typed_status"),
+    [
+        ("{", None, "GRAPHQL_PARSE_FAILED", 400),
+        ("{ nope }", None, "GRAPHQL_VALIDATION_FAILED", 400),
+        ("query ($n: Int!) { sessions(first: $n) { nodes { id } } }", {"n": "x"}, "BAD_USER_INPUT", 400),
+        ("query A { __typename } query B { __typename }", None, "BAD_USER_INPUT", 400),
+        ("{ a { " * 20 + "}" * 40, None, "GRAPHQL_PARSE_FAILED", 400),
+        ("{ sessions { nodes { " + "... { " * 9 + "id" + "}" * 12, None, None, 200),
+        ("{ sessions(first: 0) { nodes { id } } }", None, "BAD_USER_INPUT", 200),
+    ],
+)
+async def test_the_status_says_whether_an_operation_ran_where_the_media_type_does_not(
+    gateway: Gateway, query: str, variables: dict[str, Any] | None, code: str | None, typed_status: int
+) -> None:
+    typed = await gateway.post(query, variables, accept=TYPED)
+    plain = await gateway.post(query, variables, accept=PLAIN)
+    assert (typed.status_code, plain.status_code) == (typed_status, 200)
+    assert typed.json() == plain.json()
+    body = typed.json()
+    assert ("data" in body) is (typed_status == 200)
+    assert body.get("errors", [{"extensions": {"code": None}}])[0]["extensions"]["code"] == code
+
+
+async def test_a_request_that_cannot_be_read_has_its_status_in_either_media_type(gateway: Gateway) -> None:
+    for accept in (TYPED, PLAIN):
+        response = await sent(gateway, "{", accept=accept)
+        assert response.status_code == 400
+        assert response.headers["content-type"] == f"{accept}; charset=utf-8"
+
+
+async def test_a_client_that_hangs_up_ends_its_request_to_langsmith(gateway: Gateway, langsmith: Emulator) -> None:
+    langsmith.pause()
+    async with on_a_socket(gateway) as client:
+        asking = asyncio.create_task(client.post("/graphql", json={"query": "query Q" + NAMES}))
+        await langsmith.arrived(1)
+        asking.cancel()
+        await langsmith.hung_up(1)
+    assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "cancelled")]
+    assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
+
+
+async def test_a_client_that_hangs_up_within_its_body_is_no_error(gateway: Gateway) -> None:
+    async with on_a_socket(gateway) as client:
+        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(
+            b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        await writer.drain()
+        await client.get("/healthz")
+        writer.close()
+        await writer.wait_closed()
+    assert [line["outcome"] for line in lines(gateway)] == ["cancelled"]
+
+
+async def test_a_bug_is_answered_in_json_and_told_to_the_log_only() -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError("a secret")
+
+    app = create_app(Settings.load(), now=broken)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            response = await client.post("/graphql", json={"query": "{ __typename }"}, headers={"accept": TYPED})
+    assert response.status_code == 500
+    assert response.headers["content-type"] == f"{TYPED}; charset=utf-8"
+    assert response.json() == {
+        "errors": [
+            {"message": "This gateway failed to answer.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}},
+        ]
+    }

@@ -1,0 +1,116 @@
+"""One line for each operation, which says what it was and how it went."""
+
+import hashlib
+import io
+import json
+import secrets
+from typing import Any
+
+import pytest
+from structlog.typing import FilteringBoundLogger
+
+from app.emulator import Emulator, Fault
+from app.log import create_log
+from tests.conftest import Gateway
+
+NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
+
+
+def lines(gateway: Gateway, event: str = "operation") -> list[dict[str, Any]]:
+    parsed = [json.loads(line) for line in gateway.log.getvalue().splitlines()]
+    return [line for line in parsed if line["event"] == event]
+
+
+async def test_an_operation_is_one_line_of_json(gateway: Gateway) -> None:
+    await gateway.post(NAMED, None, **{"x-request-id": "r1"})
+    (line,) = lines(gateway)
+    assert line.pop("ms") >= 0
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "operation",
+        "level": "info",
+        "name": "Names",
+        "document": hashlib.sha256(NAMED.encode()).hexdigest()[:12],
+        "cost": 2,
+        "outcome": "ok",
+        "request_id": "r1",
+    }
+
+
+async def test_it_names_the_operation_that_was_picked(gateway: Gateway) -> None:
+    body = {"query": "query A { __typename } query B { __typename }", "operationName": "B"}
+    await gateway.client.post("/graphql", json=body)
+    assert [line["name"] for line in lines(gateway)] == ["B"]
+
+
+async def test_what_a_client_makes_up_forges_no_line(gateway: Gateway) -> None:
+    for name in ("x\n{}", "x outcome=ok"):
+        await gateway.client.post("/graphql", json={"query": "{ __typename }", "operationName": name})
+    assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [(None, "BAD_USER_INPUT")] * 2
+
+
+@pytest.mark.parametrize(
+    ("query", "outcome"),
+    [
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("{ nope }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ sessions(first: 0) { nodes { id } } }", "BAD_USER_INPUT"),
+        ("{ sessions(first: 500) { nodes { stats { runCount } errorRate } } }", "ok"),
+    ],
+)
+async def test_the_outcome_is_the_first_errors_code(gateway: Gateway, query: str, outcome: str) -> None:
+    await gateway.run(query)
+    assert [line["outcome"] for line in lines(gateway)] == [outcome]
+
+
+async def test_a_request_that_is_no_operation_is_logged_too(gateway: Gateway) -> None:
+    await gateway.client.post("/graphql", content=b"[]", headers={"content-type": "application/json"})
+    (line,) = lines(gateway)
+    assert (line["outcome"], line["document"], line["name"]) == ("BAD_USER_INPUT", None, None)
+
+
+async def test_what_langsmith_gets_wrong_is_logged(gateway: Gateway, langsmith: Emulator) -> None:
+    langsmith.faults.append(Fault(status=503, times=None))
+    await gateway.run(NAMED)
+    (line,) = lines(gateway, "upstream_failed")
+    assert (line["level"], line["status"]) == ("warning", 503)
+    assert [line["outcome"] for line in lines(gateway)] == ["UPSTREAM_ERROR"]
+
+
+def test_a_level_keeps_what_is_below_it_out() -> None:
+    out = io.StringIO()
+    log = create_log("json", "warning", out)
+    log.info("operation")
+    log.warning("upstream_failed")
+    assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["upstream_failed"]
+
+
+def told_of_a_bug(log: FilteringBoundLogger, key: str) -> None:
+    def broken(key: str) -> None:
+        raise LookupError(len(key))
+
+    try:
+        broken(key)
+    except LookupError:
+        log.exception("bug")
+
+
+def test_a_console_gets_plain_lines_and_tracebacks_without_values() -> None:
+    out = io.StringIO()
+    log = create_log("console", "info", out)
+    log.info("operation", outcome="ok", cost=2)
+    key = secrets.token_hex()
+    told_of_a_bug(log, key)
+    text = out.getvalue()
+    assert "operation" in text.splitlines()[0]
+    assert "outcome=ok" in text.splitlines()[0]
+    assert "LookupError: 64" in text
+    assert key not in text
+    assert "\x1b" not in text
+
+
+def test_a_bug_in_json_is_one_line_with_its_traceback() -> None:
+    out = io.StringIO()
+    told_of_a_bug(create_log("json", "info", out), "")
+    (line,) = map(json.loads, out.getvalue().splitlines())
+    assert line["exception"].startswith("Traceback")

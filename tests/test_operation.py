@@ -1,0 +1,216 @@
+"""One operation: what its root fields look up goes to LangSmith together, and what fails is told once."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, cast
+
+import pytest
+
+from app.cache import PageCache
+from app.emulator import Emulator, Fault
+from app.errors import BadUserInput
+from app.inputs import StatsOptions
+from app.operation import Operation
+from tests.conftest import NOON, Gateway, Serve, asked
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+
+
+def operation(now: datetime = NOON) -> Operation:
+    return Operation(cast(PageCache, None), None, now, 0.0)
+
+
+SINCE = datetime(2026, 11, 18, tzinfo=UTC)
+EQUAL = [
+    (StatsOptions(), StatsOptions(since=None, last=None, filter=None)),
+    (StatsOptions(last=timedelta(days=1)), StatsOptions(last=timedelta(hours=24))),
+    (StatsOptions(since=SINCE), StatsOptions(since=SINCE, approximate=False)),
+]
+DISTINCT = [
+    StatsOptions(),
+    StatsOptions(last=timedelta(days=1)),
+    StatsOptions(last=timedelta(days=2)),
+    StatsOptions(since=SINCE),
+    StatsOptions(since=SINCE, filter="eq(error, true)"),
+    StatsOptions(filter="eq(error, true)"),
+    StatsOptions(filter=""),
+    StatsOptions(approximate=True),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_equal_windows_have_one_label(one: StatsOptions, other: StatsOptions) -> None:
+    assert operation().window(one) == operation().window(other)
+
+
+def test_distinct_windows_are_told_apart_within_an_operation_and_between_operations() -> None:
+    shared = operation()
+    labels = [shared.window(each)[1] for each in DISTINCT]
+    assert len(set(labels)) == len({shared.window(each)[0] for each in DISTINCT}) == len(DISTINCT)
+    assert labels == [operation().window(each)[1] for each in DISTINCT]
+
+
+def test_the_label_of_the_last_while_stays_while_its_window_moves() -> None:
+    last = StatsOptions(last=timedelta(days=1))
+    before, after = operation().window(last), operation(NOON + timedelta(hours=1)).window(last)
+    assert before[1] == after[1]
+    assert (before[0], after[0]) == (
+        (("stats_start_time", "2026-11-19T12:00:00Z"),),
+        (("stats_start_time", "2026-11-19T13:00:00Z"),),
+    )
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 29.9])
+def test_within_a_minute_the_last_while_is_one_window(seconds: float) -> None:
+    moved = operation(NOON + timedelta(seconds=seconds))
+    assert moved.window(StatsOptions(last=timedelta(hours=1))) == operation().window(
+        StatsOptions(last=timedelta(hours=1))
+    )
+
+
+def test_no_length_of_time_is_refused_even_after_a_window_without_one() -> None:
+    shared = operation()
+    shared.window(StatsOptions())
+    with pytest.raises(BadUserInput, match="longer than nothing"):
+        shared.window(StatsOptions(last=timedelta()))
+
+
+def test_the_offset_of_an_instant_is_no_part_of_its_window() -> None:
+    elsewhere = SINCE.astimezone(timezone(timedelta(hours=5)))
+    assert operation().window(StatsOptions(since=elsewhere))[0] == operation().window(StatsOptions(since=SINCE))[0]
+
+
+async def some_ids(gateway: Gateway, langsmith: Emulator, count: int) -> list[str]:
+    data = await gateway.data(f"{{ sessions(first: {count}) {{ nodes {{ id }} }} }}")
+    langsmith.requests.clear()
+    return [node["id"] for node in data["sessions"]["nodes"]]
+
+
+def wanted_ids(requests: list[list[tuple[str, str]]]) -> list[int]:
+    """How many ids each request asks for."""
+    return sorted(len([1 for name, _ in request if name == "id"]) for request in requests)
+
+
+async def test_windows_wait_for_the_pages_of_all_roots(gateway: Gateway, langsmith: Emulator) -> None:
+    # The first root's page is held already, the second's is still to come.
+    await gateway.data("{ sessions(first: 2) { nodes { id } } }")
+    langsmith.requests.clear()
+    go_on = langsmith.pause()
+    query = """{ a: sessions(first: 2) { nodes { stats(last: "P1D") { runCount } } }
+        b: sessions(first: 120, offset: 2) { nodes { stats(last: "P1D") { runCount } } } }"""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(gateway.data(query))
+        await langsmith.arrived(2)
+        go_on.set()
+    assert wanted_ids(asked(langsmith)) == [0, 0, 22, 100]
+
+
+async def test_a_root_that_fails_holds_nobody_up(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        langsmith.faults.append(Fault(status=500))
+        body = await gateway.run(
+            """{ a: sessions(first: 2) { nodes { stats(last: "P1D") { runCount } } }
+                b: sessions(first: 3, offset: 2) { nodes { stats(last: "P1D") { runCount } } } }"""
+        )
+    assert [(error["path"], error["extensions"]["code"]) for error in body["errors"]] == [(["a"], "UPSTREAM_ERROR")]
+    assert body["data"]["a"] is None
+    assert all(node["stats"]["runCount"] is not None for node in body["data"]["b"]["nodes"])
+    assert wanted_ids(asked(langsmith)) == [0, 0, 3]
+
+
+async def test_lookups_of_all_roots_are_one_request_for_each_window(gateway: Gateway, langsmith: Emulator) -> None:
+    a, b, c = await some_ids(gateway, langsmith, 3)
+    data = await gateway.data(
+        """query ($a: ID!, $b: ID!, $all: [ID!]!) {
+            one: session(id: $a) { runCount stats(last: "P1D") { runCount } }
+            two: session(id: $b, stats: {last: "P1D"}) { runCount }
+            three: node(id: $b) { ... on Session { errorRate stats(last: "P1D") { totalTokens } } }
+            many: nodes(ids: $all) { ... on Session { name } } }""",
+        {"a": a, "b": b, "all": [a, b, c]},
+    )
+    assert data["one"]["stats"]["runCount"] <= data["one"]["runCount"]
+    assert [node["name"] is not None for node in data["many"]] == [True] * 3
+    requests = asked(langsmith)
+    windows = [dict(request).get("stats_start_time") for request in requests]
+    assert set(windows) == {None, "2026-11-19T12:00:00Z"}
+    assert windows.count(None) == 1
+    assert max(wanted_ids([request for request in requests if "stats_start_time" not in dict(request)])) == 3
+
+
+async def test_roots_that_share_a_request_show_it_both(gateway: Gateway, langsmith: Emulator) -> None:
+    a, b = await some_ids(gateway, langsmith, 2)
+    fields = (await gateway.explain(f'{{ one: session(id: "{a}") {{ name }} two: session(id: "{b}") {{ name }} }}'))[
+        "fields"
+    ]
+    assert len(asked(langsmith)) == 1
+    assert fields["one"]["requests"] == fields["two"]["requests"]
+    assert sorted(fields["one"]["requests"][0]["params"]["id"]) == sorted([a, b])
+
+
+async def test_a_lookup_that_fails_is_an_error_at_each_root(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        langsmith.faults.append(Fault(status=429, headers={"retry-after": "7"}))
+        body = await gateway.run(
+            f'{{ a: session(id: "{UNKNOWN}") {{ id }} b: node(id: "{UNKNOWN}") {{ id }} c: __typename }}'
+        )
+    assert body["data"] == {"a": None, "b": None, "c": "Query"}
+    assert {error["path"][0]: error["extensions"] for error in body["errors"]} == {
+        root: {"code": "RATE_LIMITED", "retryAfter": 7} for root in "ab"
+    }
+    assert len(asked(langsmith)) == 1
+
+
+async def test_a_window_that_fails_for_several_lookups_is_told_once(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        a, b = await some_ids(gateway, langsmith, 2)
+        fields = 'stats(since: "2020-01-01T00:00:00Z") { runCount }'
+        body = await gateway.run(
+            f"""{{ a: session(id: "{a}") {{ name {fields} }}
+                b: node(id: "{b}") {{ ... on Session {{ name {fields} }} }} }}"""
+        )
+    (error,) = body["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    assert error["path"][1] == "stats"
+    assert [body["data"][root]["stats"] for root in "ab"] == [None, None]
+    assert all(body["data"][root]["name"] for root in "ab")
+
+
+async def test_rows_without_identity_in_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
+    a, b, c = await some_ids(gateway, langsmith, 3)
+
+    def rewrite(rows: list[dict[str, Any]]) -> None:
+        del rows[0]["tenant_id"], rows[1]["tenant_id"]
+
+    langsmith.faults.append(Fault(rewrite=rewrite))
+    body = await gateway.run(
+        "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { runCount } } }", {"ids": [a, b, c]}
+    )
+    assert sum(node is None for node in body["data"]["nodes"]) == 2
+    (error,) = body["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["nodes"], "UPSTREAM_MALFORMED")
+
+
+async def test_an_operation_that_takes_too_long_says_so(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_timeout=0.05) as gateway:
+        langsmith.pause()
+        body = await gateway.run(
+            f'{{ sessions {{ nodes {{ stats {{ runCount }} }} }} session(id: "{UNKNOWN}") {{ id }} }}'
+        )
+    assert body["data"] == {"sessions": None, "session": None}
+    assert [error["extensions"]["code"] for error in body["errors"]] == ["UPSTREAM_TIMEOUT"] * 2
+
+
+async def test_a_window_that_takes_too_long_costs_only_itself(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_timeout=0.4) as gateway:
+        go_on = langsmith.pause()
+        query = '{ sessions(first: 2) { nodes { name stats(last: "P1D") { runCount } } } }'
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(gateway.run(query))
+            await langsmith.arrived(1)
+            # What arrives from now on is held for ever, what did before is let go.
+            langsmith.pause()
+            go_on.set()
+    body = running.result()
+    (error,) = body["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["sessions", "nodes", 0, "stats"], "UPSTREAM_TIMEOUT")
+    assert all(node["name"] and node["stats"] is None for node in body["data"]["sessions"]["nodes"])

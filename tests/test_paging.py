@@ -1,0 +1,235 @@
+"""Walking through the list, forward, backward and by numbers: each session once, in order, and honest at both ends."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from app.emulator import Emulator, Fault
+from app.errors import BadUserInput
+from app.page import PageQuery
+from app.paging import MAX_FIRST, cursor_of, slice_of
+from tests.conftest import Gateway, Serve, asked
+
+PAGE = """query ($first: Int! = 20, $after: String, $last: Int, $before: String, $offset: Int) {
+    sessions(first: $first, after: $after, last: $last, before: $before, offset: $offset) {
+        edges { cursor node { id } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }"""
+
+
+async def page(gateway: Gateway, **variables: Any) -> dict[str, Any]:
+    data = await gateway.data(PAGE, variables)
+    found: dict[str, Any] = data["sessions"]
+    cursors = [edge["cursor"] for edge in found["edges"]]
+    assert found["pageInfo"]["startCursor"] == (cursors[0] if cursors else None)
+    assert found["pageInfo"]["endCursor"] == (cursors[-1] if cursors else None)
+    return found
+
+
+def ids(found: dict[str, Any]) -> list[str]:
+    return [edge["node"]["id"] for edge in found["edges"]]
+
+
+async def all_ids(gateway: Gateway) -> list[str]:
+    return ids(await page(gateway, first=500))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 150])
+async def test_walking_forward_meets_each_session_once(size: int, gateway: Gateway) -> None:
+    expected = await all_ids(gateway)
+    assert len(set(expected)) == 240
+    met: list[str] = []
+    after = None
+    while True:
+        found = await page(gateway, first=size, after=after)
+        assert found["pageInfo"]["hasPreviousPage"] is bool(met)
+        met += ids(found)
+        assert found["pageInfo"]["hasNextPage"] is (len(met) < 240)
+        if not found["pageInfo"]["hasNextPage"]:
+            break
+        after = found["pageInfo"]["endCursor"]
+    assert met == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 150])
+async def test_walking_backward_meets_each_session_once(size: int, gateway: Gateway) -> None:
+    expected = await all_ids(gateway)
+    met: list[str] = []
+    last = await page(gateway, first=1, offset=239)
+    before = last["pageInfo"]["startCursor"]
+    while True:
+        found = await page(gateway, last=size, before=before)
+        assert found["pageInfo"]["hasNextPage"] is True
+        met = ids(found) + met
+        assert found["pageInfo"]["hasPreviousPage"] is (len(met) < 239)
+        if not found["pageInfo"]["hasPreviousPage"]:
+            break
+        before = found["pageInfo"]["startCursor"]
+    assert met == expected[:-1]
+
+
+@pytest.mark.parametrize("size", [40, 100, 120, 240])
+async def test_numbered_pages_cover_the_list(size: int, gateway: Gateway) -> None:
+    expected = await all_ids(gateway)
+    pages = [await page(gateway, first=size, offset=offset) for offset in range(0, 240, size)]
+    assert [each for found in pages for each in ids(found)] == expected
+    assert [found["pageInfo"]["hasNextPage"] for found in pages] == [True] * (len(pages) - 1) + [False]
+    assert [found["pageInfo"]["hasPreviousPage"] for found in pages] == [False] + [True] * (len(pages) - 1)
+
+
+async def test_a_cursor_of_a_numbered_page_goes_on_from_there(gateway: Gateway) -> None:
+    expected = await all_ids(gateway)
+    found = await page(gateway, first=10, offset=30)
+    assert ids(await page(gateway, first=5, after=found["pageInfo"]["endCursor"])) == expected[40:45]
+    assert ids(await page(gateway, last=5, before=found["pageInfo"]["startCursor"])) == expected[25:30]
+    assert ids(await page(gateway, first=1, after=found["edges"][3]["cursor"])) == [expected[34]]
+
+
+async def test_beyond_the_end_is_an_empty_page_with_sessions_before_it(gateway: Gateway) -> None:
+    assert (
+        await page(gateway, offset=240)
+        == await page(gateway, offset=100_000)
+        == await page(gateway, first=100, offset=240)
+    )
+    found = await page(gateway, offset=240)
+    assert (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"]) == (True, False)
+    assert ids(found) == []
+
+
+async def test_beyond_the_end_of_nothing_is_nothing_before_it(gateway: Gateway) -> None:
+    operation = """{ sessions(offset: 5, filter: {name: "no such session"}) {
+        nodes { id } pageInfo { hasPreviousPage hasNextPage } } }"""
+    data = await gateway.data(operation)
+    assert data == {"sessions": {"nodes": [], "pageInfo": {"hasPreviousPage": False, "hasNextPage": False}}}
+
+
+@pytest.mark.parametrize("size", [1, 100])
+async def test_before_the_first_session_there_is_nothing_and_after_it_there_is(size: int, gateway: Gateway) -> None:
+    first = await page(gateway, first=1)
+    found = await page(gateway, last=size, before=first["pageInfo"]["startCursor"])
+    assert ids(found) == []
+    assert (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"]) == (False, True)
+
+
+async def test_a_page_that_is_cut_off_at_the_front_is_shorter(gateway: Gateway) -> None:
+    expected = await all_ids(gateway)
+    found = await page(gateway, last=10, before=cursor_of(4))
+    assert ids(found) == expected[:4]
+
+
+async def test_a_page_whose_last_rows_are_the_end_says_so(gateway: Gateway, langsmith: Emulator) -> None:
+    found = await page(gateway, first=40, offset=200)
+    assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (40, False)
+    assert asked(langsmith) == [[("limit", "41"), ("offset", "200")]]
+    found = await page(gateway, first=100, offset=140)
+    assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (100, False)
+    assert asked(langsmith) == [[("limit", "100"), ("offset", "140")], [("limit", "1"), ("offset", "240")]]
+
+
+async def test_pages_keep_the_order_that_was_asked_for(gateway: Gateway) -> None:
+    names: list[str] = []
+    after = "null"
+    while after:
+        data = await gateway.data(
+            f"""{{ sessions(first: 90, after: {after}, orderBy: {{field: NAME, direction: ASC}}) {{
+                nodes {{ name }} pageInfo {{ hasNextPage endCursor }} }} }}"""
+        )
+        found = data["sessions"]
+        names += [node["name"] for node in found["nodes"]]
+        after = f'"{found["pageInfo"]["endCursor"]}"' if found["pageInfo"]["hasNextPage"] else ""
+    assert names == sorted(names)
+    assert len(names) == 240
+
+
+def without_ids(*places: int) -> Fault:
+    def rewrite(rows: list[dict[str, Any]]) -> None:
+        for place in places:
+            del rows[place]["id"]
+
+    return Fault(rewrite=rewrite)
+
+
+async def test_a_row_without_its_id_is_left_out_and_keeps_its_place(gateway: Gateway, langsmith: Emulator) -> None:
+    expected = await all_ids(gateway)
+    langsmith.faults.append(without_ids(0, 3))
+    body = await gateway.run(PAGE, {"first": 5, "offset": 10})
+    found = body["data"]["sessions"]
+    assert ids(found) == [expected[11], expected[12], expected[14]]
+    assert [edge["cursor"] for edge in found["edges"]] == [cursor_of(11), cursor_of(12), cursor_of(14)]
+    assert found["pageInfo"]["hasNextPage"] is True
+    (error,) = body["errors"]
+    assert (error["path"], error["extensions"]["code"]) == (["sessions"], "UPSTREAM_MALFORMED")
+    assert error["message"].startswith("2 of the sessions")
+    assert ids(await page(gateway, first=1, after=found["pageInfo"]["endCursor"])) == [expected[15]]
+
+
+async def test_a_row_that_is_not_shown_costs_no_error(gateway: Gateway, langsmith: Emulator) -> None:
+    langsmith.faults.append(without_ids(5))
+    found = await page(gateway, first=5)
+    assert len(found["edges"]) == 5
+    assert found["pageInfo"]["hasNextPage"] is True
+
+
+async def test_rows_dropped_from_several_pages_are_one_error(serve: Serve, langsmith: Emulator) -> None:
+    async with serve() as gateway:
+        langsmith.faults += [without_ids(1), without_ids(2)]
+        body = await gateway.run(PAGE, {"first": 150})
+    assert len(body["errors"]) == 1
+    assert len(body["data"]["sessions"]["edges"]) == 148
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    text=st.text(max_size=40) | st.text("djE6MTIzNDU2Nzg5=-_+/ ", max_size=24) | st.binary(max_size=12).map(bytes.hex)
+)
+async def test_a_cursor_that_was_not_handed_out_is_refused(text: str, gateway: Gateway, langsmith: Emulator) -> None:
+    if text in {cursor_of(position) for position in range(10_000)}:
+        return
+    for argument in ("after", "before"):
+        (error,) = await gateway.errors(PAGE, {argument: text} | ({"last": 1} if argument == "before" else {}))
+        assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}
+    assert not asked(langsmith)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        " ",
+        "djE6MA==",
+        "djE6MA ",
+        "djE6LTE",
+        "djE6MDE",
+        "djI6MA",
+        "djE6",
+        "MA",
+        "djE6MC4w",
+        "djE6MTAwMDAwMDAwMDAwMDAw",
+    ],
+)
+def test_another_spelling_of_a_cursor_is_rubbish_too(cursor: str) -> None:
+    with pytest.raises(BadUserInput, match="no cursor of this gateway"):
+        slice_of(first=1, after=cursor, offset=None, last=None, before=None)
+
+
+@given(position=st.integers(0, 10**8))
+def test_a_cursor_that_was_handed_out_is_read(position: int) -> None:
+    rows = slice_of(first=3, after=cursor_of(position), offset=None, last=None, before=None)
+    assert (rows.start, rows.count) == (position + 1, 3)
+
+
+@example(start=0, count=100, one_more=True)
+@given(start=st.integers(0, 1000), count=st.integers(1, MAX_FIRST), one_more=st.booleans())
+def test_the_requests_for_a_slice_cover_it_without_overlap(start: int, count: int, one_more: bool) -> None:
+    rows = slice_of(first=count, after=None, offset=start, last=None, before=None)
+    places = [
+        place
+        for query in rows.queries(PageQuery(), one_more=one_more)
+        for place in range(query.offset, query.offset + query.limit)
+    ]
+    assert places[:count] == list(range(start, start + count))
+    # Full pages leave no room for one more: it is asked for only when they turn out to be full.
+    assert len(places) - count == (1 if one_more and count % 100 else 0)
+    assert all(query.limit <= 100 for query in rows.queries(PageQuery(), one_more=one_more))

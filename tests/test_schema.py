@@ -1,0 +1,422 @@
+"""What each operation asks of LangSmith: exactly the rows and statistics it selects, in as few requests as it can."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import pytest
+from graphql import GraphQLSchema
+
+from app.emulator import Emulator, Fault
+from app.schema import create_schema
+from tests.conftest import Gateway, Serve, asked
+
+SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+DAY = "stats_start_time=2026-11-19T12:00:00Z"
+
+
+def params(*requests: str) -> list[list[tuple[str, str]]]:
+    return sorted(sorted(parse_qsl(each, keep_blank_values=True)) for each in requests)
+
+
+def asked_in_any_order(langsmith: Emulator) -> list[list[tuple[str, str]]]:
+    return sorted(sorted(each) for each in asked(langsmith))
+
+
+class Case(NamedTuple):
+    says: str
+    operation: str
+    upstream: list[list[tuple[str, str]]]
+    variables: dict[str, Any] | None = None
+
+
+CASES = [
+    Case("columns cost no statistics", "{ sessions { nodes { id name extra } } }", params("limit=20")),
+    Case("a type name alone costs no statistics", "{ sessions { __typename } }", params("limit=20")),
+    Case("cursors alone cost no statistics", "{ sessions { pageInfo { endCursor } } }", params("limit=20")),
+    Case(
+        "one statistic is asked for by name",
+        "{ sessions { nodes { runCount } } }",
+        params("limit=20&include_stats=true&stats_select=run_count"),
+    ),
+    Case("facets alone need no statistics", "{ sessions { nodes { runFacets } } }", params("limit=20&facets=true")),
+    Case(
+        "facets and statistics go together",
+        "{ sessions { nodes { runFacets errorRate } } }",
+        params("limit=20&facets=true&include_stats=true&stats_select=error_rate"),
+    ),
+    Case(
+        "feedback is a statistic",
+        "{ sessions { nodes { feedbackStats { key } sessionFeedbackStats { n } } } }",
+        params("limit=20&include_stats=true&stats_select=feedback_stats&stats_select=session_feedback_stats"),
+    ),
+    Case(
+        "an alias changes nothing, and asks for nothing twice",
+        "{ all: sessions { rows: nodes { a: runCount b: runCount tokens: totalTokens } } }",
+        params("limit=20&include_stats=true&stats_select=run_count&stats_select=total_tokens"),
+    ),
+    Case(
+        "nodes and edges at once ask for what either selects",
+        "{ sessions { nodes { runCount } edges { node { errorRate } cursor } } }",
+        params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
+    ),
+    Case(
+        "fragments are followed, nested and inline",
+        """{ sessions { ...Page } }
+        fragment Page on SessionConnection { nodes { ...Row ... on Node { ... on Session { latencyP50 } } } }
+        fragment Row on Session { name ... { errorRate } ...Deeper }
+        fragment Deeper on Session { totalCost }""",
+        params("limit=20&include_stats=true&stats_select=latency_p50&stats_select=error_rate&stats_select=total_cost"),
+    ),
+    Case(
+        "a field that is skipped is not asked for",
+        "{ sessions { nodes { name runCount @skip(if: true) errorRate @include(if: false) } } }",
+        params("limit=20"),
+    ),
+    Case(
+        "variables decide about fields",
+        """query ($yes: Boolean!, $no: Boolean! = false) { sessions { nodes {
+            name runCount @include(if: $yes) errorRate @skip(if: $yes) totalTokens @include(if: $no)
+        } } }""",
+        params("limit=20&include_stats=true&stats_select=run_count"),
+        {"yes": True},
+    ),
+    Case(
+        "variables decide about fragments",
+        """query ($yes: Boolean!) { sessions { nodes {
+            name ...Row @skip(if: $yes) ... @include(if: $yes) { runCount } } } }
+        fragment Row on Session { errorRate }""",
+        params("limit=20&include_stats=true&stats_select=run_count"),
+        {"yes": True},
+    ),
+    Case(
+        "what a skipped ancestor holds is not asked for",
+        """query ($no: Boolean!) { sessions {
+            nodes @include(if: $no) { runCount } edges @skip(if: true) { node { errorRate } } pageInfo { startCursor }
+        } }""",
+        params("limit=20"),
+        {"no": False},
+    ),
+    Case("a skipped root asks nothing", "{ sessions @skip(if: true) { nodes { runCount } } __typename }", []),
+    Case(
+        "selections of one root that stand apart are one request",
+        "{ sessions { nodes { runCount } } sessions { nodes { errorRate } } }",
+        params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
+    ),
+    Case(
+        "two roots for the same page are one request",
+        "{ a: sessions { nodes { runCount } } b: sessions { nodes { errorRate } } }",
+        params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
+    ),
+    Case(
+        "two roots for other pages are two requests",
+        "{ a: sessions(first: 2) { nodes { runCount } } b: sessions(first: 3, offset: 2) { nodes { name } } }",
+        params("limit=2&include_stats=true&stats_select=run_count", "limit=3&offset=2"),
+    ),
+    Case("one row more tells whether others follow", "{ sessions { pageInfo { hasNextPage } } }", params("limit=21")),
+    Case(
+        "a full page of 100 is probed without statistics",
+        "{ sessions(first: 100) { nodes { runCount } pageInfo { hasNextPage } } }",
+        params("limit=100&include_stats=true&stats_select=run_count", "limit=1&offset=100"),
+    ),
+    Case(
+        "a page of 100 that is not full needs no probe",
+        "{ sessions(first: 100, offset: 200) { nodes { name } pageInfo { hasNextPage } } }",
+        params("limit=100&offset=200"),
+    ),
+    Case(
+        "a probe keeps the order's window where the order depends on it",
+        """{ sessions(first: 100, orderBy: {field: ERROR_RATE}, stats: {last: "PT24H"}) {
+            nodes { runCount } pageInfo { hasNextPage } } }""",
+        params(
+            f"sort_by=error_rate&limit=100&include_stats=true&stats_select=run_count&{DAY}",
+            f"sort_by=error_rate&limit=1&offset=100&{DAY}",
+        ),
+    ),
+    Case(
+        "250 rows are three requests, the last for one row more",
+        "{ sessions(first: 250) { nodes { name } pageInfo { hasNextPage } } }",
+        params("limit=100", "limit=100&offset=100", "limit=51&offset=200"),
+    ),
+    Case(
+        "rows before a cursor are asked for from the front",
+        '{ sessions(last: 5, before: "djE6MjA") { nodes { name } } }',
+        params("limit=5&offset=15"),
+    ),
+    Case("an offset is passed on", "{ sessions(first: 7, offset: 30) { nodes { id } } }", params("limit=7&offset=30")),
+    Case(
+        "every filter is passed on",
+        f"""{{ sessions(filter: {{
+            ids: ["{UNKNOWN}"], name: "a b", nameContains: "&", referenceFree: false, referenceDatasets: ["{UNKNOWN}"],
+            datasetVersion: "v1", metadata: {{env: "prod"}}, tagValueIds: ["{UNKNOWN}"], expression: "eq(name, \\"x\\")"
+        }}) {{ nodes {{ id }} }} }}""",
+        [
+            sorted(
+                [
+                    ("id", UNKNOWN),
+                    ("name", "a b"),
+                    ("name_contains", "&"),
+                    ("reference_free", "false"),
+                    ("reference_dataset", UNKNOWN),
+                    ("dataset_version", "v1"),
+                    ("metadata", '{"env":"prod"}'),
+                    ("tag_value_id", UNKNOWN),
+                    ("filter", 'eq(name, "x")'),
+                    ("limit", "20"),
+                ]
+            )
+        ],
+    ),
+    Case(
+        "every part of the order is passed on",
+        """{ sessions(orderBy: {field: FEEDBACK, direction: ASC, feedbackKey: "accuracy", feedbackSource: SESSION}) {
+            nodes { id } } }""",
+        params(
+            "sort_by=feedback&sort_by_desc=false&sort_by_feedback_key=accuracy&sort_by_feedback_source=session&limit=20"
+        ),
+    ),
+    Case(
+        "RUN_COUNT is what LangSmith calls runs_count",
+        "{ sessions(orderBy: {field: RUN_COUNT}) { nodes { id } } }",
+        params("sort_by=runs_count&limit=20"),
+    ),
+    Case(
+        "every option of the statistics is passed on",
+        """{ sessions(stats: {
+            since: "2026-11-01T02:00:00+02:00", filter: "eq(run_type, \\"llm\\")", approximate: true
+        }) { nodes { runCount } } }""",
+        params(
+            "limit=20&include_stats=true&stats_select=run_count&stats_start_time=2026-11-01T00:00:00Z"
+            "&stats_filter=eq(run_type, %22llm%22)&use_approx_stats=true"
+        ),
+    ),
+    Case(
+        "the last while is reckoned from the minute",
+        '{ sessions(stats: {last: "P1D"}) { nodes { runCount } } }',
+        params(f"limit=20&include_stats=true&stats_select=run_count&{DAY}"),
+    ),
+    Case(
+        "a window that no number depends on is not sent",
+        '{ sessions(stats: {last: "P1D", filter: "eq(error, true)"}) { nodes { name } } }',
+        params("limit=20"),
+    ),
+    Case(
+        "facets have a window too",
+        '{ sessions(stats: {last: "P1D"}) { nodes { runFacets } } }',
+        params(f"limit=20&facets=true&{DAY}"),
+    ),
+    Case(
+        "null means the same as left out",
+        """query ($none: String) { sessions(after: $none, offset: null, last: null, before: null, filter: null,
+            orderBy: null, stats: null) { nodes { id } } }""",
+        params("limit=20"),
+    ),
+    Case("introspection asks nothing", "{ __schema { queryType { name } } }", []),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+async def test_an_operation_asks_for_exactly(case: Case, gateway: Gateway, langsmith: Emulator) -> None:
+    await gateway.data(case.operation, case.variables)
+    assert asked_in_any_order(langsmith) == case.upstream
+
+
+REACHED_BY = {
+    "facets": "{ sessions { nodes { runFacets } } }",
+    "include_stats": "{ sessions { nodes { runCount } } }",
+    "stats_select": "{ sessions { nodes { runCount } } }",
+    "limit": "{ sessions(first: 3) { nodes { id } } }",
+    "offset": "{ sessions(offset: 3) { nodes { id } } }",
+    "reference_free": "{ sessions(filter: {referenceFree: true}) { nodes { id } } }",
+    "reference_dataset": f'{{ sessions(filter: {{referenceDatasets: ["{UNKNOWN}"]}}) {{ nodes {{ id }} }} }}',
+    "id": f'{{ session(id: "{UNKNOWN}") {{ id }} }}',
+    "name": '{ sessions(filter: {name: "x"}) { nodes { id } } }',
+    "name_contains": '{ sessions(filter: {nameContains: "x"}) { nodes { id } } }',
+    "dataset_version": '{ sessions(filter: {datasetVersion: "x"}) { nodes { id } } }',
+    "metadata": "{ sessions(filter: {metadata: {a: 1}}) { nodes { id } } }",
+    "tag_value_id": f'{{ sessions(filter: {{tagValueIds: ["{UNKNOWN}"]}}) {{ nodes {{ id }} }} }}',
+    "filter": '{ sessions(filter: {expression: "eq(name, \\"x\\")"}) { nodes { id } } }',
+    "sort_by": "{ sessions(orderBy: {field: NAME}) { nodes { id } } }",
+    "sort_by_desc": "{ sessions(orderBy: {direction: ASC}) { nodes { id } } }",
+    "sort_by_feedback_key": '{ sessions(orderBy: {field: FEEDBACK, feedbackKey: "x"}) { nodes { id } } }',
+    "sort_by_feedback_source": """{ sessions(orderBy: {field: FEEDBACK, feedbackKey: "x", feedbackSource: RUN}) {
+        nodes { id } } }""",
+    "use_approx_stats": "{ sessions(stats: {approximate: true}) { nodes { runCount } } }",
+    "stats_start_time": '{ sessions(stats: {last: "PT1H"}) { nodes { runCount } } }',
+    "stats_filter": '{ sessions(stats: {filter: "eq(run_type, \\"llm\\")"}) { nodes { runCount } } }',
+}
+
+
+@pytest.mark.parametrize("name", [each["name"] for each in SPEC["params"]])
+async def test_each_parameter_of_the_specification_can_be_reached(
+    name: str, gateway: Gateway, langsmith: Emulator
+) -> None:
+    assert name in REACHED_BY, f"no operation reaches {name}: app/inputs.py lacks its line, or this table does"
+    await gateway.data(REACHED_BY[name])
+    assert name in {sent for request in asked(langsmith) for sent, _ in request}
+
+
+async def test_each_order_of_the_specification_can_be_reached(gateway: Gateway, langsmith: Emulator) -> None:
+    for value in next(each["values"] for each in SPEC["params"] if each["name"] == "sort_by"):
+        field = {"runs_count": "RUN_COUNT"}.get(value, value.upper())
+        key = ', feedbackKey: "accuracy"' if value == "feedback" else ""
+        await gateway.data(f"{{ sessions(orderBy: {{field: {field}, direction: ASC{key}}}) {{ nodes {{ id }} }} }}")
+        (sent,) = asked(langsmith)
+        assert dict(sent).get("sort_by", "start_time") == value
+
+
+async def test_each_statistic_is_asked_for_by_its_name(gateway: Gateway, langsmith: Emulator) -> None:
+    for offset, name in enumerate(each["name"] for each in SPEC["fields"] if each["kind"] == "stat"):
+        head, *tail = name.split("_")
+        field = head + "".join(part.title() for part in tail)
+        below = "{ key }" if name.endswith("feedback_stats") else ""
+        await gateway.data(f"{{ sessions(first: 1, offset: {offset + 1}) {{ nodes {{ {field} {below} }} }} }}")
+        expected = f"limit=1&offset={offset + 1}&include_stats=true&stats_select={name}"
+        assert asked_in_any_order(langsmith) == params(expected)
+
+
+async def test_the_pages_of_a_long_list_are_asked_for_at_the_same_time(gateway: Gateway, langsmith: Emulator) -> None:
+    go_on = langsmith.pause()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(gateway.data("{ sessions(first: 240) { nodes { id } } }"))
+        await langsmith.arrived(3)
+        go_on.set()
+    assert len({node["id"] for node in waiting.result()["sessions"]["nodes"]}) == 240
+
+
+async def some_ids(gateway: Gateway, langsmith: Emulator, count: int) -> list[str]:
+    data = await gateway.data(f"{{ sessions(first: {count}) {{ nodes {{ id }} }} }}")
+    langsmith.requests.clear()
+    return [node["id"] for node in data["sessions"]["nodes"]]
+
+
+async def test_all_the_ids_of_an_operation_are_one_request(gateway: Gateway, langsmith: Emulator) -> None:
+    a, b, c, d = await some_ids(gateway, langsmith, 4)
+    data = await gateway.data(
+        """query ($a: ID!, $b: ID!, $c: [ID!]!) {
+            one: session(id: $a) { id runCount } two: node(id: $b) { id ... on Session { errorRate } }
+            many: nodes(ids: $c) { id } }""",
+        {"a": a, "b": b, "c": [c, d, UNKNOWN]},
+    )
+    assert [data["one"]["id"], data["two"]["id"]] == [a, b]
+    assert data["many"] == [{"id": c}, {"id": d}, None]
+    wanted = "&".join(f"id={each}" for each in (a, b, c, d, UNKNOWN))
+    assert asked_in_any_order(langsmith) == params(
+        f"{wanted}&limit=5&include_stats=true&stats_select=run_count&stats_select=error_rate"
+    )
+
+
+async def test_nodes_keep_order_and_duplicates_and_are_null_where_there_is_none(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    a, b = await some_ids(gateway, langsmith, 2)
+    ids = [b, "rubbish", a, UNKNOWN, b.upper(), "", b]
+    data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", {"ids": ids})
+    assert [node and node["id"] for node in data["nodes"]] == [b, None, a, None, b, None, b]
+    assert data["nodes"][0]["__typename"] == "Session"
+    assert asked_in_any_order(langsmith) == params(f"id={a}&id={b}&id={UNKNOWN}&limit=3")
+
+
+async def test_ids_go_to_langsmith_a_hundred_at_a_time(gateway: Gateway, langsmith: Emulator) -> None:
+    ids = await some_ids(gateway, langsmith, 240)
+    data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ids})
+    assert [node["id"] for node in data["nodes"]] == ids
+    requests = asked(langsmith)
+    assert sorted(len([1 for name, _ in request if name == "id"]) for request in requests) == [40, 100, 100]
+
+
+async def test_no_ids_and_rubbish_ask_nothing(gateway: Gateway, langsmith: Emulator) -> None:
+    data = await gateway.data('{ none: nodes(ids: []) { id } bad: nodes(ids: ["x"]) { id } node(id: "x") { id } }')
+    assert data == {"none": [], "bad": [None], "node": None}
+    assert not asked(langsmith)
+
+
+async def test_a_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway, langsmith: Emulator) -> None:
+    (a,) = await some_ids(gateway, langsmith, 1)
+    await gateway.data(
+        """query ($id: ID!) { node(id: $id) { ...S } }
+        fragment S on Session { name runCount stats(last: "P1D") { runCount } }""",
+        {"id": a},
+    )
+    assert asked_in_any_order(langsmith) == params(
+        f"id={a}&limit=1&include_stats=true&stats_select=run_count",
+        f"id={a}&limit=1&include_stats=true&stats_select=run_count&{DAY}",
+    )
+
+
+async def test_a_session_that_langsmith_does_not_know_is_null(gateway: Gateway) -> None:
+    assert await gateway.data(f'{{ session(id: "{UNKNOWN}") {{ id runCount }} }}') == {"session": None}
+
+
+async def test_a_session_can_be_seen_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
+    (a,) = await some_ids(gateway, langsmith, 1)
+    operation = '{ session(id: "ID", stats: {last: "P1D", approximate: true}) { runCount } }'.replace("ID", a)
+    await gateway.data(operation)
+    assert asked_in_any_order(langsmith) == params(
+        f"id={a}&limit=1&include_stats=true&stats_select=run_count&{DAY}&use_approx_stats=true"
+    )
+
+
+async def test_one_failing_root_leaves_its_siblings_alone(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        langsmith.faults.append(Fault(status=500))
+        body = await gateway.run(
+            '{ a: sessions { nodes { id } } b: nodes(ids: ["x"]) { id } c: sessions(first: 0) { __typename } }'
+        )
+    assert body["data"] == {"a": None, "b": [None], "c": None}
+    found = {tuple(error["path"]): error["extensions"]["code"] for error in body["errors"]}
+    assert found == {("a",): "UPSTREAM_ERROR", ("c",): "BAD_USER_INPUT"}
+
+
+async def test_without_a_credential_nothing_is_asked(gateway: Gateway, langsmith: Emulator) -> None:
+    body = await gateway.run(f'{{ sessions {{ nodes {{ id }} }} session(id: "{UNKNOWN}") {{ id }} }}', key=None)
+    assert [error["extensions"]["code"] for error in body["errors"]] == ["UNAUTHENTICATED"] * 2
+    assert body["data"] == {"sessions": None, "session": None}
+    assert not asked(langsmith)
+
+
+def schema() -> GraphQLSchema:
+    made: GraphQLSchema = create_schema()._schema
+    return made
+
+
+def test_everything_has_a_description() -> None:
+    lacking: list[str] = []
+    for name, kind in schema().type_map.items():
+        if name.startswith("__") or name in {"String", "Int", "Float", "Boolean", "ID"}:
+            continue
+        members = [*getattr(kind, "fields", {}).items(), *getattr(kind, "values", {}).items()]
+        arguments = [
+            (f"{field}({argument}:)", arg)
+            for field, each in members
+            for argument, arg in getattr(each, "args", {}).items()
+        ]
+        lacking += [f"{name}.{member}" for member, each in [*members, *arguments] if not each.description]
+        lacking += [] if kind.description else [name]
+    assert not lacking
+
+
+def test_the_schema_has_these_types_and_no_others() -> None:
+    names = {name for name in schema().type_map if not name.startswith("__")}
+    assert names - {"String", "Int", "Float", "Boolean", "ID"} == {
+        *("Query", "Session", "SessionStats", "SessionConnection", "SessionEdge", "PageInfo", "FeedbackStat", "Node"),
+        *("SessionFilter", "SessionOrder", "StatsOptions"),
+        *("SessionOrderField", "OrderDirection", "FeedbackSource", "TraceTier"),
+        *("BigInt", "DateTime", "Decimal", "Duration", "JSON", "UUID"),
+    }
+
+
+async def test_introspection_tells_clients_the_same(gateway: Gateway) -> None:
+    data = await gateway.data(
+        """{ __schema { types { name description specifiedByURL fields { name description args { name description } }
+            inputFields { name description } enumValues { name description } } } }"""
+    )
+    types = {each["name"]: each for each in data["__schema"]["types"]}
+    assert types["DateTime"]["specifiedByURL"] == "https://www.rfc-editor.org/rfc/rfc3339"
+    assert "in seconds" in next(f for f in types["Session"]["fields"] if f["name"] == "latencyP50")["description"]
+    assert {f["name"] for f in types["SessionStats"]["fields"]} - {"id"} <= {
+        f["name"] for f in types["Session"]["fields"]
+    }

@@ -1,0 +1,147 @@
+"""What is asked of LangSmith is what comes back to the client, however the selection is written."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.emulator import Emulator
+from tests.conftest import Clock, Gateway, asked
+
+STATISTICS = {
+    "runCount": "run_count",
+    "errorRate": "error_rate",
+    "latencyP50": "latency_p50",
+    "totalCost": "total_cost",
+    "totalTokens": "total_tokens",
+    "lastRunStartTime": "last_run_start_time",
+}
+VARIABLES = {"yes": True, "no": False}
+
+
+@dataclass
+class Drawn:
+    """An operation under construction: its fragments, and which field each alias stands for."""
+
+    fragments: list[str] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+directives = st.sampled_from(
+    [
+        *("", "", "", "@skip(if: false)", "@skip(if: true)", "@include(if: $yes)", "@include(if: $no)"),
+        *("@skip(if: $yes)", "@skip(if: $no) @include(if: $yes)", "@include(if: $yes) @skip(if: $yes)"),
+    ]
+)
+
+
+def selection(draw: st.DrawFn, drawn: Drawn, depth: int) -> str:
+    parts = ["__typename"]
+    for _ in range(draw(st.integers(0, 3))):
+        kind = draw(st.sampled_from(["field", "field", "inline", "spread"] if depth else ["field"]))
+        directive = draw(directives)
+        if kind == "field":
+            name = draw(st.sampled_from(["name", *STATISTICS]))
+            alias = f"a{len(drawn.aliases)}"
+            drawn.aliases[alias] = name
+            parts.append(f"{alias}: {name} {directive}")
+        elif kind == "inline":
+            condition = draw(st.sampled_from(["", "on Session"]))
+            parts.append(f"... {condition} {directive} {{ {selection(draw, drawn, depth - 1)} }}")
+        else:
+            body = selection(draw, drawn, depth - 1)
+            name = f"F{len(drawn.fragments)}"
+            drawn.fragments.append(f"fragment {name} on Session {{ {body} }}")
+            parts += [f"...{name} {directive}"] * draw(st.integers(1, 2))
+    return " ".join(parts)
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
+    drawn = Drawn()
+    nodes = f"nodes {draw(directives)} {{ {selection(draw, drawn, 2)} }}"
+    edges = f"edges {draw(directives)} {{ cursor node {draw(directives)} {{ {selection(draw, drawn, 2)} }} }}"
+    window = f'more: nodes {{ stats(last: "P1D") {draw(directives)} {{ __typename id }} }}'
+    roots = f"sessions(first: 1) {{ __typename {nodes} {edges} {window} }}"
+    # Both variables are used here, whatever else was drawn.
+    declared = "query ($yes: Boolean!, $no: Boolean! = false)"
+    operation = f"{declared} {{ {roots} __typename @include(if: $yes) @skip(if: $no) }}"
+    return f"{operation} {' '.join(drawn.fragments)}", drawn.aliases
+
+
+def fields_in(answer: Any, aliases: dict[str, str]) -> set[str]:
+    """The session's fields that an answer holds, wherever they stand in it."""
+    if isinstance(answer, list):
+        return set().union(*(fields_in(each, aliases) for each in answer))
+    if not isinstance(answer, dict):
+        return set()
+    return {aliases[key] for key in answer if key in aliases} | fields_in(list(answer.values()), aliases)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@given(drawn=operations())
+async def test_the_statistics_asked_for_are_those_in_the_answer(
+    drawn: tuple[str, dict[str, str]], gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
+    operation, aliases = drawn
+    clock.forward(100)
+    data = await gateway.data(operation, VARIABLES)
+    wanted = {STATISTICS[name] for name in fields_in(data, aliases) if name in STATISTICS}
+    (request,) = asked(langsmith)
+    assert {value for name, value in request if name == "stats_select"} == wanted
+    assert (("include_stats", "true") in request) is bool(wanted)
+
+
+async def test_a_fragment_that_is_spread_twice_counts_where_it_is_included(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    await gateway.data(
+        """{ sessions { nodes { ...Row @skip(if: true) ...Row } } }
+        fragment Row on Session { runCount }"""
+    )
+    assert ("stats_select", "run_count") in asked(langsmith)[0]
+
+
+async def test_a_skipped_window_is_not_asked_for(gateway: Gateway, langsmith: Emulator) -> None:
+    await gateway.data(
+        """query ($no: Boolean!) { sessions(first: 1) { nodes { name
+            stats(last: "P1D") @include(if: $no) { runCount }
+            other: stats(last: "PT1H") { id runCount @include(if: $no) } } } }""",
+        {"no": False},
+    )
+    assert asked(langsmith) == [[("limit", "1")]]
+
+
+async def test_a_skipped_page_info_is_not_probed_for(gateway: Gateway, langsmith: Emulator) -> None:
+    await gateway.data(
+        """query ($no: Boolean!) { sessions { nodes { name }
+            pageInfo @include(if: $no) { hasNextPage }
+            other: pageInfo { endCursor hasNextPage @skip(if: true) } } }""",
+        {"no": False},
+    )
+    assert asked(langsmith) == [[("limit", "20")]]
+
+
+async def test_the_window_of_a_stats_field_may_be_a_variable_with_a_default(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    operation = """query ($last: Duration = "P1D", $rough: Boolean! = true) { sessions(first: 1) { nodes {
+        stats(last: $last, approximate: $rough) { runCount } } } }"""
+    await gateway.data(operation)
+    assert {("stats_start_time", "2026-11-19T12:00:00Z"), ("use_approx_stats", "true")} <= {*asked(langsmith)[1]}
+    await gateway.data(operation, {"last": "PT1H", "rough": False})
+    (request,) = asked(langsmith)
+    assert request[-1] == ("stats_start_time", "2026-11-20T11:00:00Z")
+    await gateway.data(operation, {"last": None, "rough": False})
+    (request,) = asked(langsmith)
+    assert "stats_start_time" not in dict(request)
+
+
+async def test_an_operation_is_chosen_by_its_name(gateway: Gateway, langsmith: Emulator) -> None:
+    query = "query A { sessions { nodes { runCount } } } query B { sessions { nodes { errorRate } } }"
+    body = {"query": query, "operationName": "B"}
+    response = await gateway.client.post("/graphql", json=body, headers={"x-api-key": "demo"})
+    assert "errors" not in response.json()
+    (request,) = asked(langsmith)
+    assert [value for name, value in request if name == "stats_select"] == ["error_rate"]

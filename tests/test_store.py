@@ -1,0 +1,94 @@
+"""What is held stays within its bound, and what was used last stays longest."""
+
+import gc
+import re
+import tracemalloc
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from app.emulator import Emulator
+from app.page import ALL_RUNS, Page, PageQuery
+from app.session import FACETS, STATS, rows
+from tests.conftest import Clock, Gateway, Serve, asked
+
+EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"
+
+
+async def held_bytes(gateway: Gateway) -> float:
+    metrics = (await gateway.client.get("/metrics")).text
+    match = re.search(r"^gateway_cache_bytes (\S+)$", metrics, re.MULTILINE)
+    assert match
+    return float(match[1])
+
+
+async def test_the_bound_holds_whatever_is_asked(serve: Serve) -> None:
+    bound = 300_000
+    async with serve(cache_max_bytes=bound) as gateway:
+        seen = []
+        for offset in range(0, 200, 10):
+            await gateway.data(f"{{ sessions(first: 10, offset: {offset}) {{ nodes {{ {EVERY} }} }} }}")
+            seen.append(await held_bytes(gateway))
+    assert max(seen) <= bound
+    assert max(seen) > bound / 2
+
+
+async def test_what_was_used_last_stays_longest(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(cache_max_bytes=300_000) as gateway:
+        favourite = f"{{ sessions(first: 10) {{ nodes {{ {EVERY} }} }} }}"
+        await gateway.data(favourite)
+        for offset in range(10, 200, 10):
+            await gateway.data(f"{{ sessions(first: 10, offset: {offset}) {{ nodes {{ {EVERY} }} }} }}")
+            await gateway.data(favourite)
+        asked(langsmith)
+        await gateway.data(favourite)
+        assert asked(langsmith) == []
+        await gateway.data(f"{{ sessions(first: 10, offset: 10) {{ nodes {{ {EVERY} }} }} }}")
+        assert len(asked(langsmith)) == 1
+
+
+async def test_a_page_larger_than_the_bound_is_served_and_not_held(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(cache_max_bytes=10_000) as gateway:
+        query = f"{{ sessions(first: 50) {{ nodes {{ {EVERY} }} }} }}"
+        assert len((await gateway.data(query))["sessions"]["nodes"]) == 50
+        await gateway.data(query)
+        assert len(asked(langsmith)) == 2
+        assert await held_bytes(gateway) == 0
+
+
+@pytest.mark.parametrize("statistics", [frozenset(), STATS | FACETS], ids=["columns", "everything"])
+async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str, statistics: frozenset[str]) -> None:
+    query = PageQuery(statistics=statistics)
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(
+            f"{upstream_url}/sessions", params=[*query.as_params()], headers={"x-api-key": "demo"}
+        )
+    copies = 10
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        pages = []
+        for _ in range(copies):
+            body = bytes(bytearray(answer.content))
+            page = Page.of(rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
+            by_id = {row.id: row for row in page.seen_through(ALL_RUNS) if row}
+            pages.append(page.with_statistics((("stats_start_time", "then"),), STATS, by_id, 0))
+        del body, page, by_id
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    weighed = sum(page.weight for page in pages)
+    assert (after - before) <= weighed <= 4 * (after - before)
+
+
+async def test_what_is_over_is_replaced_not_added(serve: Serve, clock: Clock) -> None:
+    async with serve() as gateway:
+        query = f"{{ sessions(first: 10) {{ nodes {{ {EVERY} }} }} }}"
+        await gateway.data(query)
+        held = await held_bytes(gateway)
+        clock.at += timedelta(seconds=20)
+        await gateway.data(query)
+        assert await held_bytes(gateway) == pytest.approx(held, rel=0.05)
