@@ -7,10 +7,10 @@ other sessions follow a full page, or come before an empty one.
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from graphql import DocumentNode, FragmentDefinitionNode, GraphQLSchema, OperationDefinitionNode
+from graphql import GraphQLSchema, OperationDefinitionNode
 from graphql.execution.values import VariableValues
 
-from app.execution import CostOf
+from app.execution import CostOf, Document
 from app.graph import statistics_in
 from app.page import MAX_LIMIT
 from app.paging import MAX_FIRST
@@ -44,9 +44,8 @@ def cost_by(schema: GraphQLSchema) -> CostOf:
         for arguments, below in _distinct(selection.calls("nodes", query.fields["nodes"])):
             yield of_rows(_rows(len(arguments["ids"]), MAX_IDS), below)
 
-    def cost_of(operation: OperationDefinitionNode, document: DocumentNode, variables: VariableValues) -> int:
-        fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-        return sum(of_roots(Selection.of_operation(operation, fragments, variables)))
+    def cost_of(operation: OperationDefinitionNode, document: Document, variables: VariableValues) -> int:
+        return sum(of_roots(Selection.of_operation(operation, document.fragments, variables)))
 
     return cost_of
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from app.errors import UpstreamMalformed
-from app.scalars import in_utc
+from app.scalars import fixed_point, in_utc
 
 
 class Malformed:
@@ -130,7 +130,7 @@ def _value(value: object, kind: Any) -> object:
 
 
 def _normaliser(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], None]:
-    """What msgspec leaves to do: naive times mean UTC, an opaque null is None but in no list, decimals are sane."""
+    """What msgspec leaves to do: naive times mean UTC, an opaque null is None but in no list, a decimal is printed."""
     fields = msgspec.structs.fields(kind)
     times = [field.name for field in fields if field.type == (datetime | None)]
     opaque = [field.name for field in fields if field.type is msgspec.Raw]
@@ -148,10 +148,9 @@ def _normaliser(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], None]:
             if isinstance(value := getattr(row, name), list) and any(bytes(each) == b"null" for each in value):
                 setattr(row, name, MALFORMED)
         for name in decimals:
-            if isinstance(value := getattr(row, name), Decimal) and not (
-                value.is_finite() and abs(value.adjusted()) < _DIGITS
-            ):
-                setattr(row, name, MALFORMED)
+            if isinstance(value := getattr(row, name), Decimal):
+                is_sane = value.is_finite() and abs(value.adjusted()) < _DIGITS
+                setattr(row, name, fixed_point(value) if is_sane else MALFORMED)
 
     return normalise
 

@@ -1,6 +1,6 @@
 """Feedback statistics: LangSmith's map from key to numbers, as a list that GraphQL can select from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -26,7 +26,9 @@ class FeedbackStat:
     )
 
 
-class _Numbers(msgspec.Struct):
+class _Feedback(msgspec.Struct, rename={"key": "<key>", "raw": "<raw>"}):
+    """Decoded from what LangSmith holds under a key, to which that key and the whole of it are added."""
+
     n: int | None = None
     avg: float | None = None
     stdev: float | None = None
@@ -35,11 +37,8 @@ class _Numbers(msgspec.Struct):
     max: float | None = None
     median: float | None = None
     values: msgspec.Raw = NULL
-
-
-class _Feedback(_Numbers, kw_only=True):
-    key: str
-    raw: msgspec.Raw
+    key: str = ""
+    raw: msgspec.Raw = NULL
 
 
 Keys = Annotated[
@@ -52,24 +51,30 @@ def feedback(name: str) -> Callable[..., list[FeedbackStat] | None]:
     """The resolver of the row's feedback map of that name."""
 
     def resolve(root: strawberry.Parent[Any], keys: Keys = strawberry.UNSET) -> list[FeedbackStat] | None:
-        by_key: Mapping[str, msgspec.Raw] | None = read(root, name)
-        if by_key is None:
-            return None
-        chosen = (
-            [key for key in keys if key in by_key]
-            if keys
-            else by_key
-            if keys is None or keys is strawberry.UNSET
-            else []
-        )
-        return [_stat(key, by_key[key]) for key in chosen]  # type: ignore[misc]
+        stats = listed(read(root, name))
+        if stats is None or keys is None or keys is strawberry.UNSET:
+            return stats
+        by_key = {stat.key: stat for stat in stats}
+        return [by_key[key] for key in keys if key in by_key]
 
     return resolve
 
 
-def _stat(key: str, raw: msgspec.Raw) -> _Feedback:
-    numbers = struct_of(_EMPTY if bytes(raw) == b"null" else raw, _Numbers)
-    values: dict[str, Any] = {field: getattr(numbers, field) for field in _Numbers.__struct_fields__}
-    if values["values"] is not MALFORMED and bytes(values["values"]) == b"null":
-        values["values"] = None
-    return _Feedback(key=key, raw=raw, **values)
+def listed(by_key: dict[str, Any] | None) -> list[FeedbackStat] | None:
+    """What a row holds by key, decoded when it is asked for first, and in place: the rows of a page share it."""
+    if by_key is None:
+        return None
+    for key, value in by_key.items():
+        if isinstance(value, msgspec.Raw):
+            by_key[key] = _decoded(key, value)
+    return [*by_key.values()]
+
+
+def _decoded(key: str, raw: msgspec.Raw) -> _Feedback:
+    stat = struct_of(_EMPTY if bytes(raw) == b"null" else raw, _Feedback)
+    stat.key = key
+    stat.raw = raw
+    values: Any = stat.values
+    if values is not MALFORMED and bytes(values) == b"null":
+        stat.values = None  # type: ignore[assignment]
+    return stat

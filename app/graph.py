@@ -21,7 +21,11 @@ class Info(strawberry.Info[Operation, None]):
 
     @property
     def selection(self) -> Selection:
-        return Selection.below(self.raw)
+        """Made once for as long as the nodes and variables are the same, where the executor keeps a memo."""
+        memo: dict[str, Selection] = getattr(self.raw.field_nodes, "memo", {})
+        if "selection" not in memo:
+            memo["selection"] = Selection.below(self.raw)
+        return memo["selection"]
 
     @property
     def raw(self) -> Any:
@@ -78,7 +82,7 @@ def _stats(
     window, label = operation.window(StatsOptions(since=since, last=last, filter=filter, approximate=approximate))
     # None were looked up where the window is the page's own, or no statistic of it is selected.
     found = operation.windows.get((info.root_key, window))
-    row = row_of(found, root.id) if found else root
+    row = row_of(found, root.id, info.raw.path) if found else root
     return row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))  # type: ignore[return-value]
 
 

@@ -29,7 +29,9 @@ from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.log import create_log
 from app.metrics import Metrics
+from app.scalars import PLAIN
 from app.schema import create_schema
+from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
 from app.store import MemoryStore
 from app.upstream import Clock, Upstream, create_client
@@ -47,8 +49,12 @@ def create_app(
     clock: Clock = time.monotonic,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     demo: bool = False,
+    compiled: bool = True,
 ) -> FastAPI:
-    """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key."""
+    """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
+
+    `compiled`: whether operations run as plans; without, graphql-core runs them all.
+    """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
     store = MemoryStore(settings.cache_max_bytes)
@@ -71,8 +77,12 @@ def create_app(
             schema,
             Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost),
             cost_by(schema._schema),  # noqa: SLF001 - Strawberry shows it under no other name
+            plain=PLAIN,
+            as_attribute=AS_ATTRIBUTE,
             introspection=settings.introspection,
             log=log,
+            count=lambda by: metrics.executions.labels(by).inc(),
+            compiled=compiled,
         ),
         gate=_gate(settings, demo=demo),
         cache=PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock),

@@ -21,6 +21,12 @@ class Metrics:
         self.operation_seconds = Histogram(
             "gateway_operation_seconds", "Time to answer an operation.", buckets=_SECONDS, registry=self._registry
         )
+        self.executions = Counter(
+            "gateway_executions",
+            "Operations by how they ran: `plan`, or why graphql-core ran them.",
+            ["by"],
+            registry=self._registry,
+        )
         self.cache = Counter(
             "gateway_cache_lookups", "Lookups in the page cache by outcome.", ["outcome"], registry=self._registry
         )

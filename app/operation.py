@@ -10,6 +10,7 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError, GraphQLResolveInfo
+from graphql.pyutils import Path
 
 from app import errors
 from app.cache import Caller, Found, PageCache
@@ -72,10 +73,10 @@ class Operation:
 
 @dataclass
 class Failure:
-    """Why a window's statistics are missing; told once, not for each row."""
+    """Why a window's statistics are missing; told at one place, not for each row."""
 
     error: GatewayError
-    is_told: bool = False
+    told_at: list[str | int] | None = None
 
 
 class Lookups:
@@ -151,11 +152,12 @@ class _Batch:
         self.statistics = frozenset[str]()
 
 
-def row_of(found: Found | Failure, session_id: str) -> Row | None:
-    """One session's row among those found. A failure is raised for the first who asks, and is null for the rest."""
+def row_of(found: Found | Failure, session_id: str, path: Path) -> Row | None:
+    """One session's row among those found. A failure is raised at the first place that asks, and is null elsewhere."""
     if isinstance(found, Found):
         return found.by_id[session_id]
-    if found.is_told:
-        return None
-    found.is_told = True
-    raise found.error
+    # Asked again at that place, where an operation is completed a second time, it is raised again.
+    found.told_at = found.told_at or path.as_list()
+    if path.as_list() == found.told_at:
+        raise found.error
+    return None

@@ -35,8 +35,9 @@ def in_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def fixed_point(value: Decimal) -> str:
-    return f"{value:f}"
+def fixed_point(value: Decimal | str) -> str:
+    """Rows hold their decimals in this form already."""
+    return value if isinstance(value, str) else f"{value:f}"
 
 
 def parse_big_int(value: object) -> int:
@@ -152,3 +153,6 @@ SCALARS: Final[dict[object, ScalarDefinition]] = {
         "https://www.rfc-editor.org/rfc/rfc8259",
     ),
 }
+
+PLAIN: Final = frozenset({"String", "Int", "Float", "Boolean", "ID", *(each.name for each in SCALARS.values())})
+"""Scalars whose values, as rows and objects here hold them, encode as JSON just as the scalar prints them."""

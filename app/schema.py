@@ -135,15 +135,17 @@ async def _connection(
         read = await _read(rows, query, selection.at("pageInfo").names, caller, operation.cache)
     operation.report_dropped(read.dropped, info.raw)
     await _look_through(windows, [row.id for _, row in read.shown], info, caller)
-    edges = [SessionEdge(cursor=cursor_of(position), node=_as_session(row)) for position, row in read.shown]
+    shown = read.shown
     return SessionConnection(
-        edges=edges,
-        nodes=[edge.node for edge in edges],
+        edges=[SessionEdge(cursor=cursor_of(position), node=_as_session(row)) for position, row in shown]
+        if "edges" in selection
+        else [],
+        nodes=[_as_session(row) for _, row in shown],
         page_info=PageInfo(
             has_next_page=read.has_next,
             has_previous_page=read.has_previous,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
+            start_cursor=cursor_of(shown[0][0]) if shown else None,
+            end_cursor=cursor_of(shown[-1][0]) if shown else None,
         ),
     )
 

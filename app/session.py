@@ -17,9 +17,13 @@ import msgspec
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from app.decoding import NULL, rows_of
-from app.feedback import FeedbackStat, feedback
+from app.decoding import MALFORMED, NULL, rows_of
+from app.feedback import FeedbackStat, feedback, listed
 from app.scalars import JSON, BigInt
+
+AS_ATTRIBUTE: Final = "as_attribute"
+"""In a field's metadata: the row's attribute that has the value which the resolver gives without arguments."""
+_LISTED: Final = "_listed"
 
 
 class Kind(enum.Enum):
@@ -38,10 +42,16 @@ def column(description: str) -> Any:
     return _line(Kind.COLUMN, description)
 
 
-def stat(description: str, *, select: str | None = None, resolver: Any = None) -> Any:
-    """`select`: what `stats_select` calls the statistic, where that is not its field's name."""
+def stat(description: str, *, select: str | None = None, feedback_of: str | None = None) -> Any:
+    """`select`: what `stats_select` calls the statistic, where that is not its field's name.
+
+    `feedback_of`: the statistic is a map from feedback keys, of this name, and shown as a list.
+    """
+    text = f"{description} A statistic: computed over the runs when selected."
+    if feedback_of is None:
+        return _line(Kind.STAT, text, select=select)
     return _line(
-        Kind.STAT, f"{description} A statistic: computed over the runs when selected.", select=select, resolver=resolver
+        Kind.STAT, text, select=select, resolver=feedback(feedback_of), **{AS_ATTRIBUTE: f"{feedback_of}{_LISTED}"}
     )
 
 
@@ -49,8 +59,10 @@ def facet(description: str) -> Any:
     return _line(Kind.FACET, f"{description} Computed over the runs when selected.")
 
 
-def _line(kind: Kind, description: str, *, select: str | None = None, resolver: Any = None) -> Any:
-    return strawberry.field(resolver=resolver, description=description, metadata={"kind": kind, "select": select})
+def _line(kind: Kind, description: str, *, select: str | None = None, resolver: Any = None, **metadata: object) -> Any:
+    return strawberry.field(
+        resolver=resolver, description=description, metadata={"kind": kind, "select": select, **metadata}
+    )
 
 
 @strawberry.interface(description="Anything that can be fetched again by its id.")
@@ -90,10 +102,10 @@ class Statistics:
     completion_cost: Decimal | None = stat("Cost of the tokens written, in USD.")
     last_run_start_time: datetime | None = stat("When the latest run in the window started.")
     feedback_stats: list[FeedbackStat] | None = stat(
-        "Feedback on the runs, an entry per key.", resolver=feedback("feedback_stats")
+        "Feedback on the runs, an entry per key.", feedback_of="feedback_stats"
     )
     session_feedback_stats: list[FeedbackStat] | None = stat(
-        "Feedback on the session as a whole, an entry per key.", resolver=feedback("session_feedback_stats")
+        "Feedback on the session as a whole, an entry per key.", feedback_of="session_feedback_stats"
     )
     run_facets: list[JSON] | None = facet("What the runs can be narrowed down by, as LangSmith has it.")
     error_rate: float | None = stat("Share of the runs that ended in an error, 0 to 1.")
@@ -139,6 +151,10 @@ def _copied(value: Any) -> Any:
             return {key: _copied(each) for key, each in value.items()}
         case list():
             return [_copied(each) for each in value]
+        case msgspec.Struct():
+            return msgspec.structs.replace(
+                value, **{name: _copied(getattr(value, name)) for name in value.__struct_fields__}
+            )
         case _:
             return value
 
@@ -177,6 +193,26 @@ FACETS: Final = frozenset(name for name, field in FIELDS.items() if field.kind i
 
 _OPAQUE: Final = [name for name, field in FIELDS.items() if field.annotation in _DECODED_AS and name != "id"]
 
+
+def _as_listed(name: str) -> property:
+    """A feedback map as the list that GraphQL shows of it."""
+
+    def value(row: Row) -> Any:
+        by_key = getattr(row, name)
+        return by_key if by_key is MALFORMED else listed(by_key)
+
+    return property(value)
+
+
+_LISTS: Final = {
+    f"{name}{_LISTED}": _as_listed(name)
+    for name, field in FIELDS.items()
+    if field.annotation == (list[FeedbackStat] | None)
+}
+
 _Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]
-    "Row", [_struct_field(field) for field in FIELDS.values()], bases=(Row,), namespace={"__doc__": Row.__doc__}
+    "Row",
+    [_struct_field(field) for field in FIELDS.values()],
+    bases=(Row,),
+    namespace={"__doc__": Row.__doc__, **_LISTS},
 )

@@ -105,7 +105,12 @@ async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def started(
-    upstream_url: str, clock: Clock, *, now: Callable[[], datetime] | None = None, **settings: Any
+    upstream_url: str,
+    clock: Clock,
+    *,
+    now: Callable[[], datetime] | None = None,
+    compiled: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with these settings. `now`: its wall clock, where it is not to go with the other."""
     log = io.StringIO()
@@ -114,6 +119,7 @@ async def started(
         log=create_log("json", "debug", log),
         clock=clock.monotonic,
         now=now or clock.now,
+        compiled=compiled,
     )
     async with (
         app.router.lifespan_context(app),

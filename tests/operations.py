@@ -23,6 +23,7 @@ WINDOWS = [
     '(last: "PT24H", filter: "eq(run_type, \\"llm\\")")',
     "(approximate: true)",
 ]
+REFUSED = ['filter: "no such("', 'last: "PT0S"']
 OPTIONS = ["", 'stats: {last: "PT24H"}', 'stats: {since: "2026-11-18T00:00:00Z", approximate: true}']
 LENGTHS = ["", "", "first: 3", "first: 100"]
 OFFSETS = ["", "", "", "offset: 2"]
@@ -39,35 +40,49 @@ ORDERS = [
 class Operation:
     query: str
     variables: dict[str, Any]
+    roots: dict[str, str]
+
+    def root(self, path: list[str | int]) -> str:
+        """The text of the root field that the path begins with."""
+        return self.roots[str(path[0])]
 
 
 @dataclass
 class _Parts:
     """What an operation gathers while it is drawn."""
 
+    failing: bool = False
     fragments: list[str] = field(default_factory=list)
     variables: dict[str, bool] = field(default_factory=dict)
 
 
-def operations(ids: Sequence[str]) -> st.SearchStrategy[Operation]:
-    """Valid operations, whose lookups are of these sessions and of some that do not exist."""
-    return st.composite(_operation)(ids)
+def operations(ids: Sequence[str], *, failing: bool = False) -> st.SearchStrategy[Operation]:
+    """Valid operations, whose lookups are of these sessions and of some that do not exist.
+
+    `failing`: with windows, options and arguments among them that are refused when they run.
+    """
+    return st.composite(_operation)(ids, failing=failing)
 
 
-def _operation(draw: st.DrawFn, ids: Sequence[str]) -> Operation:
-    parts = _Parts()
-    roots = [f"r{number}: {_root(draw, parts, ids)}" for number in range(draw(st.integers(1, 3)))]
+def _operation(draw: st.DrawFn, ids: Sequence[str], *, failing: bool) -> Operation:
+    parts = _Parts(failing=failing)
+    roots = {f"r{number}": _root(draw, parts, ids) for number in range(draw(st.integers(1, 3)))}
     declared = f"({', '.join(f'${name}: Boolean!' for name in parts.variables)})" if parts.variables else ""
-    query = f"query Generated{declared} {{ {' '.join(roots)} }} {' '.join(parts.fragments)}"
-    return Operation(query, dict(parts.variables))
+    selected = " ".join(f"{key}: {root}" for key, root in roots.items())
+    query = f"query Generated{declared} {{ {selected} }} {' '.join(parts.fragments)}"
+    return Operation(query, dict(parts.variables), roots)
 
 
 def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:
     kind = draw(st.sampled_from(["sessions", "sessions", "session", "node", "nodes"]))
     some_id = st.sampled_from([*ids, "00000000-0000-4000-8000-000000000000"])
+    options, lengths = OPTIONS, LENGTHS
+    if parts.failing:
+        some_id |= st.just("rubbish")
+        options, lengths = [*OPTIONS, *(f"stats: {{{each}}}" for each in REFUSED)], [*LENGTHS, "first: 0"]
     match kind:
         case "session":
-            arguments = " ".join([f'id: "{draw(some_id)}"', draw(st.sampled_from(OPTIONS))])
+            arguments = " ".join([f'id: "{draw(some_id)}"', draw(st.sampled_from(options))])
             return f"session({arguments}) {{ {_row(draw, parts)} }}"
         case "node":
             return f'node(id: "{draw(some_id)}") {{ __typename ... on Session {{ {_row(draw, parts)} }} }}'
@@ -75,7 +90,7 @@ def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:
             several = " ".join(f'"{each}"' for each in draw(st.lists(some_id | st.just("rubbish"), max_size=4)))
             return f"nodes(ids: [{several}]) {{ id ... on Session {{ {_row(draw, parts)} }} }}"
     # Mostly the same page, so that operations meet in the cache; over whatever window.
-    arguments = " ".join(draw(st.sampled_from(each)) for each in (LENGTHS, OFFSETS, FILTERS, ORDERS, OPTIONS)).strip()
+    arguments = " ".join(draw(st.sampled_from(each)) for each in (lengths, OFFSETS, FILTERS, ORDERS, options)).strip()
     below = draw(
         st.lists(
             st.sampled_from(["nodes", "edges", "pageInfo", "__typename", "again: nodes"]),
@@ -106,7 +121,8 @@ def _row(draw: st.DrawFn, parts: _Parts) -> str:
     names = draw(st.lists(st.sampled_from(COLUMNS + STATISTICS + STATISTICS[:2]), min_size=1, max_size=6, unique=True))
     # Only one `feedbackStats` may go by its own name.
     fields = [f"second: {name}" if name.startswith("feedbackStats(") else name for name in names]
-    for number, window in enumerate(draw(st.lists(st.sampled_from(WINDOWS), max_size=2))):
+    windows = [*WINDOWS, *(f"({each})" for each in REFUSED)] if parts.failing else WINDOWS
+    for number, window in enumerate(draw(st.lists(st.sampled_from(windows), max_size=2))):
         inner = draw(
             st.lists(st.sampled_from(["id", "runCount", *STATISTICS[:15]]), min_size=1, max_size=3, unique=True)
         )

@@ -13,7 +13,9 @@ from app.emulator import Emulator
 from app.execution import Executor, Request
 from app.guards import Limits
 from app.log import create_log
+from app.scalars import PLAIN
 from app.schema import create_schema
+from app.session import AS_ATTRIBUTE
 from tests.conftest import Gateway, Serve
 from tests.test_log import lines
 
@@ -211,7 +213,9 @@ def documents_in_memory() -> int:
 async def test_documents_are_kept_within_bounds() -> None:
     limits = Limits(tokens=100, depth=10, aliases=10, cost=10)
     log = create_log("json", "info", io.StringIO())
-    executor = Executor(create_schema(), limits, lambda *_: 0, introspection=True, log=log)
+    executor = Executor(
+        create_schema(), limits, lambda *_: 0, plain=PLAIN, as_attribute=AS_ATTRIBUTE, introspection=True, log=log
+    )
 
     async def run(query: str) -> None:
         await executor.run(Request(query, {}), SimpleNamespace(beside=[]))

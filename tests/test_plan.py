@@ -1,0 +1,151 @@
+"""A compiled plan answers as graphql-core does, whatever is asked and whatever LangSmith sends."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from app.emulator import Emulator, Fault, serving
+from tests.conftest import NOON, Clock, Gateway, started
+from tests.operations import Operation, operations
+from tests.test_session import ALL
+
+TENANTS = {"demo": 12}
+SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]
+# Without shrinking, which would take longer than a test may.
+OURS = settings(
+    max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
+)
+
+
+class Both:
+    """The gateway that compiles, and one that leaves everything to graphql-core, in front of one LangSmith."""
+
+    def __init__(self, langsmith: Emulator) -> None:
+        self.langsmith = langsmith
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self.compiling, self.plain = self._runner.run(self._start())
+
+    async def _start(self) -> list[Gateway]:
+        url = await self._stack.enter_async_context(serving(self.langsmith))
+        return [
+            await self._stack.enter_async_context(
+                started(url, Clock(), now=lambda: NOON, compiled=compiled, cache_ttl=ttl, upstream_retries=0)
+            )
+            for compiled, ttl in ((True, 15), (False, 15))
+        ]
+
+    def close(self) -> None:
+        self._runner.run(self._stack.aclose())
+        self._runner.close()
+
+    def agree_on(self, operation: Operation) -> None:
+        answers = [self.run(gateway, operation) for gateway in (self.compiling, self.plain)]
+        for answer in answers:
+            # Errors come in the order in which they are met, which means nothing.
+            answer.get("errors", []).sort(key=lambda error: (str(error.get("path")), error["message"]))
+            if answer["data"] is None:
+                # A root that may not be null took all: whether its siblings' errors are told is a matter of time.
+                answer["errors"] = [error for error in answer["errors"] if "nodes(ids" in operation.root(error["path"])]
+        assert answers[0] == answers[1], operation
+
+    def run(self, gateway: Gateway, operation: Operation) -> dict[str, Any]:
+        return self._runner.run(gateway.run(operation.query, operation.variables))
+
+    def executions(self) -> dict[str, float]:
+        """How the compiling gateway ran its operations."""
+        text = self._runner.run(self.compiling.client.get("/metrics")).text
+        return {by: float(n) for by, n in re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text)}
+
+
+@pytest.fixture(scope="module")
+def both() -> Iterator[Both]:
+    both = Both(Emulator(clock=lambda: NOON, workspaces=TENANTS))
+    yield both
+    both.close()
+
+
+def make_odd(rows: list[dict[str, Any]]) -> None:
+    """Some values of other types than they should be, some missing, a row without its id."""
+    for number, row in enumerate(rows):
+        match number % 5:
+            case 0:
+                row.update(run_count="many", latency_p50=[], trace_tier="eternal", extra=None)
+            case 1:
+                row.update(total_cost="NaN", start_time="yesterday", feedback_stats={"k": {"n": "x", "avg": 1}, "l": 3})
+            case 2:
+                row.update(feedback_stats=7, run_facets=[None], tenant_id=row["tenant_id"].upper())
+            case 3:
+                del row["name"]
+                row.update(default_dataset_id="none")
+            case _:
+                row.update(id=None)
+
+
+@pytest.fixture(scope="module")
+def both_before_odd_rows() -> Iterator[Both]:
+    langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
+    langsmith.faults.append(Fault(rewrite=make_odd, times=None))
+    both = Both(langsmith)
+    yield both
+    both.close()
+
+
+@OURS
+@given(several=st.lists(operations(SOME_IDS), min_size=5, max_size=15))
+def test_both_executors_agree(both: Both, several: list[Operation]) -> None:
+    for each in several:
+        both.agree_on(each)
+
+
+def test_every_ordinary_operation_ran_as_a_plan(both: Both) -> None:
+    executions = both.executions()
+    assert executions.keys() == {"plan"}
+    assert executions["plan"] >= 500
+
+
+@OURS
+@given(several=st.lists(operations(SOME_IDS, failing=True), min_size=3, max_size=10))
+def test_both_executors_agree_on_errors(both: Both, several: list[Operation]) -> None:
+    for each in several:
+        both.agree_on(each)
+
+
+@OURS
+@given(several=st.lists(operations(SOME_IDS), min_size=3, max_size=8))
+def test_both_executors_agree_on_odd_values(both_before_odd_rows: Both, several: list[Operation]) -> None:
+    for each in several:
+        both_before_odd_rows.agree_on(each)
+
+
+async def test_what_no_plan_fits_is_run_by_graphql_core_and_counted(gateway: Gateway) -> None:
+    await gateway.data("{ __schema { queryType { name } } }")
+    await gateway.errors('{ session(id: "rubbish") { id } }')
+    await gateway.data(f"{{ sessions(first: 2) {{ nodes {{ {ALL} }} }} }}")
+    text = (await gateway.client.get("/metrics")).text
+    ran = dict(re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text))
+    assert ran == {"introspection": "1.0", "error": "1.0", "plan": "1.0"}
+
+
+async def test_the_value_of_a_variable_makes_no_new_plan_but_a_directives_does(gateway: Gateway) -> None:
+    query = "query ($n: Int!, $more: Boolean!) { sessions(first: $n) { nodes { name runCount @include(if: $more) } } }"
+    for count in (1, 2, 3):
+        for more in (True, False):
+            data = await gateway.data(query, {"n": count, "more": more})
+            assert [set(node) for node in data["sessions"]["nodes"]] == [
+                {"name", "runCount"} if more else {"name"}
+            ] * count
+
+
+async def test_a_root_that_fails_leaves_its_siblings_alone(gateway: Gateway) -> None:
+    body = await gateway.run('{ good: sessions(first: 1) { nodes { name } } bad: session(id: "rubbish") { id } }')
+    assert body["data"]["good"]["nodes"]
+    assert body["data"]["bad"] is None
+    [error] = body["errors"]
+    assert error["path"] == ["bad"]
