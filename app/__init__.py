@@ -3,13 +3,16 @@
 In reading order, each module using only those below it:
 
     __main__     the command line                       main         create_app: the only assembler
-    http         GraphQL over HTTP                      cost         what an operation will ask of LangSmith
-    execution    an operation: parsed, validated, run   schema       Query and its resolvers
-    guards       what one operation may be              graph        the object types
+    front        what each request meets first          http         GraphQL over HTTP: the endpoint
+    request      what a client sent, read               responses    answers kept as bytes
+    execution/   documents, plans and how they run      cost         what an operation will ask of LangSmith
+    guards       what one operation may be              schema       Query and its resolvers
+    graph        the object types
     operation    one operation: who asks, when, what it looks up
     selection    which fields it selected               paging       which rows a connection's arguments mean
     cache        PageCache: pages kept for a short while
-    store        where pages are held                   flights      work that several wait for
+    store        where pages are held                   bound        a bound in bytes
+    flights      work that several wait for
     upstream     one GET of LangSmith                   page         PageQuery and Page: values
     inputs       ONE PLACE for arguments                session      ONE PLACE for fields
     feedback     feedback statistics                    decoding     bytes into structs

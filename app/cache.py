@@ -6,7 +6,7 @@ who miss on the same page at the same time share one request, and its outcome. S
 kept one by one, as pages of one row.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -18,7 +18,7 @@ from app.metrics import Metrics
 from app.page import ALL_RUNS, MAX_LIMIT, Page, PageQuery, Window
 from app.session import Row
 from app.store import Store
-from app.trace import Call, Outcome, Trace
+from app.trace import Call, Outcome, Trace, Use
 from app.upstream import Clock, Upstream
 
 T = TypeVar("T")
@@ -29,11 +29,12 @@ EMPTY_SECONDS: Final = 2.0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who waits for a page, and until when (of the event loop's clock)."""
+    """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does."""
 
     credential: Credential
     deadline: float
     trace: Trace
+    waits: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,11 @@ class PageCache:
         if held and held.reaches(query.limit):
             missing = held.missing(query.window, query.statistics, since=self._oldest)
             if not missing:
-                self._note(caller, Outcome.HIT, age=self._clock() - held.asked_at(query.window, query.statistics))
+                asked_at = held.asked_at(query.window, query.statistics)
+                self._note(caller, Outcome.HIT, age=self._clock() - asked_at, uses=[self._use(key, held, asked_at)])
                 return held
             if refilled := await self._refilled(key, held, query, missing, caller):
+                caller.trace.uses.append(self._use(key, held, held.fetched_at))
                 return refilled
             await self._store.drop(key)
         under_way = next((each for each in self._pages_in_flight if each.takes(key, query)), None)
@@ -116,7 +119,15 @@ class PageCache:
             under_way = _PageFlight(key=key, query=query)
             under_way.flight = Flight(self._fetch(under_way, caller.credential))
             self._pages_in_flight.append(under_way)
-        return await self._joined(under_way, outcome, caller)
+        page = await self._joined(under_way, outcome, caller)
+        caller.trace.uses.append(self._use(key, page, page.fetched_at))
+        return page
+
+    async def ends(self, uses: Sequence[Use]) -> float:
+        """When (monotonic seconds) the first of these pages is no longer fresh; 0 if one was replaced or is gone."""
+        pages = await self._store.get_many([use.key for use in uses])
+        unchanged = all(page and page.rows is use.version for page, use in zip(pages, uses, strict=True))
+        return min((use.until for use in uses), default=0.0) if unchanged else 0.0
 
     async def lookup(
         self, ids: Sequence[str], caller: Caller, *, window: Window = ALL_RUNS, statistics: frozenset[str] = frozenset()
@@ -130,7 +141,8 @@ class PageCache:
         scope = caller.credential.scope
         window = window if statistics else ALL_RUNS
         wanted = tuple(dict.fromkeys(ids))
-        pages = await self._store.get_many([f"{scope}:id={each}" for each in wanted])
+        keys = {each: f"{scope}:id={each}" for each in wanted}
+        pages = await self._store.get_many([*keys.values()])
         held = {each: page for each, page in zip(wanted, map(self._fresh, pages), strict=True) if page}
         missing = {
             each: held[each].missing(window, statistics, since=self._oldest)
@@ -145,7 +157,8 @@ class PageCache:
             default=self._clock(),
         )
         if not lacking:
-            self._note(caller, Outcome.HIT, age=self._clock() - asked_at)
+            uses = [self._use(keys[each], known[each], asked_at) for each in wanted]
+            self._note(caller, Outcome.HIT, age=self._clock() - asked_at, uses=uses)
             return Found(by_id, asked_at)
 
         lacked = frozenset[str]().union(*lacking.values())
@@ -161,7 +174,10 @@ class PageCache:
                 if session_id in lacking:
                     before = held.get(session_id) if lacking[session_id] != statistics else None
                     by_id[session_id] = _completed(before, window, lacking[session_id], row)
-        return Found(by_id, min(asked_at, *(each.asked_at for each in found)), sum(each.dropped for each in found))
+        asked_at = min(asked_at, *(each.asked_at for each in found))
+        kept = zip(keys.values(), await self._store.get_many([*keys.values()]), strict=True)
+        caller.trace.uses += [self._use(key, page, asked_at) for key, page in kept]
+        return Found(by_id, asked_at, sum(each.dropped for each in found))
 
     async def _refilled(
         self, key: str, held: Page, query: PageQuery, missing: frozenset[str], caller: Caller
@@ -236,6 +252,7 @@ class PageCache:
         return Found(by_id, page.fetched_at, page.dropped)
 
     async def _joined(self, under_way: _Shared[T], outcome: Outcome, caller: Caller) -> T:
+        caller.waits()
         try:
             return await under_way.flight.join(caller.deadline)
         finally:
@@ -247,18 +264,32 @@ class PageCache:
         return self._clock() - self._ttl
 
     def _fresh(self, page: Page | None) -> Page | None:
+        return page if page and page.fetched_at > self._clock() - self._ttl_of(page) else None
+
+    def _ttl_of(self, page: Page) -> float:
+        return self._ttl if page.rows else min(self._ttl, EMPTY_SECONDS)
+
+    def _use(self, key: str, page: Page | None, asked_at: float) -> Use:
+        """`asked_at`: when the oldest statistic that is used was."""
         if page is None:
-            return None
-        ttl = self._ttl if page.rows else min(self._ttl, EMPTY_SECONDS)
-        return page if page.fetched_at > self._clock() - ttl else None
+            return Use(key, None, 0.0)
+        return Use(key, page.rows, min(asked_at, page.fetched_at) + self._ttl_of(page))
 
     async def _keep(self, key: str, page: Page) -> None:
         if self._ttl:
             await self._store.put(key, page)
 
-    def _note(self, caller: Caller, outcome: Outcome, *, age: float = 0.0, calls: Sequence[Call] = ()) -> None:
+    def _note(
+        self,
+        caller: Caller,
+        outcome: Outcome,
+        *,
+        age: float = 0.0,
+        calls: Sequence[Call] = (),
+        uses: Sequence[Use] = (),
+    ) -> None:
         self._metrics.cache.labels(outcome.name).inc()
-        caller.trace.note(outcome, age=age, calls=calls)
+        caller.trace.note(outcome, age=age, calls=calls, uses=uses)
 
 
 def _only_row(page: Page, window: Window) -> Row | None:

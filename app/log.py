@@ -4,6 +4,7 @@ import logging
 import sys
 from typing import Any, Final, Literal, TextIO
 
+import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
@@ -20,7 +21,7 @@ def create_log(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if form == "json":
-        shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        shared += [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_as_json)]
     else:
         # The default prints every frame's variables where `rich` is installed, and credentials are among them.
         plain = structlog.dev.plain_traceback
@@ -33,3 +34,8 @@ def create_log(
     )
     bound: FilteringBoundLogger = log.bind()
     return bound
+
+
+def _as_json(values: dict[str, Any], **_: Any) -> str:
+    # A tenth of what the standard library takes for a line.
+    return orjson.dumps(values, default=repr).decode()

@@ -3,8 +3,6 @@
 import contextlib
 import multiprocessing
 import os
-import re
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,10 +12,7 @@ from typing import Any, Final
 import httpx
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
@@ -25,10 +20,12 @@ from app.cache import PageCache
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.execution import Executor
+from app.front import Direct, RequestId
 from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.log import create_log
 from app.metrics import Metrics
+from app.responses import KeptResponses
 from app.scalars import PLAIN
 from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
@@ -58,7 +55,8 @@ def create_app(
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
     store = MemoryStore(settings.cache_max_bytes)
-    metrics.watch_held_bytes(lambda: store.held_bytes)
+    responses = KeptResponses(settings.responses_max_bytes)
+    metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     schema = create_schema()
     ready = False
 
@@ -86,11 +84,13 @@ def create_app(
         ),
         gate=_gate(settings, demo=demo),
         cache=PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock),
+        responses=responses,
         metrics=metrics,
         log=log,
         timeout=settings.upstream_timeout,
         explain=settings.explain,
         now=now,
+        clock=clock,
     )
 
     @contextlib.asynccontextmanager
@@ -104,7 +104,7 @@ def create_app(
             await upstream.aclose()
 
     app = FastAPI(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.router.routes.append(Route("/graphql", endpoint))
+    app.add_middleware(Direct, path="/graphql", endpoint=endpoint)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -121,7 +121,7 @@ def create_app(
             ],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(_RequestId)
+    app.add_middleware(RequestId)
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -157,31 +157,6 @@ def _gate(settings: Settings, *, demo: bool) -> Gate:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
     return OwnKey(Credential.of(base_url, headers), tokens)
-
-
-_PLAIN_ID: Final = re.compile(r"[\x21-\x7e]{1,100}")
-
-
-class _RequestId:
-    """Gives each request an id, the client's own where it sent a plain one, and sends it back."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _PLAIN_ID.fullmatch(given) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
 
 
 def create_configured() -> FastAPI:

@@ -53,9 +53,11 @@ class Metrics:
             registry=self._registry,
         )
         self._held_bytes = Gauge("gateway_cache_bytes", "Bytes held by the page cache.", registry=self._registry)
+        self._kept_bytes = Gauge("gateway_responses_bytes", "Bytes held by kept responses.", registry=self._registry)
 
-    def watch_held_bytes(self, held_bytes: Callable[[], int]) -> None:
-        self._held_bytes.set_function(held_bytes)
+    def watch_held_bytes(self, *, pages: Callable[[], int], responses: Callable[[], int]) -> None:
+        self._held_bytes.set_function(pages)
+        self._kept_bytes.set_function(responses)
 
     def as_text(self) -> bytes:
         return generate_latest(self._registry)

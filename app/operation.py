@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ from app.flights import Flight
 from app.inputs import StatsOptions, stats_params
 from app.page import Window
 from app.session import Row
-from app.trace import Trace
+from app.trace import Trace, Use
 
 
 @dataclass
@@ -28,13 +29,16 @@ class Operation:
     """The context of its resolvers. `deadline`: of the event loop's clock.
 
     `windows` holds, by root field and window, the statistics of its rows, or why they could not be had.
-    `beside` are errors that cost no field its value.
+    `beside` are errors that cost no field its value. `waits` is called before it waits for LangSmith. `lasts`: seconds
+    from `now` in which its windows mean the same instants, since those of `last` go on with each minute.
     """
 
     cache: PageCache
     credential: Credential | None
     now: datetime
     deadline: float
+    waits: Callable[[], None] = lambda: None
+    lasts: float = math.inf
     windows: dict[tuple[str, Window], "Found | Failure"] = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
     beside: list[GraphQLError] = field(default_factory=list)
@@ -49,7 +53,12 @@ class Operation:
         if self.credential is None:
             raise errors.Unauthenticated("Send a LangSmith credential: the header X-API-Key, or Authorization.")
         trace = self.traces.setdefault(str(info.path.key), Trace())
-        return Caller(self.credential, self.deadline, trace)
+        return Caller(self.credential, self.deadline, trace, self.waits)
+
+    @property
+    def uses(self) -> list[Use]:
+        """The held pages that its answer rests on."""
+        return [use for trace in self.traces.values() for use in trace.uses]
 
     def window(self, options: StatsOptions) -> tuple[Window, str]:
         """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
@@ -58,6 +67,8 @@ class Operation:
         if named not in self._named:
             label = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
             self._named[named] = (stats_params(options, self.now), label)
+            if options.last:
+                self.lasts = 60 - self.now.second - self.now.microsecond / 1e6
         return self._named[named]
 
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
@@ -125,7 +136,7 @@ class Lookups:
             return await batch.flight.join(caller.deadline)
         finally:
             if (trace := batch.caller.trace).outcome is not None:
-                caller.trace.note(trace.outcome, age=trace.age, calls=trace.calls)
+                caller.trace.note(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.uses)
 
     async def load_window(
         self, ids: Iterable[str], caller: Caller, *, window: Window, statistics: frozenset[str]
@@ -147,7 +158,7 @@ class _Batch:
     flight: Flight[Found]
 
     def __init__(self, first: Caller) -> None:
-        self.caller = Caller(first.credential, first.deadline, Trace())
+        self.caller = replace(first, trace=Trace())
         self.ids: dict[str, None] = {}
         self.statistics = frozenset[str]()
 

@@ -21,7 +21,7 @@ from app.graph import (
     statistics_in,
     windows_in,
 )
-from app.inputs import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params, stats_params
+from app.inputs import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
 from app.page import ALL_RUNS, MAX_LIMIT, PageQuery, Window
 from app.paging import Slice, cursor_of, slice_of
 from app.scalars import SCALARS, parse_uuid
@@ -78,7 +78,7 @@ class Query:
         )
         selection = info.selection
         nodes = selection.at("nodes") + selection.at("edges", "node")
-        window = stats_params(stats or None, info.context.now)
+        window = _window(info, stats)
         windows = windows_in(nodes, info)
         statistics = statistics_in(nodes) | windows.pop(window, frozenset())
         order = order_by or None
@@ -96,7 +96,7 @@ class Query:
             session_id = str(parse_uuid(id))
         except BadUserInput as exc:
             raise BadUserInput(str(exc), argument="id") from None
-        found = await _sessions(info, [session_id], stats_params(stats or None, info.context.now))
+        found = await _sessions(info, [session_id], _window(info, stats))
         return found[0]
 
     @strawberry.field(description="The object of that id; null if there is none, as for an id that is no UUID.")
@@ -204,6 +204,10 @@ async def _look_through(windows: dict[Window, frozenset[str]], ids: list[str], i
 
     if ids:
         await together(*(look(window, statistics) for window, statistics in windows.items()))
+
+
+def _window(info: Info, stats: StatsOptions | None) -> Window:
+    return info.context.window(stats)[0] if stats else ALL_RUNS
 
 
 def _as_session(row: Row) -> Session:

@@ -4,12 +4,12 @@ aiocache's own memory knows neither bound nor order, and starts a timer for each
 to live, the bound is kept here, and who reads a page judges its age.
 """
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
 from aiocache import SimpleMemoryCache
 
+from app.bound import Bound
 from app.page import Page
 
 
@@ -22,39 +22,35 @@ class Store(Protocol):
 
 class MemoryStore:
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self._bound = Bound(max_bytes)
         self._memory = SimpleMemoryCache(timeout=None)
-        self._weights: OrderedDict[str, int] = OrderedDict()
-        self.held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self._bound.held_bytes
 
     async def get(self, key: str) -> Page | None:
         page: Page | None = await self._memory.get(key)
         if page is not None:
-            self._weights.move_to_end(key)
+            self._bound.use(key)
         return page
 
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]:
         pages: list[Page | None] = await self._memory.multi_get(keys)
         for key, page in zip(keys, pages, strict=True):
             if page is not None:
-                self._weights.move_to_end(key)
+                self._bound.use(key)
         return pages
 
     async def put(self, key: str, page: Page) -> None:
-        self._forget(key)
         weight = page.weight + len(key)
-        if weight > self._max_bytes:
-            await self._memory.delete(key)
+        if not self._bound.fits(weight):
+            await self.drop(key)
             return
         await self._memory.set(key, page)
-        self._weights[key] = weight
-        self.held_bytes += weight
-        while self.held_bytes > self._max_bytes:
-            await self.drop(next(iter(self._weights)))
+        for evicted in self._bound.add(key, weight):
+            await self._memory.delete(evicted)
 
     async def drop(self, key: str) -> None:
-        self._forget(key)
+        self._bound.forget(key)
         await self._memory.delete(key)
-
-    def _forget(self, key: str) -> None:
-        self.held_bytes -= self._weights.pop(key, 0)

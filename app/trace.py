@@ -39,16 +39,27 @@ class Call:
         }
 
 
+@dataclass(frozen=True)
+class Use:
+    """A held page that an answer rests on: fresh until then (monotonic), and unchanged while it is `version`."""
+
+    key: str
+    version: object
+    until: float
+
+
 @dataclass
 class Trace:
+    uses: list[Use] = field(default_factory=list)
     outcome: Outcome | None = None
     age: float = 0.0
     calls: list[Call] = field(default_factory=list)
 
-    def note(self, outcome: Outcome, *, age: float = 0.0, calls: Iterable[Call] = ()) -> None:
+    def note(self, outcome: Outcome, *, age: float = 0.0, calls: Iterable[Call] = (), uses: Iterable[Use] = ()) -> None:
         """`age`: seconds since LangSmith was asked."""
         self.outcome = outcome if self.outcome is None else max(self.outcome, outcome)
         self.age = max(self.age, age)
+        self.uses += uses
         self.calls += [call for call in calls if not any(call is known for known in self.calls)]
 
     def as_json(self) -> dict[str, Any]:

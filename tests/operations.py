@@ -40,11 +40,6 @@ ORDERS = [
 class Operation:
     query: str
     variables: dict[str, Any]
-    roots: dict[str, str]
-
-    def root(self, path: list[str | int]) -> str:
-        """The text of the root field that the path begins with."""
-        return self.roots[str(path[0])]
 
 
 @dataclass
@@ -70,7 +65,7 @@ def _operation(draw: st.DrawFn, ids: Sequence[str], *, failing: bool) -> Operati
     declared = f"({', '.join(f'${name}: Boolean!' for name in parts.variables)})" if parts.variables else ""
     selected = " ".join(f"{key}: {root}" for key, root in roots.items())
     query = f"query Generated{declared} {{ {selected} }} {' '.join(parts.fragments)}"
-    return Operation(query, dict(parts.variables), roots)
+    return Operation(query, dict(parts.variables))
 
 
 def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:

@@ -113,7 +113,7 @@ def test_the_demo_needs_nothing_and_ends_when_it_is_told_to(tmp_path: Path) -> N
         code, printed = server.stopped(by=signal.SIGTERM)
     assert code == 0
     assert is_clean(printed.replace("UNAUTHENTICATED", ""))
-    assert printed.count('"event": "operation"') == 4
+    assert printed.count('"event":"operation"') == 4
 
 
 def test_a_demo_of_two_workers_ends_with_ctrl_c(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ async def test_operations_are_counted_by_outcome(gateway: Gateway) -> None:
 async def test_lookups_in_the_cache_are_counted_by_outcome(gateway: Gateway) -> None:
     for query in (
         NAMES,
-        NAMES,
+        f"query SpeltDifferently {NAMES}",
         COUNTS,
         "{ a: sessions(first: 2) { nodes { id } } b: sessions(first: 2) { nodes { id } } }",
     ):

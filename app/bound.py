@@ -1,0 +1,32 @@
+"""A bound in bytes, under which what was used least recently goes."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+
+class Bound:
+    """Knows the weight of each key that is held, in the order of use; what is held it does not know."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._weights: OrderedDict[str, int] = OrderedDict()
+        self.held_bytes = 0
+
+    def fits(self, weight: int) -> bool:
+        return weight <= self._max_bytes
+
+    def use(self, key: str) -> None:
+        self._weights.move_to_end(key)
+
+    def add(self, key: str, weight: int) -> Iterator[str]:
+        """Yields the keys that have to go for it, each of which it forgets."""
+        self.forget(key)
+        self._weights[key] = weight
+        self.held_bytes += weight
+        while self.held_bytes > self._max_bytes:
+            oldest = next(iter(self._weights))
+            self.forget(oldest)
+            yield oldest
+
+    def forget(self, key: str) -> None:
+        self.held_bytes -= self._weights.pop(key, 0)
