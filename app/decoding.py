@@ -5,13 +5,17 @@ time, value by value: the odd ones become `MALFORMED`, which `read` turns into a
 selected them.
 """
 
+import contextlib
+import functools
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
 import msgspec
+import strawberry
 
 from app.errors import UpstreamMalformed
 from app.scalars import fixed_point, in_utc
@@ -28,6 +32,7 @@ MALFORMED: Final = Malformed()
 NULL: Final = msgspec.Raw(b"null")
 _DIGITS: Final = 100
 """No cost has as many digits before or behind the point; `1e999999` is not to be printed in full."""
+_FIRST_ROW_BYTES: Final = 16 * 1024
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
@@ -41,32 +46,59 @@ def read(source: object, name: str) -> Any:
     return value
 
 
-def rows_of(body: bytes, row: type[_Struct], required: tuple[str, ...]) -> list[_Struct | None]:
+def rows_of(
+    body: bytes, row: type[_Struct], required: tuple[str, ...], arrays: tuple[str, ...] = ()
+) -> list[_Struct | None]:
     """The rows of an answer; None stands for one that lacks what every row must have.
+
+    `arrays`: those of the opaque values that must be arrays without nulls.
 
     Raises UpstreamMalformed for a body that is no JSON array of objects.
     """
     try:
-        body.decode()  # msgspec passes on, unchecked, strings that nobody looks into
-        rows: list[_Struct | None] = list(msgspec.json.decode(body, type=list[row]))  # type: ignore[valid-type]
+        if not body.isascii():
+            body.decode()  # msgspec passes on, unchecked, strings that nobody looks into
+        rows: list[_Struct | None] = _decoder(list[row]).decode(body)  # type: ignore[valid-type]
     except (ValueError, RecursionError):
         rows = [_leniently(item, row, required) for item in _objects(body)]
-    normalise = _normaliser(row)
-    for each in rows:
-        if each is not None:
-            normalise(each)
+    kept = [each for each in rows if each is not None]
+    _normalise(kept, row)
+    for each in kept:
+        for name in arrays:
+            value = getattr(each, name)
+            if isinstance(value, msgspec.Raw) and not _is_array(bytes(value)):
+                setattr(each, name, MALFORMED)
     return rows
 
 
 def struct_of(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
     """One nested object; where it is none, every value in it is malformed."""
     try:
-        return msgspec.json.decode(value, type=kind)
+        decoded: _Struct | None = _decoder(kind).decode(value)
     except (ValueError, RecursionError):
         item = _parsed(bytes(value))
         decoded = _leniently(item if isinstance(item, dict) else dict.fromkeys(kind.__struct_fields__, MALFORMED), kind)
-        assert decoded is not None  # noqa: S101 - nothing was required
-        return decoded
+    assert decoded is not None  # noqa: S101 - nothing was required
+    return decoded
+
+
+def array(name: str) -> Callable[..., list[msgspec.Raw] | None]:
+    """The resolver of an opaque array: its items, as they are."""
+
+    def resolve(root: strawberry.Parent[Any]) -> Any:
+        value = read(root, name)
+        return None if value is None else msgspec.json.decode(value, type=list[msgspec.Raw])
+
+    return resolve
+
+
+def _is_array(text: bytes) -> bool:
+    return text[:1] == b"[" and (b"null" not in text or None not in msgspec.json.decode(text))
+
+
+def is_null(value: msgspec.Raw) -> bool:
+    # Most are longer, and copying them to compare would take longer than decoding did.
+    return memoryview(value).nbytes == len(b"null") and bytes(value) == b"null"
 
 
 def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
@@ -74,11 +106,12 @@ def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
     start = body.find(b"{")
     if start < 0:
         return
-    try:
-        first, _ = json.JSONDecoder().raw_decode(body[start:].decode(errors="replace"))
-    except (ValueError, RecursionError):
-        return
-    yield from sorted(set(first).difference(known))
+    # It is short, as a rule, and the rest of the answer is not.
+    for end in (start + _FIRST_ROW_BYTES, len(body)):
+        with contextlib.suppress(ValueError, RecursionError):
+            first, _ = json.JSONDecoder().raw_decode(body[start:end].decode(errors="replace"))
+            yield from sorted(set(first).difference(known))
+            return
 
 
 def _objects(body: bytes) -> list[dict[str, Any]]:
@@ -129,30 +162,39 @@ def _value(value: object, kind: Any) -> object:
         return MALFORMED
 
 
-def _normaliser(kind: type[msgspec.Struct]) -> Callable[[msgspec.Struct], None]:
-    """What msgspec leaves to do: naive times mean UTC, an opaque null is None but in no list, a decimal is printed."""
-    fields = msgspec.structs.fields(kind)
-    times = [field.name for field in fields if field.type == (datetime | None)]
-    opaque = [field.name for field in fields if field.type is msgspec.Raw]
-    lists = [field.name for field in fields if field.type == (list[msgspec.Raw] | None)]
-    decimals = [field.name for field in fields if field.type == (Decimal | None)]
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
 
-    def normalise(row: msgspec.Struct) -> None:
-        for name in times:
-            if isinstance(value := getattr(row, name), datetime):
+
+@functools.cache
+def _fields_of(kind: type[msgspec.Struct], declared: Any) -> list[tuple[str, Callable[[Any], Any]]]:
+    """The names of the fields that are declared so, with what reads them."""
+    names = [field.name for field in msgspec.structs.fields(kind) if field.type == declared]
+    return [(name, operator.attrgetter(name)) for name in names]
+
+
+def _normalise(rows: list[_Struct], kind: type[_Struct]) -> None:
+    """What msgspec leaves to do: naive times mean UTC, an opaque null is None, a decimal is printed."""
+    for name, get in _fields_of(kind, datetime | None):
+        for row, value in zip(rows, map(get, rows), strict=True):
+            if isinstance(value, datetime) and value.tzinfo is not UTC:
                 setattr(row, name, _in_utc(value))
-        for name in opaque:
-            if isinstance(value := getattr(row, name), msgspec.Raw) and bytes(value) == b"null":
+    for name, get in _fields_of(kind, msgspec.Raw):
+        for row, value in zip(rows, map(get, rows), strict=True):
+            if isinstance(value, msgspec.Raw) and is_null(value):
                 setattr(row, name, None)
-        for name in lists:
-            if isinstance(value := getattr(row, name), list) and any(bytes(each) == b"null" for each in value):
-                setattr(row, name, MALFORMED)
-        for name in decimals:
-            if isinstance(value := getattr(row, name), Decimal):
-                is_sane = value.is_finite() and abs(value.adjusted()) < _DIGITS
-                setattr(row, name, fixed_point(value) if is_sane else MALFORMED)
+    for name, get in _fields_of(kind, Decimal | None):
+        for row, value in zip(rows, map(get, rows), strict=True):
+            if isinstance(value, Decimal):
+                setattr(row, name, _printed(value))
 
-    return normalise
+
+def _printed(value: Decimal) -> str | Malformed:
+    text = str(value)
+    if text[-1].isdigit() and "E" not in text and len(text) < _DIGITS:
+        return text
+    return fixed_point(value) if value.is_finite() and abs(value.adjusted()) < _DIGITS else MALFORMED
 
 
 def _in_utc(value: datetime) -> datetime | Malformed:

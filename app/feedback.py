@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import strawberry
 
-from app.decoding import MALFORMED, NULL, read, struct_of
+from app.decoding import MALFORMED, NULL, is_null, read, struct_of
 from app.scalars import JSON, BigInt
 
 
@@ -26,7 +26,7 @@ class FeedbackStat:
     )
 
 
-class _Feedback(msgspec.Struct, rename={"key": "<key>", "raw": "<raw>"}):
+class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"}):
     """Decoded from what LangSmith holds under a key, to which that key and the whole of it are added."""
 
     n: int | None = None
@@ -71,10 +71,10 @@ def listed(by_key: dict[str, Any] | None) -> list[FeedbackStat] | None:
 
 
 def _decoded(key: str, raw: msgspec.Raw) -> _Feedback:
-    stat = struct_of(_EMPTY if bytes(raw) == b"null" else raw, _Feedback)
+    stat = struct_of(_EMPTY if is_null(raw) else raw, _Feedback)
     stat.key = key
     stat.raw = raw
     values: Any = stat.values
-    if values is not MALFORMED and bytes(values) == b"null":
+    if values is not MALFORMED and is_null(values):
         stat.values = None  # type: ignore[assignment]
     return stat

@@ -13,7 +13,7 @@ from app.inputs import StatsOptions
 from app.operation import Operation, row_of
 from app.page import Window
 from app.selection import Selection
-from app.session import FACETS, FIELDS, STATS, Columns, Row, Statistics
+from app.session import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
 
 
 class Info(strawberry.Info[Operation, None]):
@@ -60,7 +60,9 @@ class _WindowRow(msgspec.Struct):
 
 _STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
 _statistics_of: Final = attrgetter(*_STATISTICS)
-_WindowRow = msgspec.defstruct("_WindowRow", [("id", str), *((name, Any) for name in _STATISTICS)])  # type: ignore[assignment,misc]
+_WindowRow = msgspec.defstruct(  # type: ignore[assignment,misc]
+    "_WindowRow", [("id", str), *((name, Any) for name in _STATISTICS)], namespace={**LISTED}, gc=False
+)
 
 
 def _stats(

@@ -17,7 +17,7 @@ import msgspec
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from app.decoding import MALFORMED, NULL, rows_of
+from app.decoding import MALFORMED, NULL, array, rows_of
 from app.feedback import FeedbackStat, feedback, listed
 from app.scalars import JSON, BigInt
 
@@ -55,8 +55,14 @@ def stat(description: str, *, select: str | None = None, feedback_of: str | None
     )
 
 
-def facet(description: str) -> Any:
-    return _line(Kind.FACET, f"{description} Computed over the runs when selected.")
+def facet(description: str, *, list_of: str) -> Any:
+    """`list_of`: the facet's name; it stays one opaque text, which is a list that nobody has to take apart."""
+    return _line(
+        Kind.FACET,
+        f"{description} Computed over the runs when selected.",
+        resolver=array(list_of),
+        **{AS_ATTRIBUTE: list_of},
+    )
 
 
 def _line(kind: Kind, description: str, *, select: str | None = None, resolver: Any = None, **metadata: object) -> Any:
@@ -107,7 +113,9 @@ class Statistics:
     session_feedback_stats: list[FeedbackStat] | None = stat(
         "Feedback on the session as a whole, an entry per key.", feedback_of="session_feedback_stats"
     )
-    run_facets: list[JSON] | None = facet("What the runs can be narrowed down by, as LangSmith has it.")
+    run_facets: list[JSON] | None = facet(
+        "What the runs can be narrowed down by, as LangSmith has it.", list_of="run_facets"
+    )
     error_rate: float | None = stat("Share of the runs that ended in an error, 0 to 1.")
     streaming_rate: float | None = stat("Share of the runs that were streamed, 0 to 1.")
 
@@ -122,7 +130,7 @@ class Field:
     annotation: Any
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """A session as LangSmith sent it, decoded; an attribute for each line above. Shared, so never changed."""
 
     id: str
@@ -131,7 +139,7 @@ class Row(msgspec.Struct):
 
 def rows(body: bytes) -> list[Row | None]:
     """Raises UpstreamMalformed; see `decoding.rows_of`."""
-    decoded = rows_of(body, _Row, required=("id", "tenant_id"))
+    decoded = rows_of(body, _Row, required=("id", "tenant_id"), arrays=_ARRAYS)
     for row in decoded:
         if row is not None:
             row.id = str(row.id)
@@ -175,7 +183,7 @@ def _declared(*types: type) -> dict[str, Field]:
 _DECODED_AS: Final[dict[Any, Any]] = {
     strawberry.ID: UUID,
     JSON | None: msgspec.Raw,
-    list[JSON] | None: list[msgspec.Raw] | None,
+    list[JSON] | None: msgspec.Raw,
     list[FeedbackStat] | None: dict[str, msgspec.Raw] | None,
 }
 
@@ -191,6 +199,7 @@ FIELDS: Final = _declared(Columns, Statistics)
 STATS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.STAT)
 FACETS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.FACET)
 
+_ARRAYS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == (list[JSON] | None))
 _OPAQUE: Final = [name for name, field in FIELDS.items() if field.annotation in _DECODED_AS and name != "id"]
 
 
@@ -204,15 +213,17 @@ def _as_listed(name: str) -> property:
     return property(value)
 
 
-_LISTS: Final = {
+LISTED: Final = {
     f"{name}{_LISTED}": _as_listed(name)
     for name, field in FIELDS.items()
     if field.annotation == (list[FeedbackStat] | None)
 }
+"""What turns feedback maps into lists, for structs that hold statistics."""
 
 _Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]
     "Row",
     [_struct_field(field) for field in FIELDS.values()],
     bases=(Row,),
-    namespace={"__doc__": Row.__doc__, **_LISTS},
+    gc=False,
+    namespace={"__doc__": Row.__doc__, **LISTED},
 )

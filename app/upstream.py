@@ -70,8 +70,11 @@ def create_client(concurrency: int) -> httpx.AsyncClient:
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """Reading the authorities' certificates takes 15 ms, and they are the same for every client."""
-    return httpx.create_ssl_context(trust_env=False)
+    """Reading the authorities' certificates takes 15 ms, and they are the same for every client.
+
+    `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, for a LangSmith behind a private authority.
+    """
+    return httpx.create_ssl_context()
 
 
 class Upstream:

@@ -215,6 +215,7 @@ def _present(value: Any) -> Any:
 
 
 def _all_present(values: Any) -> Any:
-    if values is not None and None in values:
+    """Of a list; one that is encoded already was looked at before."""
+    if isinstance(values, list) and None in values:
         raise Unplannable("null")
     return values
