@@ -116,9 +116,11 @@ class PageCache:
         under_way = next((each for each in self._pages_in_flight if each.takes(key, query)), None)
         outcome = Outcome.COALESCED if under_way else Outcome.MISS
         if under_way is None:
-            under_way = _PageFlight(key=key, query=query)
-            under_way.flight = Flight(self._fetch(under_way, caller.credential))
-            self._pages_in_flight.append(under_way)
+            under_way = started = _PageFlight(key=key, query=query)
+            started.flight = Flight(
+                self._fetch(started, caller.credential), on_end=lambda: self._pages_in_flight.remove(started)
+            )
+            self._pages_in_flight.append(started)
         page = await self._joined(under_way, outcome, caller)
         caller.trace.uses.append(self._use(key, page, page.fetched_at))
         return page
@@ -198,10 +200,7 @@ class PageCache:
 
     async def _fetch(self, under_way: _PageFlight, credential: Credential) -> Page:
         under_way.is_sent = True
-        try:
-            page = await self._upstream.get(under_way.query, credential, under_way.calls)
-        finally:
-            self._pages_in_flight.remove(under_way)
+        page = await self._upstream.get(under_way.query, credential, under_way.calls)
         await self._keep(under_way.key, page)
         return page
 
@@ -222,16 +221,15 @@ class PageCache:
     ) -> _LookupFlight:
         query = PageQuery.of_ids(tuple(sorted(ids)), window=window, statistics=statistics)
         under_way = _LookupFlight(scope=credential.scope, query=query, ids=frozenset(ids))
-        under_way.flight = Flight(self._fetch_by_id(under_way, credential))
+        under_way.flight = Flight(
+            self._fetch_by_id(under_way, credential), on_end=lambda: self._lookups_in_flight.remove(under_way)
+        )
         self._lookups_in_flight.append(under_way)
         return under_way
 
     async def _fetch_by_id(self, under_way: _LookupFlight, credential: Credential) -> Found:
         query = under_way.query
-        try:
-            page = await self._upstream.get(query, credential, under_way.calls)
-        finally:
-            self._lookups_in_flight.remove(under_way)
+        page = await self._upstream.get(query, credential, under_way.calls)
         answered = page.known[query.window].asked_at.keys() if query.statistics else frozenset[str]()
         singles = {row.id: page.only(row) for row in page.seen_through(query.window) if row and row.id in under_way.ids}
         for session_id in under_way.ids:

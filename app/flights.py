@@ -5,7 +5,7 @@ a failure too.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Generic, TypeVar
 
 from app.errors import UpstreamTimeout
@@ -14,10 +14,11 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    def __init__(self, work: Coroutine[object, object, T]) -> None:
-        """The work begins with the next turn of the event loop, not before."""
+    def __init__(self, work: Coroutine[object, object, T], *, on_end: Callable[[], None] = lambda: None) -> None:
+        """The work begins with the next turn of the event loop, not before. `on_end` is called however it ends."""
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(_retrieve)
+        self._task.add_done_callback(lambda _: on_end())
         self._waiting = 0
 
     @property
