@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
 from app.cache import PageCache
+from app.client import create_client
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.execution import Executor
@@ -31,7 +32,7 @@ from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
 from app.store import MemoryStore
-from app.upstream import Clock, Upstream, create_client
+from app.upstream import Clock, Upstream
 
 DEMO_KEY: Final = "demo"
 DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"

@@ -1,80 +1,37 @@
 """One GET of LangSmith's sessions: sent, retried where that is safe, bounded, its errors translated.
 
 Retried are failed connections and the statuses 408, 425, 429 and 5xx; `Retry-After` is honoured while it fits into
-the time that is left. Redirects are not followed, cookies not kept, proxy variables of the environment not read.
+the time that is left.
 """
 
 import asyncio
 import contextlib
-import functools
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
-import msgspec
-from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
 from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from app import __version__, decoding, errors
+from app import decoding, errors
 from app.credentials import Credential
-from app.inputs import ARGUMENTS
 from app.metrics import Metrics
 from app.page import Page, PageQuery
+from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.session import FIELDS, rows
 from app.trace import Call
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
-_USER_AGENT: Final = f"sessions-gateway/{__version__}"
-_REFUSED: Final = {400, 413, 414, 422}
-_PASSING: Final = {408, 425, 429}
-_LONGEST_RETRY_AFTER: Final = 86_400.0
 _ENCODINGS: Final = {"", "identity", "gzip"}
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
-
-
-def create_client(concurrency: int) -> httpx.AsyncClient:
-    """httpx over aiohttp: httpx's own transport loses a pool slot for each request that is cancelled."""
-    transport = AiohttpTransport(
-        verify=_tls(),
-        client=lambda: aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=_tls()),
-            # A cookie set under one tenant's key must not be sent with another's.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_WithoutReason,
-            max_line_size=16384,
-            max_field_size=16384,
-        ),
-    )
-    return httpx.AsyncClient(
-        transport=transport,
-        trust_env=False,
-        follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        headers={"accept": "application/json", "accept-encoding": "gzip", "user-agent": _USER_AGENT},
-    )
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Reading the authorities' certificates takes 15 ms, and they are the same for every client.
-
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, for a LangSmith behind a private authority.
-    """
-    return httpx.create_ssl_context()
 
 
 class Upstream:
@@ -123,7 +80,7 @@ class Upstream:
             async with asyncio.timeout_at(deadline):
                 try:
                     return await self._request(query, credential, calls, deadline, selecting=self._selecting)
-                except _StatsSelectRefused:
+                except StatsSelectRefused:
                     page = await self._request(query, credential, calls, deadline, selecting=False)
                     # Remembered only now: a refusal that quotes a client's filter might read the same.
                     self._stop_selecting()
@@ -138,7 +95,7 @@ class Upstream:
         calls.append(call)
         started = self._clock()
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_Passing),
+            retry=retry_if_exception_type(Passing),
             stop=_stop_after(self._tries, deadline),
             wait=_wait,
             reraise=True,
@@ -149,7 +106,7 @@ class Upstream:
                     call.attempts += 1
                     sent = self._clock()
                     body = await self._attempt(call, credential)
-        except _Passing as passing:
+        except Passing as passing:
             raise passing.error from passing
         finally:
             call.milliseconds = (self._clock() - started) * 1000
@@ -177,13 +134,13 @@ class Upstream:
                 raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
             except (httpx.HTTPError, aiohttp.ClientError) as exc:
                 call.status = None
-                outcome, failure = _failure(exc)
+                outcome, failure = failure_of(exc)
                 raise failure from exc
             finally:
                 self._metrics.upstream.labels(outcome).inc()
                 self._metrics.upstream_seconds.observe(self._clock() - started)
         if response.status_code != 200:
-            raise _refusal(response, body, selected="stats_select" in dict(call.params))
+            raise refusal_of(response, body, selected="stats_select" in dict(call.params))
         return body
 
     @contextlib.asynccontextmanager
@@ -225,27 +182,6 @@ def sessions_url(base_url: str) -> str:
     return f"{base}/api/v1/sessions"
 
 
-class _Passing(Exception):
-    """A failure that another try may not meet."""
-
-    def __init__(self, error: errors.GatewayError, *, retry_after: float | None = None) -> None:
-        self.error = error
-        self.retry_after = retry_after
-
-
-class _StatsSelectRefused(Exception):
-    pass
-
-
-class _WithoutReason(aiohttp.ClientResponse):
-    """httpx-aiohttp raises, and loses the connection, where the words behind the status are not UTF-8."""
-
-    async def start(self, connection: Connection) -> Self:
-        await super().start(connection)
-        self.reason = None
-        return self
-
-
 def _stop_after(tries: int, deadline: float) -> Callable[[RetryCallState], bool]:
     """A try that comes too late is not waited for: that would only turn what is known now into a time-out."""
     now = asyncio.get_running_loop().time
@@ -254,7 +190,7 @@ def _stop_after(tries: int, deadline: float) -> Callable[[RetryCallState], bool]
 
 def _wait(state: RetryCallState) -> float:
     passing = state.outcome.exception() if state.outcome else None
-    if isinstance(passing, _Passing) and passing.retry_after is not None:
+    if isinstance(passing, Passing) and passing.retry_after is not None:
         return passing.retry_after
     return _BACKOFF(state)
 
@@ -284,64 +220,3 @@ async def _bounded(response: httpx.Response) -> bytes:
     except httpx.DecodingError as exc:
         raise errors.UpstreamMalformed("LangSmith's answer could not be decompressed.") from exc
     return b"".join(chunks)
-
-
-def _failure(exc: Exception) -> tuple[str, Exception]:
-    """How a request failed that got no usable answer: the metric's label, and what to raise."""
-    if isinstance(exc, aiohttp.ClientResponseError | httpx.RemoteProtocolError):
-        return "malformed", errors.UpstreamMalformed("LangSmith answered something that is not HTTP.")
-    # httpx-aiohttp calls every lost connection a time-out, so the cause decides.
-    cause = exc.__cause__ or exc
-    if isinstance(cause, TimeoutError | httpx.TimeoutException):
-        return "timeout", _Passing(errors.UpstreamTimeout("LangSmith took too long to answer."))
-    return "connection", _Passing(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
-
-
-def _refusal(response: httpx.Response, body: bytes, *, selected: bool) -> Exception:
-    """`selected`: statistics were chosen by name."""
-    status = response.status_code
-    if status in _REFUSED:
-        return _bad_input(body, selected=selected)
-    if status == 401:
-        return errors.Unauthenticated("LangSmith does not accept this credential. Check the key and its region.")
-    if status == 403:
-        return errors.Forbidden("LangSmith refuses this credential here. Check its region, workspace and rights.")
-    retry_after = _retry_after(response.headers.get("retry-after"))
-    if status == 429:
-        limited = errors.RateLimited("LangSmith's rate limit is reached. Try again later.", retry_after=retry_after)
-        return _Passing(limited, retry_after=retry_after)
-    failed = errors.UpstreamError(f"LangSmith answered with status {status}. Try again shortly.")
-    return _Passing(failed, retry_after=retry_after) if status in _PASSING or status >= 500 else failed
-
-
-def _bad_input(body: bytes, *, selected: bool) -> Exception:
-    """Names the argument that LangSmith's 422 points to; what it says about it stays inside."""
-    try:
-        detail: Any = msgspec.json.decode(body)["detail"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        detail = None
-    places = (
-        [str(item.get("loc")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else [detail]
-    )
-    if selected and any("stats_select" in str(place) for place in places):
-        return _StatsSelectRefused()
-    for item in detail if isinstance(detail, list) else ():
-        location = item.get("loc") if isinstance(item, dict) else None
-        for name in location if isinstance(location, list) else ():
-            if isinstance(name, str) and name in ARGUMENTS:
-                return errors.BadUserInput("LangSmith refused this value.", argument=ARGUMENTS[name])
-    return errors.BadUserInput("LangSmith refused one of the arguments: check filters, order and statistics' options.")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds, a day at most; None where there is none that can be read."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), _LONGEST_RETRY_AFTER)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER)

@@ -20,6 +20,7 @@ LAYERS = [
     ["cache", "paging", "selection"],
     ["store", "flights"],
     ["upstream"],
+    ["client", "refusal"],
     ["page", "trace"],
     ["inputs"],
     ["session"],
@@ -33,9 +34,9 @@ LAYERS = [
 """Top first. A module uses those of lower layers; one below `session` knows no field, one below `schema` no root."""
 
 OWNERS = {
-    "httpx": {"upstream", "main"},
-    "aiohttp": {"upstream"},
-    "httpx_aiohttp": {"upstream"},
+    "httpx": {"upstream", "client", "refusal", "main"},
+    "aiohttp": {"upstream", "client", "refusal"},
+    "httpx_aiohttp": {"client"},
     "tenacity": {"upstream"},
     "aiocache": {"store"},
     "fastapi": {"main"},
