@@ -1,0 +1,37 @@
+"""Our gateway without what it does beside answering, so that the cost of that can be told.
+
+No log line, nothing counted, no limits worth the name, and no middleware: no request id, no security headers.
+"""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from prometheus_client import Counter, Histogram
+
+from app.front import Direct
+from app.main import create_app
+from app.settings import Settings
+
+_UNLIMITED: Final = 1_000_000_000
+
+
+def create() -> FastAPI:
+    for metric, act in ((Counter, "inc"), (Histogram, "observe")):
+        for name, instead in ((act, _nothing), ("labels", _itself)):
+            setattr(metric, name, instead)
+    limits = dict.fromkeys(("max_tokens", "max_depth", "max_aliases", "max_cost"), _UNLIMITED)
+    app = create_app(Settings.load(log_level="error", **limits))
+    app.user_middleware[:] = [each for each in app.user_middleware if _is_endpoint(each)]
+    return app
+
+
+def _is_endpoint(middleware: Any) -> bool:
+    return bool(middleware.cls is Direct)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def _itself(metric: Any, *_: Any, **__: Any) -> Any:
+    return metric

@@ -1,0 +1,32 @@
+-- Sends the bodies of a file in turn. In a body, @OFFSET@ becomes a number that was not sent before.
+local requests, turn, offset = {}, 0, 0
+local before, after
+
+function init(args)
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = "application/json"
+  wrk.headers["Accept"] = "application/json"
+  wrk.headers["X-API-Key"] = "bench"
+  offset = tonumber(args[2])
+  for body in io.lines(args[1]) do
+    before, after = body:match("^(.*)@OFFSET@(.*)$")
+    requests[#requests + 1] = wrk.format(nil, nil, nil, body)
+  end
+end
+
+function request()
+  if before then
+    offset = offset + 1
+    return wrk.format(nil, nil, nil, before .. offset .. after)
+  end
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '\n{"requests": %d, "seconds": %.6f, "p50": %.1f, "p99": %.1f, "failed": %d, "bytes": %d}\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout, summary.bytes))
+end
