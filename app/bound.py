@@ -1,24 +1,27 @@
 """A bound in bytes, under which what was used least recently goes."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
-class Bound:
+class Bound(Generic[K]):
     """Knows the weight of each key that is held, in the order of use; what is held it does not know."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._weights: OrderedDict[str, int] = OrderedDict()
+        self._weights: OrderedDict[K, int] = OrderedDict()
         self.held_bytes = 0
 
     def fits(self, weight: int) -> bool:
         return weight <= self._max_bytes
 
-    def use(self, key: str) -> None:
+    def use(self, key: K) -> None:
         self._weights.move_to_end(key)
 
-    def add(self, key: str, weight: int) -> Iterator[str]:
+    def add(self, key: K, weight: int) -> Iterator[K]:
         """Yields the keys that have to go for it, each of which it forgets."""
         self.forget(key)
         self._weights[key] = weight
@@ -28,5 +31,5 @@ class Bound:
             self.forget(oldest)
             yield oldest
 
-    def forget(self, key: str) -> None:
+    def forget(self, key: K) -> None:
         self.held_bytes -= self._weights.pop(key, 0)

@@ -32,7 +32,7 @@ class Kept:
 
 class KeptResponses:
     def __init__(self, max_bytes: int) -> None:
-        self._bound = Bound(max_bytes)
+        self._bound: Bound[str] = Bound(max_bytes)
         self._held: dict[str, Kept] = {}
 
     @property

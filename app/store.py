@@ -22,7 +22,7 @@ class Store(Protocol):
 
 class MemoryStore:
     def __init__(self, max_bytes: int) -> None:
-        self._bound = Bound(max_bytes)
+        self._bound: Bound[str] = Bound(max_bytes)
         self._memory = SimpleMemoryCache(timeout=None)
 
     @property

@@ -1,7 +1,7 @@
 """Documents by their text: parsed, validated and guarded the first time only."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from graphql import (
@@ -27,22 +27,18 @@ from app.execution.bounded import Bounded
 from app.execution.failures import Invalid, as_invalid
 from app.guards import Limits
 
-_DOCUMENTS: Final = 1000
-_DOCUMENT_LENGTH: Final = 32 * 1024
-"""Longer documents are not kept: a thousand of them would fill the memory."""
+_MAX_BYTES: Final = 32 * 1024 * 1024
+_BYTES_PER_CHARACTER: Final = 120
+"""What a parsed document takes for each character of its text (measured)."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """`switches`: the variables that `@skip` and `@include` look at, so that their values decide what is selected.
-
-    `memo` is for whoever runs its operations.
-    """
+    """`switches`: the variables that `@skip` and `@include` look at, so that their values decide what is selected."""
 
     ast: DocumentNode
     fragments: dict[str, FragmentDefinitionNode]
     switches: frozenset[str]
-    memo: dict[Any, Any] = field(default_factory=dict)
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """Raises BadUserInput."""
@@ -59,7 +55,7 @@ class Documents:
         self._limits = limits
         self._rules = [*specified_rules] if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
         self._hide_suggestions = not introspection
-        self._kept: Bounded[str, Document] = Bounded(_DOCUMENTS)
+        self._kept: Bounded[str, Document] = Bounded(_MAX_BYTES)
 
     def kept(self, text: str) -> Document | None:
         return self._kept.use(text)
@@ -71,7 +67,7 @@ class Documents:
         ast = self._valid(text)
         fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
         document = Document(ast, fragments, frozenset(_switches(ast)))
-        return self._kept.keep(text, document) if len(text) <= _DOCUMENT_LENGTH else document
+        return self._kept.keep(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
 
     def _valid(self, text: str) -> DocumentNode:
         limits = self._limits

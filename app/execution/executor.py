@@ -24,11 +24,10 @@ from app.guards import Limits
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 
-_PREPARED: Final = 64
-"""Sets of variables' values that a document remembers."""
-_PLANS: Final = 16
-"""Plans of a document: for its operations, and the values of its directives' variables."""
-_VARIABLES_LENGTH: Final = 4096
+_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Bound of the plans, and of the operations that are prepared with their variables."""
+_BYTES_PER_CHARACTER: Final = 150
+"""What a plan takes for each character of its document, and variables for each of theirs (measured)."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ class Executor:
         self._log = log
         self._count = count
         self._compiled = compiled
+        self._prepared_before: Bounded[Any, _Prepared] = Bounded(_MAX_BYTES)
+        self._plans: Bounded[Any, Plan | Unplannable] = Bounded(_MAX_BYTES)
         self._documents = Documents(self._schema, limits, introspection=introspection)
 
     def name_of(self, request: Request) -> str | None:
@@ -161,10 +162,9 @@ class Executor:
 
     def _prepared(self, document: Document, request: Request) -> _Prepared:
         """Raises Invalid and BadUserInput."""
-        remembered: Bounded[Any, _Prepared] = document.memo.setdefault("prepared", Bounded(_PREPARED))
         encoded = msgspec.json.encode(request.variables) if request.variables else b""
-        key = (request.operation_name, encoded)
-        if prepared := remembered.use(key):
+        key = (request.query, request.operation_name, encoded)
+        if prepared := self._prepared_before.use(key):
             return prepared
         operation = document.operation(request.operation_name)
         variables = get_variable_values(
@@ -180,17 +180,19 @@ class Executor:
             cost = self._cost_of(operation, document, variables)
         except GraphQLError as exc:
             raise Invalid([as_bad_input(exc, document.ast)]) from exc
-        prepared = _Prepared(self._plan(document, operation, variables), Values(variables, cost))
-        return remembered.keep(key, prepared) if len(encoded) <= _VARIABLES_LENGTH else prepared
+        prepared = _Prepared(self._plan(document, operation, request, variables), Values(variables, cost))
+        # It may be the last that holds its plan.
+        weight = _weight(len(request.query) + len(encoded))
+        return self._prepared_before.keep(key, prepared, weight)
 
     def _plan(
-        self, document: Document, operation: OperationDefinitionNode, variables: VariableValues
+        self, document: Document, operation: OperationDefinitionNode, request: Request, variables: VariableValues
     ) -> Plan | Unplannable:
         if not self._compiled:
             return Unplannable("switched off")
-        plans: Bounded[Any, Plan | Unplannable] = document.memo.setdefault("plans", Bounded(_PLANS))
-        key = (id(operation), *((name, variables.coerced.get(name)) for name in sorted(document.switches)))
-        if plan := plans.use(key):
+        switches = ((name, variables.coerced.get(name)) for name in sorted(document.switches))
+        key = (request.query, request.operation_name, *switches)
+        if plan := self._plans.use(key):
             return plan
         try:
             plan = Plan(
@@ -203,10 +205,14 @@ class Executor:
             )
         except Unplannable as unplannable:
             plan = unplannable
-        return plans.keep(key, plan)
+        return self._plans.keep(key, plan, _weight(len(request.query)))
 
     def _refused(self, found: list[GraphQLError]) -> Response:
         return Response([formatted(error, self._log) for error in found])
+
+
+def _weight(length: int) -> int:
+    return 8000 + _BYTES_PER_CHARACTER * length
 
 
 def _projected(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any]:
