@@ -26,7 +26,7 @@ def cost_by(schema: GraphQLSchema) -> CostOf:
     query = schema.query_type
     session = schema.type_map["Session"]
     assert query is not None  # noqa: S101 - the schema has queries
-    stats = session.fields["stats"]  # type: ignore[attr-defined]
+    stats = session.fields["stats"]  # type: ignore[attr-defined]  # Session is an object type
 
     def of_rows(rows: int, selection: Selection) -> int:
         requests = (rows + MAX_LIMIT - 1) // MAX_LIMIT

@@ -58,7 +58,7 @@ def rows_of(
     try:
         if not body.isascii():
             body.decode()  # msgspec passes on, unchecked, strings that nobody looks into
-        rows: list[_Struct | None] = _decoder(list[row]).decode(body)  # type: ignore[valid-type]
+        rows: list[_Struct | None] = _decoder(list[row]).decode(body)  # type: ignore[valid-type]  # made at run time
     except (ValueError, RecursionError):
         rows = [_leniently(item, row, required) for item in _objects(body)]
     kept = [each for each in rows if each is not None]

@@ -78,7 +78,7 @@ class _Shapes:
             elif isinstance(each, FragmentSpreadNode):
                 shape = self._of_fragment(each.name.value)
             else:
-                shape = self.of(each.selection_set.selections)  # type: ignore[attr-defined]
+                shape = self.of(each.selection_set.selections)  # type: ignore[attr-defined]  # an inline fragment
             depth = max(depth, shape.depth)
             aliases += shape.aliases
         return _Shape(depth, aliases)

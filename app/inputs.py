@@ -164,7 +164,7 @@ def _as_json(value: object) -> str:
 def _params(values: object) -> Params:
     return tuple(
         (line.metadata["param"], text)
-        for line in fields(values)  # type: ignore[arg-type]
+        for line in fields(values)  # type: ignore[arg-type]  # one of the inputs above
         for text in _texts(getattr(values, line.name))
         if text != line.metadata["unsent"]
     )

@@ -97,7 +97,8 @@ class Selection:
                     visited.add(node.name.value)
                     yield from self._fields(self._fragments[node.name.value].selection_set.selections, visited)
             else:
-                yield from self._fields(node.selection_set.selections, visited)  # type: ignore[attr-defined]
+                inline: Any = node
+                yield from self._fields(inline.selection_set.selections, visited)
 
     def _included(self, node: SelectionNode) -> bool:
         if not node.directives:

@@ -220,7 +220,7 @@ LISTED: Final = {
 }
 """What turns feedback maps into lists, for structs that hold statistics."""
 
-_Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]
+_Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]  # a Row with its fields
     "Row",
     [_struct_field(field) for field in FIELDS.values()],
     bases=(Row,),

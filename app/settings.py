@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         """From the environment and `.env` in the working directory; `instead` overrides both. Raises SettingsError."""
         _refuse_unknown_names(_known_names(cls))
         try:
-            return cls(**instead)  # type: ignore[arg-type]
+            return cls(**instead)  # type: ignore[arg-type]  # pydantic checks them
         except ValidationError as exc:
             raise SettingsError(_one_line(exc, cls)) from None
 
