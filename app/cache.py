@@ -16,7 +16,7 @@ from app.credentials import Credential
 from app.flights import Flight, together
 from app.metrics import Metrics
 from app.page import ALL_RUNS, MAX_LIMIT, Page, PageQuery, Window
-from app.session import Row
+from app.session import Row, detached
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
 from app.upstream import Clock, Upstream
@@ -231,23 +231,18 @@ class PageCache:
         query = under_way.query
         page = await self._upstream.get(query, credential, under_way.calls)
         answered = page.known[query.window].asked_at.keys() if query.statistics else frozenset[str]()
-        singles = {row.id: page.only(row) for row in page.seen_through(query.window) if row and row.id in under_way.ids}
+        rows = {row.id: detached(row) for row in page.seen_through(query.window) if row and row.id in under_way.ids}
         for session_id in under_way.ids:
             key = f"{credential.scope}:id={session_id}"
-            single = singles.get(session_id)
-            if single is None:
-                # A row without its id may have been this one.
-                if not page.dropped:
-                    await self._keep(key, page.first(0))
-                continue
-            before = self._fresh(await self._store.get(key))
-            if before and before.rows:
-                row = single.rows[0]
-                assert row is not None  # noqa: S101 - `only` was given one
-                single = before.with_statistics(query.window, frozenset(answered), {session_id: row}, page.fetched_at)
-            await self._keep(key, single)
-        by_id = {each: _only_row(singles[each], query.window) if each in singles else None for each in under_way.ids}
-        return Found(by_id, page.fetched_at, page.dropped)
+            if session_id in rows:
+                before = self._fresh(await self._store.get(key))
+                single = page.only(rows[session_id])
+                if before and before.rows:
+                    single = before.with_statistics(query.window, frozenset(answered), rows, page.fetched_at)
+                await self._keep(key, single)
+            elif not page.dropped:  # or else the row without its id may have been this one
+                await self._keep(key, page.first(0))
+        return Found({each: rows.get(each) for each in under_way.ids}, page.fetched_at, page.dropped)
 
     async def _joined(self, under_way: _Shared[T], outcome: Outcome, caller: Caller) -> T:
         caller.waits()

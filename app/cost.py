@@ -11,7 +11,7 @@ from graphql import GraphQLSchema, OperationDefinitionNode
 from graphql.execution.values import VariableValues
 
 from app.execution import CostOf, Document
-from app.graph import statistics_in
+from app.graph import field_of, statistics_in
 from app.page import MAX_LIMIT
 from app.paging import MAX_FIRST
 from app.schema import MAX_IDS
@@ -23,10 +23,8 @@ _SINGLE: Final = ("session", "node")
 
 def cost_by(schema: GraphQLSchema) -> CostOf:
     """The cost of operations on this schema. Raises GraphQLError for arguments that cannot be coerced."""
-    query = schema.query_type
-    session = schema.type_map["Session"]
-    assert query is not None  # noqa: S101 - the schema has queries
-    stats = session.fields["stats"]  # type: ignore[attr-defined]  # Session is an object type
+    root = {name: field_of(schema, "Query", name) for name in ("sessions", "nodes", *_SINGLE)}
+    stats = field_of(schema, "Session", "stats")
 
     def of_rows(rows: int, selection: Selection) -> int:
         requests = (rows + MAX_LIMIT - 1) // MAX_LIMIT
@@ -34,14 +32,14 @@ def cost_by(schema: GraphQLSchema) -> CostOf:
         return requests * sum(1 + len(each) for each in (statistics_in(selection), *filter(None, of_windows)))
 
     def of_roots(selection: Selection) -> Iterator[int]:
-        for arguments, below in _distinct(selection.calls("sessions", query.fields["sessions"])):
+        for arguments, below in _distinct(selection.calls("sessions", root["sessions"])):
             rows = _rows(arguments.get("last") or arguments["first"], MAX_FIRST)
             yield of_rows(rows, below.at("nodes") + below.at("edges", "node"))
             yield _probes(rows, arguments, below.at("pageInfo").names)
         for name in _SINGLE:
-            for _, below in _distinct(selection.calls(name, query.fields[name])):
+            for _, below in _distinct(selection.calls(name, root[name])):
                 yield of_rows(1, below)
-        for arguments, below in _distinct(selection.calls("nodes", query.fields["nodes"])):
+        for arguments, below in _distinct(selection.calls("nodes", root["nodes"])):
             yield of_rows(_rows(len(arguments["ids"]), MAX_IDS), below)
 
     def cost_of(operation: OperationDefinitionNode, document: Document, variables: VariableValues) -> int:

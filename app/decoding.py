@@ -74,11 +74,11 @@ def rows_of(
 def struct_of(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
     """One nested object; where it is none, every value in it is malformed."""
     try:
-        decoded: _Struct | None = _decoder(kind).decode(value)
+        decoded: _Struct = _decoder(kind).decode(value)
     except (ValueError, RecursionError):
         item = _parsed(bytes(value))
-        decoded = _leniently(item if isinstance(item, dict) else dict.fromkeys(kind.__struct_fields__, MALFORMED), kind)
-    assert decoded is not None  # noqa: S101 - nothing was required
+        odd = dict.fromkeys(kind.__struct_fields__, MALFORMED)
+        return kind(**(_values(item, kind) if isinstance(item, dict) else odd))
     return decoded
 
 
@@ -143,13 +143,15 @@ def _number(kind: Callable[[str], object]) -> Callable[[str], object]:
     return number
 
 
-def _leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...] = ()) -> _Struct | None:
-    values = {
+def _leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...]) -> _Struct | None:
+    values = _values(item, kind)
+    return None if any(values.get(name, MALFORMED) is MALFORMED for name in required) else kind(**values)
+
+
+def _values(item: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {
         field.name: _value(item[field.name], field.type) for field in msgspec.structs.fields(kind) if field.name in item
     }
-    if any(values.get(name, MALFORMED) is MALFORMED for name in required):
-        return None
-    return kind(**values)
 
 
 def _value(value: object, kind: Any) -> object:

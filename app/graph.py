@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import strawberry
-from graphql import GraphQLField, GraphQLObjectType
+from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
 from app.inputs import StatsOptions
@@ -39,12 +39,6 @@ class Info(strawberry.Info[Operation, None]):
         while path.prev:
             path = path.prev
         return str(path.key)
-
-    def field_of(self, type_name: str, field_name: str) -> GraphQLField:
-        kind = self.raw.schema.get_type(type_name)
-        assert isinstance(kind, GraphQLObjectType)  # noqa: S101 - the schema's own names
-        field: GraphQLField = kind.fields[field_name]
-        return field
 
 
 @strawberry.type(description="A session's statistics over one window of its runs.")
@@ -129,6 +123,12 @@ WANTED: Final = {to_camel_case(name): name for name in _STATISTICS}
 """From the GraphQL names of the statistics and facets to LangSmith's."""
 
 
+def field_of(schema: GraphQLSchema, type_name: str, field_name: str) -> GraphQLField:
+    """Of an object type of this module or of `schema`."""
+    field: GraphQLField = cast(GraphQLObjectType, schema.type_map[type_name]).fields[field_name]
+    return field
+
+
 def statistics_in(selection: Selection) -> frozenset[str]:
     return frozenset(WANTED[name] for name in selection.names & WANTED.keys())
 
@@ -136,7 +136,7 @@ def statistics_in(selection: Selection) -> frozenset[str]:
 def windows_in(selection: Selection, info: Info) -> dict[Window, frozenset[str]]:
     """The statistics that `stats` fields select below sessions, by window. Raises BadUserInput."""
     windows: dict[Window, frozenset[str]] = {}
-    for arguments, below in selection.calls("stats", info.field_of("Session", "stats")):
+    for arguments, below in selection.calls("stats", field_of(info.raw.schema, "Session", "stats")):
         window, _ = info.context.window(StatsOptions(**arguments))
         if statistics := statistics_in(below):
             windows[window] = windows.get(window, frozenset()) | statistics

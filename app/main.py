@@ -20,7 +20,7 @@ from app.cache import PageCache
 from app.client import create_client
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
-from app.execution import Executor
+from app.execution import Encoding, Executor
 from app.front import Direct, RequestId
 from app.guards import Limits
 from app.http import GraphQLEndpoint
@@ -76,8 +76,7 @@ def create_app(
             schema,
             Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost),
             cost_by(schema._schema),  # noqa: SLF001 - Strawberry shows it under no other name
-            plain=PLAIN,
-            as_attribute=AS_ATTRIBUTE,
+            Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=settings.introspection,
             log=log,
             count=lambda by: metrics.executions.labels(by).inc(),

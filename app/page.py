@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from app.inputs import Params
-from app.session import FACETS, FIELDS, STATS, Row, detached
+from app.session import FACETS, FIELDS, STATS, Row
 
 Window = Params
 """Over which runs statistics are computed: the parameters that say so, none for all runs."""
@@ -139,8 +139,8 @@ class Page:
         return frozenset(name for name in statistics if asked_at.get(name, since) <= since)
 
     def only(self, row: Row) -> Self:
-        """One of its rows, on its own: it no longer keeps the body of the others in memory."""
-        alone = (detached(row),)
+        """One of its rows on its own, detached from the body of the others."""
+        alone = (row,)
         known = {window: replace(each, rows=alone) for window, each in self.known.items()}
         return replace(self, rows=alone, limit=1, known=known, body_bytes=self.body_bytes // len(self.rows))
 

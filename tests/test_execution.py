@@ -10,7 +10,7 @@ import pytest
 from graphql import DocumentNode
 
 from app.emulator import Emulator
-from app.execution import Executor, Request
+from app.execution import Encoding, Executor, Request
 from app.guards import Limits
 from app.log import create_log
 from app.scalars import PLAIN
@@ -214,7 +214,7 @@ async def test_documents_are_kept_within_bounds() -> None:
     limits = Limits(tokens=100, depth=10, aliases=10, cost=10)
     log = create_log("json", "info", io.StringIO())
     executor = Executor(
-        create_schema(), limits, lambda *_: 0, plain=PLAIN, as_attribute=AS_ATTRIBUTE, introspection=True, log=log
+        create_schema(), limits, lambda *_: 0, Encoding(PLAIN, AS_ATTRIBUTE), introspection=True, log=log
     )
 
     async def run(query: str) -> None:

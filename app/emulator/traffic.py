@@ -93,7 +93,7 @@ class Traffic(ABC):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise NotImplementedError(f"The emulator speaks HTTP, not {scope['type']}.")
+            raise ValueError(f"The emulator speaks HTTP, not {scope['type']}.")
         request, fault, gate = self._record(scope), self._fault(), self.hold
         await self._notify()
         if not await _unless_disconnected(self._wait(gate), receive):

@@ -6,5 +6,6 @@ In reading order: `executor` runs them, `documents` are parsed and validated onc
 
 from app.execution.documents import Document
 from app.execution.executor import CostOf, Executor, Request, Response
+from app.execution.projection import Encoding
 
-__all__ = ["CostOf", "Document", "Executor", "Request", "Response"]
+__all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response"]

@@ -19,7 +19,7 @@ from app.execution.bounded import Bounded
 from app.execution.documents import Document, Documents
 from app.execution.failures import Invalid, as_bad_input, formatted
 from app.execution.plan import Plan, Run, Values
-from app.execution.projection import Unplannable
+from app.execution.projection import Encoding, Unplannable
 from app.guards import Limits
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
@@ -67,7 +67,7 @@ class _Prepared:
 
 
 class Executor:
-    """`plain` and `as_attribute`: see `Projector`. `compiled`: whether plans are made at all.
+    """`compiled`: whether plans are made at all.
 
     `count` is told, for each operation that ran, why graphql-core did it, or `plan`.
     """
@@ -77,9 +77,8 @@ class Executor:
         schema: strawberry.Schema,
         limits: Limits,
         cost_of: CostOf,
+        encoding: Encoding,
         *,
-        plain: frozenset[str],
-        as_attribute: str,
         introspection: bool,
         log: FilteringBoundLogger,
         count: Callable[[str], None] = lambda _: None,
@@ -89,8 +88,7 @@ class Executor:
         self._executor_class = schema.execution_context_class
         self._limits = limits
         self._cost_of = cost_of
-        self._plain = plain
-        self._as_attribute = as_attribute
+        self._encoding = encoding
         self._hide_suggestions = not introspection
         self._log = log
         self._count = count
@@ -195,14 +193,7 @@ class Executor:
         if plan := self._plans.use(key):
             return plan
         try:
-            plan = Plan(
-                self._schema,
-                operation,
-                document.fragments,
-                variables,
-                plain=self._plain,
-                as_attribute=self._as_attribute,
-            )
+            plan = Plan(self._schema, operation, document.fragments, variables, self._encoding)
         except Unplannable as unplannable:
             plan = unplannable
         return self._plans.keep(key, plan, _weight(len(request.query)))

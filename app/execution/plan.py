@@ -23,7 +23,7 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
-from app.execution.projection import Call, Projector, Selected, Unplannable
+from app.execution.projection import Call, Encoding, Projector, Selected, Unplannable
 
 
 class FieldNodes(list[FieldNode]):
@@ -77,18 +77,14 @@ class Plan:
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
-        *,
-        plain: frozenset[str],
-        as_attribute: str,
+        how: Encoding,
     ) -> None:
         if operation.operation is not OperationType.QUERY or schema.query_type is None:
             raise Unplannable("not a query")
         self._schema = schema
         self._operation = operation
         self._fragments = fragments
-        projector = Projector(
-            schema, operation, fragments, variables, plain=plain, as_attribute=as_attribute, call_of=self._call_of
-        )
+        projector = Projector(schema, operation, fragments, variables, how, call_of=self._call_of)
         self._roots, self._project = projector.roots(schema.query_type)
         self._paths = [Path(None, root.key, root.parent.name) for root in self._roots]
 
@@ -139,8 +135,8 @@ class Plan:
             run.context,
             {},
         )
-        assert kind.resolve is not None  # noqa: S101 - Strawberry gives every field one
-        return kind.resolve(source, info, **arguments)
+        resolve: Any = kind.resolve
+        return resolve(source, info, **arguments)
 
     def _arguments(self, selected: Selected, values: Values) -> tuple[FieldNodes, dict[str, Any]]:
         found = values.arguments.get(id(selected))

@@ -59,12 +59,18 @@ class Selected:
     details: FieldDetailsList
 
 
-class Projector:
-    """Makes the functions for one operation.
-
-    `plain`: scalars whose values encode as they are. `as_attribute`: the key in a Strawberry field's metadata under
+@dataclass(frozen=True)
+class Encoding:
+    """`plain`: scalars whose values encode as they are. `as_attribute`: the key in a Strawberry field's metadata under
     which stands the attribute that has its value where it is selected without arguments, so that it need not resolve.
     """
+
+    plain: frozenset[str]
+    as_attribute: str
+
+
+class Projector:
+    """Makes the functions for one operation."""
 
     def __init__(
         self,
@@ -72,17 +78,15 @@ class Projector:
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
+        how: Encoding,
         *,
-        plain: frozenset[str],
-        as_attribute: str,
         call_of: Callable[[Selected], Call],
     ) -> None:
         self._schema = schema
         self._operation = operation
         self._fragments = {name: FragmentDetails(each) for name, each in fragments.items()}
         self._variables = variables
-        self._plain = plain
-        self._as_attribute = as_attribute
+        self._how = how
         self._call_of = call_of
         self._numbers = itertools.count()
         self._names: dict[str, Any] = {"_present": _present, "_all_present": _all_present}
@@ -141,14 +145,14 @@ class Projector:
     def _leaf(self, kind: GraphQLLeafType, value: str) -> str:
         if isinstance(kind, GraphQLEnumType):
             return f"{self._bind(_Names(kind))}[{value}]"
-        if kind.name in self._plain:
+        if kind.name in self._how.plain:
             return value
         serialize = self._bind(kind.coerce_output_value)
         return f"{self._define(f'None if o is None else {serialize}(o)', 'o')}({value})"
 
     def _list(self, item: GraphQLOutputType, details: FieldDetailsList, value: str, path: str) -> str:
         nullable: Any = get_nullable_type(item)
-        if is_leaf_type(nullable) and nullable.name in self._plain:
+        if is_leaf_type(nullable) and nullable.name in self._how.plain:
             return f"_all_present({value})" if is_non_null_type(item) else value
         if is_leaf_type(nullable) or is_list_type(nullable):
             each = self._completed(item, details, "o", "path.add_key(i)")
@@ -184,7 +188,7 @@ class Projector:
             return repr(parent.name)
         field = parent.fields[node.name.value]
         definition = field.extensions[DEFINITION]
-        attribute = None if node.arguments else definition.metadata.get(self._as_attribute)
+        attribute = None if node.arguments else definition.metadata.get(self._how.as_attribute)
         below = f"{path}.add_key({key!r}, {parent.name!r})"
         if definition.is_basic_field:
             value = f"{source}.{definition.python_name}"
