@@ -14,7 +14,7 @@ In reading order, each module using only those below it:
     store        where pages are held                   bound        a bound in bytes
     flights      work that several wait for
     upstream     one GET of LangSmith                   refusal      what it means when it does not answer
-    client       the HTTP client it is asked with       page         PageQuery and Page: values
+    transport    the HTTP transport it is asked over    page         PageQuery and Page: values
     inputs       ONE PLACE for arguments                session      ONE PLACE for fields
     feedback     feedback statistics                    decoding     bytes into structs
     scalars      how values are read and printed        credentials  who asks

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
 import httpx
@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from app import decoding, errors
+from app import __version__, decoding, errors
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
@@ -29,6 +29,11 @@ MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 _ENCODINGS: Final = {"", "identity", "gzip"}
+_HEADERS: Final = {
+    "accept": "application/json",
+    "accept-encoding": "gzip",
+    "user-agent": f"sessions-gateway/{__version__}",
+}
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -39,7 +44,7 @@ class Upstream:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        transport: httpx.AsyncBaseTransport,
         base_url: str,
         *,
         timeout: float,
@@ -49,11 +54,11 @@ class Upstream:
         log: FilteringBoundLogger,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._client = client
-        self._url = sessions_url(base_url)
-        self._path = urlsplit(self._url).path
+        self._transport = transport
+        self._url = httpx.URL(sessions_url(base_url))
         self._timeout = timeout
-        self._httpx_timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        timeouts = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        self._extensions = {"timeout": timeouts.as_dict()}
         self._tries = 1 + retries
         self._slots = asyncio.Semaphore(concurrency)
         self._metrics = metrics
@@ -72,7 +77,7 @@ class Upstream:
             raise
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def _in_time(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -91,7 +96,7 @@ class Upstream:
     async def _request(
         self, query: PageQuery, credential: Credential, calls: list[Call], deadline: float, *, selecting: bool
     ) -> Page:
-        call = Call(self._path, query.as_params(selecting=selecting))
+        call = Call(self._url.path, query.as_params(selecting=selecting))
         calls.append(call)
         started = self._clock()
         retrying = AsyncRetrying(
@@ -145,10 +150,17 @@ class Upstream:
 
     @contextlib.asynccontextmanager
     async def _answer(self, call: Call, credential: Credential) -> AsyncIterator[httpx.Response]:
-        async with self._client.stream(
-            "GET", self._url, params=[*call.params], headers=credential.headers, timeout=self._httpx_timeout
-        ) as response:
+        request = httpx.Request(
+            "GET",
+            self._url.copy_with(raw_path=self._url.raw_path + b"?" + urlencode(call.params).encode()),
+            headers={**_HEADERS, **credential.headers},
+            extensions=self._extensions,
+        )
+        response = await self._transport.handle_async_request(request)
+        try:
             yield response
+        finally:
+            await response.aclose()
 
     def _stop_selecting(self) -> None:
         if self._selecting:

@@ -20,7 +20,7 @@ LAYERS = [
     ["cache", "paging", "selection"],
     ["store", "flights"],
     ["upstream"],
-    ["client", "refusal"],
+    ["transport", "refusal"],
     ["page", "trace"],
     ["inputs"],
     ["session"],
@@ -34,9 +34,9 @@ LAYERS = [
 """Top first. A module uses those of lower layers; one below `session` knows no field, one below `schema` no root."""
 
 OWNERS = {
-    "httpx": {"upstream", "client", "refusal", "main"},
-    "aiohttp": {"upstream", "client", "refusal"},
-    "httpx_aiohttp": {"client"},
+    "httpx": {"upstream", "transport", "refusal"},
+    "aiohttp": {"upstream", "transport", "refusal"},
+    "httpx_aiohttp": {"transport"},
     "tenacity": {"upstream"},
     "aiocache": {"store"},
     "fastapi": {"main"},

@@ -594,7 +594,6 @@ async def test_a_request_says_what_it_takes_who_it_is_and_who_asks(serve: Serve)
         assert sorted(request.headers) == [
             ("accept", "application/json"),
             ("accept-encoding", "gzip"),
-            ("connection", "keep-alive"),
             ("host", f"127.0.0.1:{upstream.port}"),
             ("user-agent", f"sessions-gateway/{__version__}"),
             ("x-api-key", SECRET),
