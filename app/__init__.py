@@ -3,9 +3,11 @@
 In reading order, each module using only those below it:
 
     __main__     the command line                       main         create_app: the only assembler
-    front        what each request meets first          http         GraphQL over HTTP: the endpoint
+    protocol     requests that repeat, before all else  http         GraphQL over HTTP: the endpoint
+    repeats      which requests repeat, byte by byte    front        what each request meets first
     request      what a client sent, read               responses    answers kept as bytes
-    execution/   documents, plans and how they run      cost         what an operation will ask of LangSmith
+    account      what is logged and counted of it       cost         what an operation will ask of LangSmith
+    execution/   documents, plans and how they run
     guards       what one operation may be              schema       Query and its resolvers
     graph        the object types
     operation    one operation: who asks, when, what it looks up

@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 from app import __version__
 from app.emulator import Emulator, serving_in_thread
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
+from app.protocol import Protocol
 from app.schema import create_schema
 
 _GRACE: Final = 25
@@ -47,6 +48,8 @@ def serve(*, demo: bool, host: str, port: int, workers: int) -> None:
             app if workers == 1 else f"{create.__module__}:{create.__name__}",
             factory=workers > 1,
             workers=workers,
+            http=Protocol,
+            proxy_headers=False,
             access_log=False,
             server_header=False,
             log_level="warning",

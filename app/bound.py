@@ -1,10 +1,11 @@
-"""A bound in bytes, under which what was used least recently goes."""
+"""A bound in bytes, under which what was used least recently goes; alone, and with a mapping that it bounds."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 class Bound(Generic[K]):
@@ -33,3 +34,36 @@ class Bound(Generic[K]):
 
     def forget(self, key: K) -> None:
         self.held_bytes -= self._weights.pop(key, 0)
+
+
+class Bounded(Generic[K, V]):
+    """A mapping that keeps what was used last."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._bound: Bound[K] = Bound(max_bytes)
+        self._held: dict[K, V] = {}
+
+    @property
+    def held_bytes(self) -> int:
+        return self._bound.held_bytes
+
+    def fits(self, weight: int) -> bool:
+        return self._bound.fits(weight)
+
+    def use(self, key: K) -> V | None:
+        value = self._held.get(key)
+        if value is not None:
+            self._bound.use(key)
+        return value
+
+    def keep(self, key: K, value: V, weight: int) -> V:
+        """`weight`: bytes that it takes, about. What alone passes the bound is not kept."""
+        if self._bound.fits(weight):
+            self._held[key] = value
+            for evicted in self._bound.add(key, weight):
+                del self._held[evicted]
+        return value
+
+    def drop(self, key: K) -> None:
+        self._bound.forget(key)
+        self._held.pop(key, None)

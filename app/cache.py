@@ -125,11 +125,10 @@ class PageCache:
         caller.trace.uses.append(self._use(key, page, page.fetched_at))
         return page
 
-    async def ends(self, uses: Sequence[Use]) -> float:
+    def ends(self, uses: Sequence[Use]) -> float:
         """When (monotonic seconds) the first of these pages is no longer fresh; 0 if one was replaced or is gone."""
-        pages = await self._store.get_many([use.key for use in uses])
-        unchanged = all(page and page.rows is use.version for page, use in zip(pages, uses, strict=True))
-        return min((use.until for use in uses), default=0.0) if unchanged else 0.0
+        ends = min((use.until for use in uses), default=0.0)
+        return ends if all(self._store.version(use.key) == use.version for use in uses) else 0.0
 
     async def lookup(
         self, ids: Sequence[str], caller: Caller, *, window: Window = ALL_RUNS, statistics: frozenset[str] = frozenset()
@@ -266,7 +265,7 @@ class PageCache:
         """`asked_at`: when the oldest statistic that is used was."""
         if page is None:
             return Use(key, None, 0.0)
-        return Use(key, page.rows, min(asked_at, page.fetched_at) + self._ttl_of(page))
+        return Use(key, page.version, min(asked_at, page.fetched_at) + self._ttl_of(page))
 
     async def _keep(self, key: str, page: Page) -> None:
         if self._ttl:

@@ -21,11 +21,17 @@ class Info(strawberry.Info[Operation, None]):
 
     @property
     def selection(self) -> Selection:
-        """Made once for as long as the nodes and variables are the same, where the executor keeps a memo."""
-        memo: dict[str, Selection] = getattr(self.raw.field_nodes, "memo", {})
+        memo = self.memo
         if "selection" not in memo:
             memo["selection"] = Selection.below(self.raw)
-        return memo["selection"]
+        selection: Selection = memo["selection"]
+        return selection
+
+    @property
+    def memo(self) -> dict[str, Any]:
+        """Lasts as long as the nodes and variables are the same, where the executor keeps one."""
+        memo: dict[str, Any] = getattr(self.raw.field_nodes, "memo", {})
+        return memo
 
     @property
     def raw(self) -> Any:

@@ -6,6 +6,7 @@ the operation ran, `application/json` has 200 for whatever GraphQL itself refuse
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable
@@ -18,12 +19,13 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
+from app.account import Account
 from app.cache import PageCache
 from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, Unauthenticated
 from app.execution import Executor, Response
-from app.metrics import Metrics
 from app.operation import Operation
+from app.repeats import Repeats
 from app.request import PLAIN_JSON, Gone, Refused, headers_of, negotiated, received, request_in
 from app.responses import Kept, KeptResponses, etag_of, matches
 from app.trace import Trace
@@ -57,7 +59,8 @@ class GraphQLEndpoint:
     gate: Gate
     cache: PageCache
     responses: KeptResponses
-    metrics: Metrics
+    repeats: Repeats
+    account: Account
     log: FilteringBoundLogger
     timeout: float
     explain: bool
@@ -100,12 +103,11 @@ class GraphQLEndpoint:
         key = None
         if credential and not is_explained:
             key = self.responses.key(credential.scope, scope["method"], sent)
-            if key and (kept := self.responses.get(key)):
-                if (left := await self._seconds_left(kept)) > 0:
-                    self.metrics.executions.labels("kept").inc()
-                    _serve(answer, kept, left, headers)
-                    return
-                self.responses.drop(key)
+            if key and (found := self.responses.get(key)):
+                self.account.ran("kept")
+                _serve(answer, *found, headers)
+                self._remember(scope, key, found[0])
+                return
         request = request_in(scope["method"], sent)
         answer.document = _digest(request.query)
         async with _watching(receive) as watch:
@@ -121,13 +123,15 @@ class GraphQLEndpoint:
         extensions = {"extensions": {"gateway": _explained(response, context.traces)}} if is_explained else {}
         answer.body = _encoder.encode(response.as_json() | extensions)
         if key and response.ran and not response.errors:
-            await self._keep(key, answer, context, headers)
+            self._keep(key, answer, context, headers)
 
-    async def _seconds_left(self, kept: Kept) -> float:
-        """Not more than 0 where a page it rests on is no longer fresh, or has changed."""
-        return min(kept.until, await self.cache.ends(kept.uses)) - self.clock()
+    def _remember(self, scope: Scope, key: str, kept: Kept) -> None:
+        """For the next request of the same bytes, where the server says which they were."""
+        state = scope.get("state", {})
+        if "bytes" in state:
+            state["answered"] = functools.partial(self.repeats.remember, state["bytes"], key, kept)
 
-    async def _keep(self, key: str, answer: _Answer, context: Operation, headers: dict[bytes, bytes]) -> None:
+    def _keep(self, key: str, answer: _Answer, context: Operation, headers: dict[bytes, bytes]) -> None:
         kept = Kept(
             answer.body,
             etag_of(answer.body),
@@ -137,21 +141,16 @@ class GraphQLEndpoint:
             answer.document or "",
             answer.cost,
         )
-        if (left := await self._seconds_left(kept)) > 0:
-            self.responses.keep(key, kept)
+        if (left := self.responses.keep(key, kept)) > 0:
             _serve(answer, kept, left, headers)
 
     def _account(self, answer: _Answer, started: float, scope: Scope) -> None:
-        seconds = time.perf_counter() - started
-        self.metrics.operations.labels(answer.outcome).inc()
-        self.metrics.operation_seconds.observe(seconds)
-        self.log.info(
-            "operation",
+        self.account.operation(
             name=answer.name,
             document=answer.document,
             outcome=answer.outcome,
             cost=answer.cost,
-            ms=round(seconds * 1000, 1),
+            seconds=time.perf_counter() - started,
             request_id=scope.get("state", {}).get("request_id"),
         )
 
@@ -213,12 +212,11 @@ def _explained(response: Response, traces: dict[str, Trace]) -> dict[str, Any]:
 
 
 async def _send(send: Send, answer: _Answer) -> None:
-    headers = (
+    entity = (
         ("content-type", f"{answer.media_type}; charset=utf-8"),
         ("content-length", str(len(answer.body))),
-        ("vary", _VARY),
-        *answer.headers,
     )
+    headers = (*(() if answer.status == 304 else entity), ("vary", _VARY), *answer.headers)
     await send(
         {
             "type": "http.response.start",

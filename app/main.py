@@ -10,21 +10,23 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from fastapi import FastAPI
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
+from app.account import Account
 from app.cache import PageCache
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.execution import Encoding, Executor
-from app.front import Direct, RequestId
+from app.front import Direct, Gateway, RequestId
 from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.log import create_log
 from app.metrics import Metrics
+from app.repeats import STATE as REPEATS
+from app.repeats import Repeats
 from app.responses import KeptResponses
 from app.scalars import PLAIN
 from app.schema import create_schema
@@ -47,16 +49,15 @@ def create_app(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     demo: bool = False,
     compiled: bool = True,
-) -> FastAPI:
+) -> Gateway:
     """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
 
     `compiled`: whether operations run as plans; without, graphql-core runs them all.
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
+    account = Account(metrics, log)
     store = MemoryStore(settings.cache_max_bytes)
-    responses = KeptResponses(settings.responses_max_bytes)
-    metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     schema = create_schema()
     ready = False
 
@@ -70,6 +71,10 @@ def create_app(
         log=log,
         clock=clock,
     )
+    cache = PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock)
+    responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
+    metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
+    repeats = Repeats(responses, account)
     endpoint = GraphQLEndpoint(
         executor=Executor(
             schema,
@@ -78,13 +83,14 @@ def create_app(
             Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=settings.introspection,
             log=log,
-            count=lambda by: metrics.executions.labels(by).inc(),
+            count=account.ran,
             compiled=compiled,
         ),
         gate=_gate(settings, demo=demo),
-        cache=PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock),
+        cache=cache,
         responses=responses,
-        metrics=metrics,
+        repeats=repeats,
+        account=account,
         log=log,
         timeout=settings.upstream_timeout,
         explain=settings.explain,
@@ -93,19 +99,19 @@ def create_app(
     )
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: Gateway) -> AsyncIterator[dict[str, Any]]:
         nonlocal ready
         ready = True
         try:
-            yield
+            yield {REPEATS: repeats}
         finally:
             ready = False
             await upstream.aclose()
 
-    app = FastAPI(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.add_middleware(Direct, path="/graphql", endpoint=endpoint)
+    app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.put_in_front(Direct, path="/graphql", endpoint=endpoint)
     if settings.cors_origins:
-        app.add_middleware(
+        app.put_in_front(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
@@ -120,7 +126,7 @@ def create_app(
             ],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(RequestId)
+    app.put_in_front(RequestId)
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -158,19 +164,19 @@ def _gate(settings: Settings, *, demo: bool) -> Gate:
     return OwnKey(Credential.of(base_url, headers), tokens)
 
 
-def create_configured() -> FastAPI:
+def create_configured() -> Gateway:
     """From the environment."""
     return _settled(create_app(_loaded()))
 
 
-def create_demo() -> FastAPI:
+def create_demo() -> Gateway:
     """In front of the embedded LangSmith, which `serve --demo` has started."""
     # The demo needs no key and takes none of the gateway's own: it is in passthrough mode, whatever is configured.
     own = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
     return _settled(create_app(_loaded(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own), demo=True))
 
 
-def _settled(app: FastAPI) -> FastAPI:
+def _settled(app: Gateway) -> Gateway:
     """What is in memory now stays until the end: a collection that looked through it all stops requests for 50 ms."""
     gc.collect()
     gc.freeze()

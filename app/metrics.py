@@ -1,5 +1,6 @@
 """What is counted, for Prometheus. Labels come from closed sets only."""
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -54,6 +55,9 @@ class Metrics:
         )
         self._held_bytes = Gauge("gateway_cache_bytes", "Bytes held by the page cache.", registry=self._registry)
         self._kept_bytes = Gauge("gateway_responses_bytes", "Bytes held by kept responses.", registry=self._registry)
+
+        self.operations_by = functools.cache(self.operations.labels)
+        self.executions_by = functools.cache(self.executions.labels)
 
     def watch_held_bytes(self, *, pages: Callable[[], int], responses: Callable[[], int]) -> None:
         self._held_bytes.set_function(pages)

@@ -1,10 +1,9 @@
 """One operation: who asks, when, what it looks up by id, and what it has to report beside its data."""
 
 import asyncio
-import contextlib
 import hashlib
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -100,21 +99,8 @@ class Lookups:
     def __init__(self, cache: PageCache) -> None:
         self._cache = cache
         self._open: dict[tuple[Window, bool], _Batch] = {}
-        self._pages_under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.page_under_way = _UnderWay()
         self._failures: dict[int, Failure] = {}
-
-    @contextlib.asynccontextmanager
-    async def page_under_way(self) -> AsyncIterator[None]:
-        self._pages_under_way += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._pages_under_way -= 1
-            if not self._pages_under_way:
-                self._idle.set()
 
     async def load(
         self,
@@ -149,9 +135,27 @@ class Lookups:
 
     async def _send(self, batch: "_Batch", window: Window, *, after_pages: bool) -> Found:
         if after_pages:
-            await self._idle.wait()
+            await self.page_under_way.none.wait()
         del self._open[window, after_pages]
         return await self._cache.lookup(tuple(batch.ids), batch.caller, window=window, statistics=batch.statistics)
+
+
+class _UnderWay:
+    """A context for each page that is under way; `none` is set while there is none."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self.none = asyncio.Event()
+        self.none.set()
+
+    def __enter__(self) -> None:
+        self._number += 1
+        self.none.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._number -= 1
+        if not self._number:
+            self.none.set()
 
 
 class _Batch:

@@ -1,5 +1,6 @@
 """What is asked of LangSmith, and what it answered: values, without I/O."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ Window = Params
 """Over which runs statistics are computed: the parameters that say so, none for all runs."""
 
 ALL_RUNS: Final[Window] = ()
+_versions: Final = itertools.count(1)
 MAX_LIMIT: Final = 100
 """Rows in one answer of LangSmith (documented)."""
 
@@ -90,13 +92,17 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Rows in LangSmith's order; None stands where one was dropped because it lacked its id or workspace."""
+    """Rows in LangSmith's order; None stands where one was dropped because it lacked its id or workspace.
+
+    `version` tells one answer from the next; statistics that are added later leave it.
+    """
 
     rows: tuple[Row | None, ...]
     limit: int
     fetched_at: float
     known: Mapping[Window, Known] = field(default_factory=dict)
     body_bytes: int = 0
+    version: int = field(default_factory=_versions.__next__)
 
     @classmethod
     def of(

@@ -4,12 +4,13 @@ Each rests on held pages, and is served only while those are fresh and unchanged
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.bound import Bound
+from app.bound import Bounded
 from app.trace import Use
+from app.upstream import Clock
 
 _REQUEST_LENGTH: Final = 16 * 1024
 """Longer requests are not remembered."""
@@ -31,37 +32,43 @@ class Kept:
 
 
 class KeptResponses:
-    def __init__(self, max_bytes: int) -> None:
-        self._bound: Bound[str] = Bound(max_bytes)
-        self._held: dict[str, Kept] = {}
+    """`ends`: when the first of some pages is no longer fresh, or 0 if one has changed."""
+
+    def __init__(self, max_bytes: int, *, ends: Callable[[Sequence[Use]], float], clock: Clock) -> None:
+        self._ends = ends
+        self._clock = clock
+        self._kept: Bounded[str, Kept] = Bounded(max_bytes)
 
     @property
     def held_bytes(self) -> int:
-        return self._bound.held_bytes
+        return self._kept.held_bytes
 
     def key(self, scope: str, method: str, sent: bytes) -> str | None:
         """None where nothing is to be kept."""
-        if not self._bound.fits(_OVERHEAD) or len(sent) > _REQUEST_LENGTH:
+        if not self._kept.fits(_OVERHEAD) or len(sent) > _REQUEST_LENGTH:
             return None
         return f"{scope}:{method}:{sent.decode('latin-1')}"
 
-    def get(self, key: str) -> Kept | None:
-        kept = self._held.get(key)
-        if kept:
-            self._bound.use(key)
-        return kept
+    def get(self, key: str) -> tuple[Kept, float] | None:
+        """What is kept, and for how many seconds more; None where nothing is, or no longer."""
+        kept = self._kept.use(key)
+        if kept is None:
+            return None
+        left = self._seconds_left(kept)
+        if left > 0:
+            return kept, left
+        self._kept.drop(key)
+        return None
 
-    def keep(self, key: str, kept: Kept) -> None:
-        weight = len(kept.body) + len(key) + _OVERHEAD + 100 * len(kept.uses)
-        if not self._bound.fits(weight):
-            return
-        self._held[key] = kept
-        for evicted in self._bound.add(key, weight):
-            del self._held[evicted]
+    def keep(self, key: str, kept: Kept) -> float:
+        """For how many seconds; not more than 0 where its pages were not kept, as then it is not either."""
+        left = self._seconds_left(kept)
+        if left > 0:
+            self._kept.keep(key, kept, len(kept.body) + len(key) + _OVERHEAD + 100 * len(kept.uses))
+        return left
 
-    def drop(self, key: str) -> None:
-        self._bound.forget(key)
-        self._held.pop(key, None)
+    def _seconds_left(self, kept: Kept) -> float:
+        return min(kept.until, self._ends(kept.uses)) - self._clock()
 
 
 def etag_of(body: bytes) -> str:

@@ -1,9 +1,9 @@
 """Query: from arguments and selection to pages, and from pages to objects."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, Self, TypeVar, cast
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -73,17 +73,17 @@ class Query:
         ] = strawberry.UNSET,
         stats: _Stats = strawberry.UNSET,
     ) -> SessionConnection | None:
-        rows = slice_of(
-            first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
-        )
-        selection = info.selection
-        nodes = selection.at("nodes") + selection.at("edges", "node")
-        window = _window(info, stats)
-        windows = windows_in(nodes, info)
-        statistics = statistics_in(nodes) | windows.pop(window, frozenset())
-        order = order_by or None
-        query = PageQuery(where=filter_params(filter or None) + order_params(order), ranked=is_ranked(order))
-        return await _connection(info, query.selecting(statistics, window), rows, windows, selection)
+        reading: _Reading | None = info.memo.get("reading")
+        if reading is None:
+            rows = slice_of(
+                first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
+            )
+            order = order_by or None
+            query = PageQuery(where=filter_params(filter or None) + order_params(order), ranked=is_ranked(order))
+            reading = _Reading.of(query, rows, stats or None, info)
+            if not (stats or reading.windows):  # which go with the time
+                info.memo["reading"] = reading
+        return await _connection(info, reading)
 
     @strawberry.field(description="One session; null if LangSmith does not know it.")
     async def session(
@@ -117,59 +117,85 @@ class Query:
 
 
 @dataclass(frozen=True)
-class _Window:
-    """What was read of the pages: `shown` rows with their positions, and whether there are others around them."""
+class _Reading:
+    """What is read for a connection: the pages, the other windows, and what is shown of them.
 
-    shown: list[tuple[int, Row]]
+    `probe`: the pages' query without an offset, to ask whether there are rows elsewhere.
+    """
+
+    rows: Slice
+    pages: Sequence[PageQuery]
+    probe: PageQuery
+    windows: Mapping[Window, frozenset[str]]
+    shown: Selection
+
+    @classmethod
+    def of(cls, query: PageQuery, rows: Slice, stats: StatsOptions | None, info: Info) -> Self:
+        selection = info.selection
+        nodes = selection.at("nodes") + selection.at("edges", "node")
+        window = _window(info, stats)
+        windows = windows_in(nodes, info)
+        statistics = statistics_in(nodes) | windows.pop(window, frozenset())
+        selecting = query.selecting(statistics, window)
+        shown = selection + selection.at("pageInfo")
+        pages = tuple(rows.queries(selecting, one_more="hasNextPage" in shown))
+        return cls(rows, pages, replace(selecting.selecting(frozenset(), window), limit=1), windows, shown)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What was read of the pages: rows with their positions, and whether there are others around them."""
+
+    found: list[tuple[int, Row]]
     dropped: int
     has_next: bool
     has_previous: bool
 
 
-async def _connection(
-    info: Info, query: PageQuery, rows: Slice, windows: dict[Window, frozenset[str]], selection: Selection
-) -> SessionConnection:
+async def _connection(info: Info, reading: _Reading) -> SessionConnection:
     operation = info.context
     caller = operation.caller(info.raw)
-    async with operation.lookups.page_under_way():
-        read = await _read(rows, query, selection.at("pageInfo").names, caller, operation.cache)
-    operation.report_dropped(read.dropped, info.raw)
-    await _look_through(windows, [row.id for _, row in read.shown], info, caller)
-    shown = read.shown
+    with operation.lookups.page_under_way:
+        rows = await _read(reading, caller, operation.cache)
+    operation.report_dropped(rows.dropped, info.raw)
+    found = rows.found
+    if reading.windows:
+        await _look_through(reading.windows, [row.id for _, row in found], info, caller)
     return SessionConnection(
-        edges=[SessionEdge(cursor=cursor_of(position), node=_as_session(row)) for position, row in shown]
-        if "edges" in selection
+        edges=[SessionEdge(cursor=cursor_of(position), node=_as_session(row)) for position, row in found]
+        if "edges" in reading.shown
         else [],
-        nodes=[_as_session(row) for _, row in shown],
+        nodes=[_as_session(row) for _, row in found] if "nodes" in reading.shown else [],
         page_info=PageInfo(
-            has_next_page=read.has_next,
-            has_previous_page=read.has_previous,
-            start_cursor=cursor_of(shown[0][0]) if shown else None,
-            end_cursor=cursor_of(shown[-1][0]) if shown else None,
+            has_next_page=rows.has_next,
+            has_previous_page=rows.has_previous,
+            start_cursor=cursor_of(found[0][0]) if found and "startCursor" in reading.shown else None,
+            end_cursor=cursor_of(found[-1][0]) if found and "endCursor" in reading.shown else None,
         ),
     )
 
 
-async def _read(rows: Slice, query: PageQuery, wanted: frozenset[str], caller: Caller, cache: PageCache) -> _Window:
-    """Reads the pages that hold the rows; whether others follow, or come before, only where that is wanted."""
-    wants_next = "hasNextPage" in wanted
-    queries = list(rows.queries(query, one_more=wants_next))
-    pages = await together(*(cache.page(each, caller) for each in queries))
+async def _read(reading: _Reading, caller: Caller, cache: PageCache) -> _Rows:
+    """Reads the pages that hold the rows; whether others follow, or come before, only where that is shown."""
+    pages = await together(*(cache.page(each, caller) for each in reading.pages))
     found = [
-        row for page, each in zip(pages, queries, strict=True) for row in page.seen_through(each.window)[: each.limit]
+        row
+        for page, each in zip(pages, reading.pages, strict=True)
+        for row in page.seen_through(each.window)[: each.limit]
     ]
 
     async def exists(position: int) -> bool:
-        probe = replace(query.selecting(frozenset(), query.window), offset=position, limit=1)
-        return bool((await cache.page(probe, caller)).rows)
+        return bool((await cache.page(replace(reading.probe, offset=position), caller)).rows)
 
-    shown = found[: rows.count]
+    rows = reading.rows
+    wanted = found[: rows.count]
     is_full_to_the_end = len(found) == rows.count and rows.count % MAX_LIMIT == 0
-    return _Window(
-        shown=[(rows.start + index, row) for index, row in enumerate(shown) if row],
-        dropped=shown.count(None),
-        has_next=wants_next and (len(found) > rows.count or (is_full_to_the_end and await exists(rows.end))),
-        has_previous="hasPreviousPage" in wanted and rows.start > 0 and (bool(found) or await exists(0)),
+    return _Rows(
+        found=[(position, row) for position, row in enumerate(wanted, rows.start) if row],
+        dropped=wanted.count(None),
+        has_next="hasNextPage" in reading.shown
+        and (len(found) > rows.count or (is_full_to_the_end and await exists(rows.end))),
+        has_previous="hasPreviousPage" in reading.shown and rows.start > 0 and (bool(found) or await exists(0)),
     )
 
 
@@ -192,7 +218,7 @@ async def _sessions(info: Info, ids: Sequence[str | None], window: Window) -> li
     return [_as_session(row) if row else None for row in rows]
 
 
-async def _look_through(windows: dict[Window, frozenset[str]], ids: list[str], info: Info, caller: Caller) -> None:
+async def _look_through(windows: Mapping[Window, frozenset[str]], ids: list[str], info: Info, caller: Caller) -> None:
     """Looks up the statistics of these sessions over other windows, for their `stats` fields to find."""
     operation = info.context
 

@@ -18,12 +18,15 @@ class Store(Protocol):
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]: ...
     async def put(self, key: str, page: Page) -> None: ...
     async def drop(self, key: str) -> None: ...
+    def version(self, key: str) -> int | None:
+        """Of the page that is held here, at once; None where none is. Counts as a use of it."""
 
 
 class MemoryStore:
     def __init__(self, max_bytes: int) -> None:
         self._bound: Bound[str] = Bound(max_bytes)
         self._memory = SimpleMemoryCache(timeout=None)
+        self._versions: dict[str, int] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -48,9 +51,17 @@ class MemoryStore:
             await self.drop(key)
             return
         await self._memory.set(key, page)
+        self._versions[key] = page.version
         for evicted in self._bound.add(key, weight):
-            await self._memory.delete(evicted)
+            await self.drop(evicted)
 
     async def drop(self, key: str) -> None:
         self._bound.forget(key)
+        self._versions.pop(key, None)
         await self._memory.delete(key)
+
+    def version(self, key: str) -> int | None:
+        version = self._versions.get(key)
+        if version is not None:
+            self._bound.use(key)
+        return version

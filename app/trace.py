@@ -44,7 +44,7 @@ class Use:
     """A held page that an answer rests on: fresh until then (monotonic), and unchanged while it is `version`."""
 
     key: str
-    version: object
+    version: int | None
     until: float
 
 

@@ -13,10 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
 from app.emulator import Emulator, serving
+from app.emulator.server import serving_app
 from app.log import create_log
 from app.main import create_app
+from app.protocol import Protocol
 from app.settings import Settings
 
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
@@ -43,7 +46,15 @@ class Gateway:
     """A running gateway, as its clients see it."""
 
     client: httpx.AsyncClient
+    app: ASGIApp
     log: io.StringIO = field(default_factory=io.StringIO)
+
+    @contextlib.asynccontextmanager
+    async def in_process(self) -> AsyncIterator["Gateway"]:
+        """The same without sockets between: for headers that no HTTP client sends, and requests of one moment."""
+        transport = httpx.ASGITransport(self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield Gateway(client, self.app, self.log)
 
     async def post(
         self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo", **headers: str
@@ -122,10 +133,11 @@ async def started(
         compiled=compiled,
     )
     async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client,
+        app.router.lifespan_context(app) as state,
+        serving_app(app, state, http=Protocol) as url,
+        httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as client,
     ):
-        yield Gateway(client, log)
+        yield Gateway(client, app, log)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ APP = Path(__file__).parent.parent / "app"
 
 LAYERS = [
     ["__main__"],
-    ["main"],
-    ["front", "http"],
-    ["request", "responses", "cost"],
+    ["main", "protocol"],
+    ["http"],
+    ["repeats"],
+    ["front", "request", "responses", "account", "cost"],
     ["execution"],
     ["schema"],
     ["graph", "guards"],
@@ -39,14 +40,14 @@ OWNERS = {
     "httpx_aiohttp": {"transport"},
     "tenacity": {"upstream"},
     "aiocache": {"store"},
-    "fastapi": {"main"},
+    "fastapi": {"main", "front"},
     "starlette": {"main", "front", "http", "request", "emulator"},
-    "uvicorn": {"__main__", "emulator"},
+    "uvicorn": {"__main__", "protocol", "emulator"},
     "click": {"__main__"},
     "pydantic": {"settings", "emulator"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "structlog": {"log", "main", "http", "execution", "upstream"},
+    "structlog": {"log", "main", "http", "account", "execution", "upstream"},
 }
 
 

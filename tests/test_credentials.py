@@ -9,7 +9,6 @@ import pytest
 from app.credentials import Credential, OwnKey, Passthrough
 from app.emulator import Emulator, Fault
 from tests.conftest import Gateway, Serve
-from tests.test_http import on_a_socket
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
 MARKER = "lsv2-pt-marker"
@@ -90,10 +89,8 @@ async def test_keys_see_their_own_workspace_only(gateway: Gateway, langsmith: Em
 
 @pytest.mark.parametrize("name", CREDENTIALS)
 async def test_a_header_that_comes_twice_is_refused(gateway: Gateway, langsmith: Emulator, name: str) -> None:
-    async with on_a_socket(gateway) as client:
-        del client.headers["x-api-key"]
-        headers = [(name, "demo"), (name.title(), MARKER)]
-        response = await client.post("/graphql", json={"query": NAMES}, headers=headers)
+    headers = [(name, "demo"), (name.title(), MARKER)]
+    response = await gateway.client.post("/graphql", json={"query": NAMES}, headers=headers)
     assert response.status_code == 400
     assert response.json()["errors"] == [
         {"message": f"{name}: The header was sent twice.", "extensions": {"code": "BAD_USER_INPUT", "argument": name}}
@@ -106,7 +103,7 @@ async def test_a_value_that_is_not_one_line_of_visible_ascii_is_refused_unquoted
     serve: Serve, langsmith: Emulator, settings: dict[str, Any]
 ) -> None:
     endings = (b"\n", b"\r\nX-Evil: 1", b"\t", b"\x00", b"\x7f", b"\xe9", "ключ".encode(), b" ", b"  two spaces")
-    async with serve(**settings) as gateway:
+    async with serve(**settings) as served, served.in_process() as gateway:
         for name, ending in itertools.product(CREDENTIALS, endings):
             response = await asking(gateway, (name, MARKER.encode() + ending))
             assert response.status_code == 400

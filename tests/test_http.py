@@ -1,17 +1,15 @@
 """GraphQL over HTTP, as its specification has it."""
 
 import asyncio
-import contextlib
 import gzip
 import json
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 
-from app.emulator import Emulator, serving
+from app.emulator import Emulator
 from app.main import create_app
 from app.request import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.settings import Settings
@@ -21,18 +19,6 @@ from tests.test_log import lines
 TYPED = "application/graphql-response+json"
 PLAIN = "application/json"
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
-
-
-@contextlib.asynccontextmanager
-async def on_a_socket(gateway: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    """The same gateway, and a client that reaches it through a real socket."""
-    transport = gateway.client._transport
-    assert isinstance(transport, httpx.ASGITransport)
-    async with (
-        serving(cast("Any", SimpleNamespace(app=transport.app))) as url,
-        httpx.AsyncClient(base_url=url, headers={"x-api-key": "demo"}, trust_env=False, verify=False) as client,
-    ):
-        yield client
 
 
 async def sent(gateway: Gateway, body: bytes | str, content_type: str | None = PLAIN, **headers: str) -> httpx.Response:
@@ -257,25 +243,23 @@ async def test_a_request_that_cannot_be_read_has_its_status_in_either_media_type
 
 async def test_a_client_that_hangs_up_ends_its_request_to_langsmith(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
-    async with on_a_socket(gateway) as client:
-        asking = asyncio.create_task(client.post("/graphql", json={"query": "query Q" + NAMES}))
-        await langsmith.arrived(1)
-        asking.cancel()
-        await langsmith.hung_up(1)
+    asking = asyncio.create_task(gateway.post("query Q" + NAMES))
+    await langsmith.arrived(1)
+    asking.cancel()
+    await langsmith.hung_up(1)
     assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "cancelled")]
     assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
 
 
 async def test_a_client_that_hangs_up_within_its_body_is_no_error(gateway: Gateway) -> None:
-    async with on_a_socket(gateway) as client:
-        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        writer.write(
-            b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
-        )
-        await writer.drain()
-        await client.get("/healthz")
-        writer.close()
-        await writer.wait_closed()
+    url = gateway.client.base_url
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+    await writer.drain()
+    await gateway.client.get("/healthz")
+    writer.close()
+    await writer.wait_closed()
+    await gateway.client.get("/healthz")
     assert [line["outcome"] for line in lines(gateway)] == ["cancelled"]
 
 

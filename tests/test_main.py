@@ -73,9 +73,7 @@ async def test_a_request_keeps_the_id_it_came_with(gateway: Gateway) -> None:
     assert [line["request_id"] for line in lines(gateway)] == ["trace-1:a"]
 
 
-@pytest.mark.parametrize(
-    "given", [None, "", "a" * 101, "two words", "a\tb", "a\nb: c", "é"], ids=lambda given: repr(given)[:12]
-)
+@pytest.mark.parametrize("given", [None, "", "a" * 101, "two words", "a\tb", "é"], ids=lambda given: repr(given)[:12])
 async def test_a_request_without_a_plain_id_gets_one(gateway: Gateway, given: str | None) -> None:
     headers = [] if given is None else [(b"x-request-id", given.encode())]
     first, second = [

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .traffic import Traffic
 
@@ -15,12 +16,21 @@ from .traffic import Traffic
 @asynccontextmanager
 async def serving(emulator: Traffic) -> AsyncIterator[str]:
     """Serve in the running loop; on leaving, every connection ends at once, answered or not."""
-    server = _Server(emulator)
-    url = await server.start()
-    try:
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), "hang_up": lambda: server.hang_up(scope["client"])}
+        await emulator.app(scope, receive, send)
+
+    server = _Server(answer)
+    async with server.running() as url:
         yield url
-    finally:
-        await server.stop()
+
+
+@asynccontextmanager
+async def serving_app(app: ASGIApp, state: Mapping[str, Any] | None = None, **options: Any) -> AsyncIterator[str]:
+    """Serve any app in that way. `state`: what its lifespan gave; `options`: uvicorn's."""
+    async with _Server(app, state, **options).running() as url:
+        yield url
 
 
 @contextmanager
@@ -55,34 +65,51 @@ def serving_in_thread(emulator: Traffic) -> Iterator[str]:
 class _Server:
     """uvicorn without its main loop and its signal handlers, whose ticks would cost each test 0.2 s."""
 
-    def __init__(self, emulator: Traffic) -> None:
-        self._emulator = emulator
+    def __init__(self, app: ASGIApp, state: Mapping[str, Any] | None = None, **options: Any) -> None:
+        self._state = dict(state or {})
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._answer,
-                host="127.0.0.1",
-                port=0,
-                interface="asgi3",
-                lifespan="off",
-                proxy_headers=False,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                date_header=False,
-                server_header=False,
-                timeout_keep_alive=600,
+                app,
+                **{
+                    "host": "127.0.0.1",
+                    "port": 0,
+                    "interface": "asgi3",
+                    "lifespan": "off",
+                    "proxy_headers": False,
+                    "log_config": None,
+                    "log_level": "warning",
+                    "access_log": False,
+                    "date_header": False,
+                    "server_header": False,
+                    "timeout_keep_alive": 600,
+                    **options,
+                },
             )
         )
 
-    async def start(self) -> str:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        try:
+            yield await self._start()
+        finally:
+            await self._stop()
+
+    def hang_up(self, client: object) -> None:
+        """On the connection from that address."""
+        for connection in self._server.server_state.connections:
+            if connection.transport.get_extra_info("peername") == client:
+                connection.transport.abort()
+
+    async def _start(self) -> str:
         config = self._server.config
         config.load()
         self._server.lifespan = config.lifespan_class(config)
+        self._server.lifespan.state.update(self._state)
         # A socket handed over would lack TCP_NODELAY, and each answer would wait 40 ms for an acknowledgement.
         await self._server.startup()
         return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
-    async def stop(self) -> None:
+    async def _stop(self) -> None:
         state = self._server.server_state
         for server in self._server.servers:
             server.close()
@@ -93,12 +120,3 @@ class _Server:
             await asyncio.sleep(0)
         for server in self._server.servers:
             await server.wait_closed()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        def hang_up() -> None:
-            for connection in self._server.server_state.connections:
-                if connection.transport.get_extra_info("peername") == scope["client"]:
-                    connection.transport.abort()
-
-        scope["extensions"] = {**scope.get("extensions", {}), "hang_up": hang_up}
-        await self._emulator.app(scope, receive, send)

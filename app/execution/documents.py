@@ -22,8 +22,8 @@ from graphql import (
 )
 
 from app import errors
+from app.bound import Bounded
 from app.errors import BadUserInput, OperationTooExpensive
-from app.execution.bounded import Bounded
 from app.execution.failures import Invalid, as_invalid
 from app.guards import Limits
 

@@ -14,8 +14,8 @@ from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefin
 from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
+from app.bound import Bounded
 from app.errors import GatewayError
-from app.execution.bounded import Bounded
 from app.execution.documents import Document, Documents
 from app.execution.failures import Invalid, as_bad_input, formatted
 from app.execution.plan import Plan, Run, Values
@@ -84,6 +84,7 @@ class Executor:
         count: Callable[[str], None] = lambda _: None,
         compiled: bool = True,
     ) -> None:
+        self._strawberry = schema
         self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
         self._executor_class = schema.execution_context_class
         self._limits = limits
@@ -193,7 +194,7 @@ class Executor:
         if plan := self._plans.use(key):
             return plan
         try:
-            plan = Plan(self._schema, operation, document.fragments, variables, self._encoding)
+            plan = Plan(self._strawberry, operation, document.fragments, variables, self._encoding)
         except Unplannable as unplannable:
             plan = unplannable
         return self._plans.keep(key, plan, _weight(len(request.query)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, NamedTuple
 
+import strawberry
 from graphql import (
     FieldNode,
     FragmentDefinitionNode,
@@ -24,6 +25,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
 from app.execution.projection import Call, Encoding, Projector, Selected, Unplannable
+from app.execution.resolver import Resolver
 
 
 class FieldNodes(list[FieldNode]):
@@ -73,44 +75,48 @@ class Plan:
 
     def __init__(
         self,
-        schema: GraphQLSchema,
+        schema: strawberry.Schema,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
         how: Encoding,
     ) -> None:
-        if operation.operation is not OperationType.QUERY or schema.query_type is None:
+        core = schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
+        if operation.operation is not OperationType.QUERY or core.query_type is None:
             raise Unplannable("not a query")
         self._schema = schema
+        self._core = core
         self._operation = operation
         self._fragments = fragments
-        projector = Projector(schema, operation, fragments, variables, how, call_of=self._call_of)
-        self._roots, self._project = projector.roots(schema.query_type)
+        projector = Projector(core, operation, fragments, variables, how, call_of=self._call_of)
+        self._roots, self._project = projector.roots(core.query_type)
+        self._resolvers = [Resolver(schema, root.field) for root in self._roots]
         self._paths = [Path(None, root.key, root.parent.name) for root in self._roots]
 
     async def resolve(self, run: Run) -> dict[str, Any]:
         """The values of the root fields by response key; an exception stands for one that failed."""
         if len(self._roots) == 1:
-            outcomes = [await self._outcome(self._roots[0], run, self._paths[0])]
+            outcomes = [await self._outcome(0, run)]
         else:
-            work = [self._outcome(root, run, path) for root, path in zip(self._roots, self._paths, strict=True)]
-            outcomes = await asyncio.gather(*work)
+            outcomes = await asyncio.gather(*(self._outcome(number, run) for number in range(len(self._roots))))
         return {root.key: outcome for root, outcome in zip(self._roots, outcomes, strict=True)}
 
     def project(self, values: dict[str, Any], run: Run) -> Any:
         """Structs that encode as the response's data. Raises whatever keeps that from being so."""
         return self._project([*values.values()], run, self._paths)
 
-    async def _outcome(self, root: Selected, run: Run, path: Path) -> Any:
+    async def _outcome(self, number: int, run: Run) -> Any:
         try:
-            value = self._called(root, None, run, path)
+            value = self._called(self._roots[number], self._resolvers[number], None, run, self._paths[number])
             return await value if isawaitable(value) else value
         except Exception as exc:  # noqa: BLE001 - graphql-core will report it
             return exc
 
     def _call_of(self, selected: Selected) -> Call:
+        resolver = Resolver(self._schema, selected.field)
+
         def call(source: Any, run: Run, path: Path) -> Any:
-            value = self._called(selected, source, run, path)
+            value = self._called(selected, resolver, source, run, path)
             if isawaitable(value):
                 _dispose(value)
                 raise Unplannable("asynchronous field")
@@ -118,8 +124,8 @@ class Plan:
 
         return call
 
-    def _called(self, selected: Selected, source: Any, run: Run, path: Path) -> Any:
-        nodes, arguments = self._arguments(selected, run.values)
+    def _called(self, selected: Selected, resolver: Resolver, source: Any, run: Run, path: Path) -> Any:
+        nodes, arguments = self._arguments(selected, resolver, run.values)
         kind = selected.field
         info = ResolveInfo(
             nodes[0].name.value,
@@ -127,7 +133,7 @@ class Plan:
             kind.type,
             selected.parent,
             path,
-            self._schema,
+            self._core,
             self._fragments,
             None,
             self._operation,
@@ -135,17 +141,14 @@ class Plan:
             run.context,
             {},
         )
-        resolve: Any = kind.resolve
-        return resolve(source, info, **arguments)
+        return resolver(source, info, arguments)
 
-    def _arguments(self, selected: Selected, values: Values) -> tuple[FieldNodes, dict[str, Any]]:
+    def _arguments(self, selected: Selected, resolver: Resolver, values: Values) -> tuple[FieldNodes, dict[str, Any]]:
         found = values.arguments.get(id(selected))
         if found is None:
             nodes = FieldNodes([each.node for each in selected.details])
-            found = values.arguments[id(selected)] = (
-                nodes,
-                get_argument_values(selected.field, nodes[0], values.coerced),
-            )
+            coerced = get_argument_values(selected.field, nodes[0], values.coerced)
+            found = values.arguments[id(selected)] = (nodes, resolver.converted(coerced))
         return found
 
 

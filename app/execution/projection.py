@@ -8,7 +8,7 @@ and is completed by graphql-core instead; so nothing here reports an error, or d
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from graphql import (
@@ -36,7 +36,8 @@ from graphql.execution.collect_fields import (
 )
 from graphql.execution.values import VariableValues
 
-DEFINITION: Final = "strawberry-definition"
+from app.execution.resolver import DEFINITION
+
 Call = Callable[[Any, Any, Any], Any]
 """Resolves a field of an object: `(source, run, path)`."""
 
