@@ -1,16 +1,19 @@
 """One line for each operation, which says what it was and how it went."""
 
+import asyncio
 import hashlib
 import io
 import json
 import secrets
-from typing import Any
+import subprocess
+import sys
+from typing import Any, TextIO, cast
 
 import pytest
 from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
-from app.log import create_log
+from app.log import Lines, create_log
 from tests.conftest import Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
@@ -114,3 +117,54 @@ def test_a_bug_in_json_is_one_line_with_its_traceback() -> None:
     told_of_a_bug(create_log("json", "info", out), "")
     (line,) = map(json.loads, out.getvalue().splitlines())
     assert line["exception"].startswith("Traceback")
+
+
+class Writes(io.StringIO):
+    """How often it was written to, for good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self.written = asyncio.Event()
+
+    def flush(self) -> None:
+        self.count += 1
+        self.written.set()
+
+
+async def test_lines_of_one_moment_are_written_together_and_in_their_order() -> None:
+    out = Writes()
+    log = create_log("json", "info", cast("TextIO", Lines(out)))
+    for number in range(50):
+        log.info("said", number=number)
+    assert out.getvalue() == ""
+    async with asyncio.timeout(5):
+        await out.written.wait()
+    assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == list(range(50))
+    assert out.count == 1
+
+
+async def test_of_very_many_none_is_held_back_for_long() -> None:
+    out = Writes()
+    log = create_log("json", "info", cast("TextIO", Lines(out)))
+    for number in range(5000):
+        log.info("said", number=number)
+    assert len(out.getvalue().splitlines()) > 4000
+
+
+def test_where_nothing_will_come_later_a_line_is_written_at_once() -> None:
+    out = Writes()
+    create_log("json", "info", cast("TextIO", Lines(out))).info("said")
+    assert json.loads(out.getvalue())["event"] == "said"
+
+
+def test_what_is_held_is_written_when_the_process_ends() -> None:
+    program = """
+import asyncio
+from app.log import Lines, create_log
+async def main():
+    create_log("json", "info").info("the last words")
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "the last words" in done.stderr
