@@ -14,13 +14,15 @@ In reading order, each module using only those below it:
     selection    which fields it selected               paging       which rows a connection's arguments mean
     cache        PageCache: pages kept for a short while
     store        where pages are held                   bound        a bound in bytes
-    flights      work that several wait for
+    flights      work that several wait for             slots        how many requests may be under way, and wait
+    breaker      who keeps failing is left alone        rates        how often a client may ask
     upstream     one GET of LangSmith                   refusal      what it means when it does not answer
     transport    the HTTP transport it is asked over    page         PageQuery and Page: values
     inputs       ONE PLACE for arguments                session      ONE PLACE for fields
     feedback     feedback statistics                    decoding     bytes into structs
     scalars      how values are read and printed        credentials  who asks
-    trace        what a root field cost upstream        settings · metrics · log · errors
+    trace        what a root field cost upstream        drain        SIGTERM, in two steps
+    settings · metrics · log · errors
 
     emulator/    an embedded LangSmith for `--demo` and the tests; imports nothing of the rest
 """

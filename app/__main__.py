@@ -49,6 +49,7 @@ def serve(*, demo: bool, host: str, port: int, workers: int) -> None:
             factory=workers > 1,
             workers=workers,
             http=Protocol,
+            ws="none",
             proxy_headers=False,
             access_log=False,
             server_header=False,
@@ -62,13 +63,24 @@ def serve(*, demo: bool, host: str, port: int, workers: int) -> None:
             if workers == 1:
                 uvicorn.Server(config).run([listening])
             else:
-                Multiprocess(config, [listening]).run()
+                _Workers(config, [listening]).run()
 
 
 @main.command()
 def schema() -> None:
     """Print the schema in GraphQL's own language (SDL)."""
     click.echo(create_schema().as_str())
+
+
+class _Workers(Multiprocess):
+    """uvicorn's, which hears no second signal while it waits for its workers to end."""
+
+    def join_all(self) -> None:
+        while running := [each.process for each in self.processes if each.process.is_alive()]:
+            if {signal.SIGINT, signal.SIGTERM}.intersection(self.signal_queue):
+                for process in running:
+                    process.kill()
+            running[0].join(timeout=0.1)
 
 
 @contextmanager

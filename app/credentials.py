@@ -9,7 +9,8 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Protocol
 
 from app.errors import BadUserInput, Unauthenticated
@@ -29,15 +30,18 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Credential:
+    """`scope` keeps apart what LangSmith shows to whom; `client`, who asks, where that is known better."""
+
     scope: str
     headers: Mapping[str, str] = field(repr=False)
+    client: str | None = None
 
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str]) -> "Credential":
         digest = hashlib.blake2b(key=_PROCESS_KEY, digest_size=16)
         for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in _FORWARDED)):
             digest.update(len(part).to_bytes(4, "big") + part.encode())
-        return cls(digest.hexdigest(), dict(headers))
+        return cls(digest.hexdigest(), dict(headers), client=digest.hexdigest())
 
 
 class Gate(Protocol):
@@ -87,7 +91,11 @@ class OwnKey:
         matches = [hmac.compare_digest(token.encode(), each) for each in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise Unauthenticated("Show a token of this gateway: `Authorization: Bearer …`.")
-        return self.credential
+        return replace(self.credential, client=self._clients[matches.index(True)])
+
+    @cached_property
+    def _clients(self) -> list[str]:
+        return [hashlib.blake2b(each, key=_PROCESS_KEY, digest_size=16).hexdigest() for each in self.tokens]
 
 
 def _shown(headers: RawHeaders) -> dict[str, str]:

@@ -13,8 +13,17 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-REQUEST_ID: Final = b"x-request-id"
+_REQUEST_ID: Final = b"x-request-id"
 _PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,100}")
+_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For what is no page; pages have their own."""
+_SECURITY: Final = [
+    _POLICY,
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
 _numbers: Final = itertools.count(secrets.randbits(62))
 
 
@@ -46,10 +55,11 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class RequestId:
-    """Middleware that gives each request an id, the client's own where it sent a plain one, and sends it back.
+class Envelope:
+    """Middleware for what every answer carries: the request's id and the headers that keep browsers from misusing it.
 
-    What the request's state holds as `answered` is told how the answer begins.
+    The id is the client's own where it sent a plain one. What the request's state holds as `answered` is told how the
+    answer begins.
     """
 
     app: ASGIApp
@@ -59,16 +69,19 @@ class RequestId:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        given = next((value for name, value in scope["headers"] if name == REQUEST_ID), b"")
+        given = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
         own = None if _PLAIN_ID.fullmatch(given) else new_request_id()
         state["request_id"] = own or given.decode()
-        line = (REQUEST_ID, state["request_id"].encode())
+        line = (_REQUEST_ID, state["request_id"].encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                headers = [*message["headers"], *_SECURITY]
+                if any(name == _POLICY[0] for name, _ in message["headers"]):
+                    headers.remove(_POLICY)
                 if answered := state.get("answered"):
-                    answered(message["status"], message["headers"], None if own else given)
-                message["headers"] = [*message["headers"], line]
+                    answered(message["status"], headers, None if own else given)
+                message["headers"] = [*headers, line]
             await send(message)
 
         await self.app(scope, receive, send_with_id)

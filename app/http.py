@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -22,9 +23,10 @@ from app import errors
 from app.account import Account
 from app.cache import PageCache
 from app.credentials import Gate
-from app.errors import BadUserInput, GatewayError, Unauthenticated
+from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
 from app.operation import Operation
+from app.rates import ClientRate
 from app.repeats import Repeats
 from app.request import PLAIN_JSON, Gone, Refused, headers_of, negotiated, received, request_in
 from app.responses import Kept, KeptResponses, etag_of, matches
@@ -53,7 +55,10 @@ class _Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphQLEndpoint:
-    """An ASGI app. `timeout`: seconds for an operation's upstream work."""
+    """An ASGI app. `timeout`: seconds for an operation's upstream work; `body_timeout`: until its body is there.
+
+    `rate`: how often each client may ask. `origins`: those whose pages may query by GET, beside the gateway's own.
+    """
 
     executor: Executor
     gate: Gate
@@ -63,6 +68,9 @@ class GraphQLEndpoint:
     account: Account
     log: FilteringBoundLogger
     timeout: float
+    body_timeout: float
+    origins: Collection[str]
+    rate: ClientRate | None
     explain: bool
     now: Callable[[], datetime]
     clock: Clock
@@ -85,6 +93,9 @@ class GraphQLEndpoint:
             if isinstance(exc, Unauthenticated):
                 answer.status = 401
                 answer.headers += (("www-authenticate", "Bearer"),)
+            if isinstance(exc, RateLimited):
+                answer.status = 429
+                answer.headers += (("retry-after", str(math.ceil(exc.retry_after or 1))),)
             _fail(answer, str(exc), exc.extensions)
         except Exception as exc:
             self.log.exception("bug", exc_info=exc)
@@ -97,8 +108,10 @@ class GraphQLEndpoint:
         """Fills the answer. Raises Refused, Gone and GatewayError."""
         headers = headers_of(scope)
         answer.media_type = negotiated(headers[b"accept"].decode("latin-1")) if b"accept" in headers else PLAIN_JSON
-        sent = await received(scope, headers, receive)
+        sent = await received(scope, headers, receive, origins=self.origins, seconds=self.body_timeout)
         credential = self.gate.admit(scope["headers"])
+        if self.rate:
+            await self.rate.admit((credential and credential.client) or _address(scope))
         is_explained = self.explain and headers.get(b"x-gateway-explain") == b"1"
         key = None
         if credential and not is_explained:
@@ -153,6 +166,11 @@ class GraphQLEndpoint:
             seconds=time.perf_counter() - started,
             request_id=scope.get("state", {}).get("request_id"),
         )
+
+
+def _address(scope: Scope) -> str:
+    """Of who asks, or of the proxy in between."""
+    return str((scope.get("client") or ("unknown",))[0])
 
 
 def _fail(answer: _Answer, message: str, extensions: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,12 +20,14 @@ from app.account import Account
 from app.cache import PageCache
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
+from app.drain import draining
 from app.execution import Encoding, Executor
-from app.front import Direct, Gateway, RequestId
+from app.front import Direct, Envelope, Gateway
 from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.log import create_log
 from app.metrics import Metrics
+from app.rates import ClientRate
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.responses import KeptResponses
@@ -37,6 +40,7 @@ from app.transport import create_transport
 from app.upstream import Clock, Upstream
 
 DEMO_KEY: Final = "demo"
+_BODY_SECONDS: Final = 10.0
 DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"
 """The variable that tells the processes of one demo where its LangSmith is."""
 
@@ -49,10 +53,12 @@ def create_app(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     demo: bool = False,
     compiled: bool = True,
+    body_timeout: float = _BODY_SECONDS,
 ) -> Gateway:
     """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
 
-    `compiled`: whether operations run as plans; without, graphql-core runs them all.
+    `compiled`: whether operations run as plans; without, graphql-core runs them all. `body_timeout`: seconds that the
+    body of a request may take to arrive.
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
@@ -93,19 +99,28 @@ def create_app(
         account=account,
         log=log,
         timeout=settings.upstream_timeout,
+        body_timeout=body_timeout,
+        origins=settings.cors_origins,
+        rate=ClientRate(settings.client_rate) if settings.client_rate else None,
         explain=settings.explain,
         now=now,
         clock=clock,
     )
+
+    def turn_off() -> None:
+        nonlocal ready
+        ready = False
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Gateway) -> AsyncIterator[dict[str, Any]]:
         nonlocal ready
         ready = True
         try:
-            yield {REPEATS: repeats}
+            with draining(turn_off):
+                # Each request is counted where there is a limit, so that all are read.
+                yield {REPEATS: None if settings.client_rate else repeats}
         finally:
-            ready = False
+            turn_off()
             await upstream.aclose()
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -126,7 +141,7 @@ def create_app(
             ],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.put_in_front(RequestId)
+    app.put_in_front(Envelope)
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -161,7 +176,8 @@ def _gate(settings: Settings, *, demo: bool) -> Gate:
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
-    return OwnKey(Credential.of(base_url, headers), tokens)
+    # Who asks is somebody else than whom LangSmith knows.
+    return OwnKey(replace(Credential.of(base_url, headers), client=None), tokens)
 
 
 def create_configured() -> Gateway:

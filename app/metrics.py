@@ -43,6 +43,11 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.breaker_open = Gauge(
+            "gateway_upstream_breaker_open",
+            "1 while LangSmith is left alone because it keeps failing.",
+            registry=self._registry,
+        )
         self.unknown_fields = Counter(
             "gateway_upstream_unknown_fields",
             "Fields in LangSmith's answers that this gateway does not know.",

@@ -38,7 +38,8 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._ended += 1
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            self._ended += 1
 
     @property
     def _is_idle(self) -> bool:

@@ -14,7 +14,7 @@ from typing import Final
 
 from app.account import Account
 from app.bound import Bounded
-from app.front import REQUEST_ID, new_request_id
+from app.front import new_request_id
 from app.responses import Kept, KeptResponses
 
 STATE: Final = "repeats"
@@ -79,8 +79,7 @@ class Repeats:
         self, request: bytes, key: str, kept: Kept, status: int, headers: Headers, request_id: bytes | None
     ) -> None:
         """That this request was answered so. `request_id`: the client's own, if it sent one."""
-        differing = {_CACHE_CONTROL, REQUEST_ID}
-        lines = [b"%b: %b\r\n" % line for line in headers if line[0] not in differing]
+        lines = [b"%b: %b\r\n" % line for line in headers if line[0] != _CACHE_CONTROL]
         reason = b"OK" if status == 200 else b"Not Modified"
         head = b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join(lines))
         body = kept.body if status == 200 else b""

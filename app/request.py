@@ -4,8 +4,10 @@ The bytes that say what to run come first (`received`), because an answer to the
 are they read (`request_in`).
 """
 
+import asyncio
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -18,7 +20,8 @@ RESPONSE_JSON: Final = "application/graphql-response+json"
 PLAIN_JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
-MAX_JSON_DEPTH: Final = 100
+_MEMBERS: Final = ("query", "variables", "operationName", "extensions")
+_QUOTED: Final = [f'"{name}"'.encode() for name in _MEMBERS]
 
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 
@@ -68,13 +71,19 @@ def _qualities(accept: str) -> Iterator[tuple[str, float]]:
             yield media_type, float(text)
 
 
-async def received(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    """The body of a POST, or the query string of a GET. Raises Refused, and Gone."""
+async def received(
+    scope: Scope, headers: dict[bytes, bytes], receive: Receive, *, origins: Collection[str], seconds: float
+) -> bytes:
+    """The body of a POST, or the query string of a GET. Raises Refused, and Gone.
+
+    `origins`: those that may send queries by GET beside the gateway's own. `seconds`: until a body has to be there.
+    """
     if scope["method"] == "POST":
         if headers.get(b"content-type") != b"application/json":
             _check_content_type(headers.get(b"content-type", b"").decode("latin-1").lower())
-        return await _body(headers, receive)
+        return await _body(headers, receive, seconds)
     if scope["method"] == "GET":
+        _check_origin(headers, origins)
         query_string: bytes = scope["query_string"]
         if len(query_string) > MAX_URL_BYTES:
             raise Refused(414, f"The URL is longer than {MAX_URL_BYTES} bytes: send the operation by POST.")
@@ -95,10 +104,30 @@ def _check_content_type(content_type: str) -> None:
         raise Refused(415, "Send the JSON in UTF-8.")
 
 
+def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None:
+    """A page of another site can have any GET sent without asking; of a POST with JSON the browser asks first."""
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    if origin in origins or "*" in origins:
+        return
+    is_foreign = origin not in {"", *(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}" for scheme in _WEB)}
+    if is_foreign or headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
+        raise Refused(403, "Queries by GET are for this origin only: send it by POST, as JSON.")
+
+
+_WEB: Final = ("http", "https")
 _UTF_8: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")
 
 
-async def _body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
+async def _body(headers: dict[bytes, bytes], receive: Receive, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _whole(headers, receive)
+    except TimeoutError:
+        # What is still to come would be taken for the next request.
+        raise Refused(408, f"The body did not arrive within {seconds:g} seconds.", connection="close") from None
+
+
+async def _whole(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     too_long = Refused(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -123,6 +152,7 @@ def _pairs(query_string: bytes) -> dict[str, Any]:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
         raise Refused(400, "The URL's query string cannot be read.") from None
+    _check_distinct(name for name, _ in pairs)
     values: dict[str, Any] = dict(pairs)
     for name in ("variables", "extensions"):
         if name in values:
@@ -132,10 +162,32 @@ def _pairs(query_string: bytes) -> dict[str, Any]:
 
 def _json(text: bytes, what: str) -> Any:
     try:
-        text.decode()
-        return msgspec.json.decode(text)
+        decoded = text.decode()
+        value = msgspec.json.decode(text)
+        if isinstance(value, dict) and _may_repeat(text):
+            # Which of two members counts is anybody's guess, and others that read the request may guess otherwise.
+            json.JSONDecoder(object_pairs_hook=_distinct).decode(decoded)
     except (ValueError, RecursionError):
         raise Refused(400, f"{what} is not JSON in UTF-8.") from None
+    return value
+
+
+def _may_repeat(text: bytes) -> bool:
+    """Whether a member of the request may be there twice: by its name, or by another spelling of it."""
+    return b"\\u" in text or any(text.count(name) > 1 for name in _QUOTED)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    _check_distinct(name for name, _ in pairs)
+
+
+def _check_distinct(names: Iterable[str]) -> None:
+    """Raises Refused."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen and name in _MEMBERS:
+            raise Refused(400, f"`{name}` came twice.")
+        seen.add(name)
 
 
 def _request(values: object) -> Request:
@@ -147,26 +199,9 @@ def _request(values: object) -> Request:
     variables = values.get("variables")
     if not isinstance(variables, dict | None):
         raise Refused(400, "`variables` must be an object.")
-    if variables and _depth(variables) > MAX_JSON_DEPTH:
-        raise Refused(400, f"`variables` may be nested {MAX_JSON_DEPTH} deep at most.")
     if not isinstance(values.get("extensions"), dict | None):
         raise Refused(400, "`extensions` must be an object.")
     name = values.get("operationName")
     if not isinstance(name, str | None):
         raise Refused(400, "`operationName` must be a string.")
     return Request(query, variables or {}, name or None)
-
-
-def _depth(value: object) -> int:
-    """How deep a JSON value is nested, without nesting calls as deep."""
-    depth = 0
-    level = [value]
-    while level := [each for outer in level for each in _inside(outer)]:
-        depth += 1
-    return depth
-
-
-def _inside(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()

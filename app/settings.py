@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_one_line
+from app.rates import Rate
 
 _PREFIX: Final = "GATEWAY_"
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -51,6 +52,7 @@ class Settings(BaseSettings):
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
     upstream_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
     cors_origins: _Names = ()
+    client_rate: Annotated[Rate | None, NoDecode] = None
     introspection: bool = True
     graphiql: bool = True
     explain: bool = True
@@ -74,6 +76,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("client_rate", mode="before")
+    @classmethod
+    def _is_rate(cls, value: object) -> object:
+        return (Rate.parse(value) if value else None) if isinstance(value, str) else value
 
     @field_validator("langsmith_endpoint")
     @classmethod

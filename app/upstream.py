@@ -7,7 +7,7 @@ the time that is left.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 from urllib.parse import urlencode
 
@@ -18,16 +18,20 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
+from app.breaker import FAILURES, PAUSE, Breaker
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
 from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.session import FIELDS, rows
+from app.slots import Slots
 from app.trace import Call
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
+_TICK: Final = 0.01
+"""Seconds that a timer of the event loop may come too early."""
 _ENCODINGS: Final = {"", "identity", "gzip"}
 _HEADERS: Final = {
     "accept": "application/json",
@@ -60,10 +64,11 @@ class Upstream:
         timeouts = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._extensions = {"timeout": timeouts.as_dict()}
         self._tries = 1 + retries
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency)
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self._breaker = Breaker(clock, self._notice_breaker)
         self._selecting = True
         self._seen: set[str] = set()
 
@@ -108,45 +113,73 @@ class Upstream:
         try:
             async for attempt in retrying:
                 with attempt:
-                    call.attempts += 1
                     sent = self._clock()
-                    body = await self._attempt(call, credential)
+                    body = await self._attempt(call, credential, deadline)
         except Passing as passing:
             raise passing.error from passing
         finally:
             call.milliseconds = (self._clock() - started) * 1000
+        found = rows(body)[: query.limit]
         self._notice_unknown_fields(body)
         return Page.of(
-            rows(body)[: query.limit],
+            found,
             query,
             statistics=query.known_when_answered(selecting=selecting),
             at=sent,
             body_bytes=len(body),
         )
 
-    async def _attempt(self, call: Call, credential: Credential) -> bytes:
-        async with self._slots:
-            started = self._clock()
-            outcome = "cancelled"
-            try:
-                async with self._answer(call, credential) as response:
-                    call.status = response.status_code
-                    outcome = str(response.status_code)
-                    self._notice_deprecation(response)
-                    body = await _body(response)
-            except httpx.InvalidURL as exc:
-                outcome = "unsent"
-                raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
-            except (httpx.HTTPError, aiohttp.ClientError) as exc:
-                call.status = None
-                outcome, failure = failure_of(exc)
-                raise failure from exc
-            finally:
-                self._metrics.upstream.labels(outcome).inc()
-                self._metrics.upstream_seconds.observe(self._clock() - started)
+    async def _attempt(self, call: Call, credential: Credential, deadline: float) -> bytes:
+        async with self._slots.one(credential.scope):
+            if not self._breaker.admits():
+                raise errors.UpstreamError(
+                    "LangSmith keeps failing, and is left alone for a moment. Try again shortly."
+                )
+            with self._watched(deadline):
+                return await self._sent(call, credential)
+
+    async def _sent(self, call: Call, credential: Credential) -> bytes:
+        call.attempts += 1
+        started = self._clock()
+        outcome = "cancelled"
+        try:
+            async with self._answer(call, credential) as response:
+                call.status = response.status_code
+                outcome = str(response.status_code)
+                self._notice_deprecation(response)
+                body = await _body(response)
+        except httpx.InvalidURL as exc:
+            outcome = "unsent"
+            raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
+        except (httpx.HTTPError, aiohttp.ClientError) as exc:
+            call.status = None
+            outcome, failure = failure_of(exc)
+            raise failure from exc
+        finally:
+            self._metrics.upstream.labels(outcome).inc()
+            self._metrics.upstream_seconds.observe(self._clock() - started)
         if response.status_code != 200:
             raise refusal_of(response, body, selected="stats_select" in dict(call.params))
         return body
+
+    @contextlib.contextmanager
+    def _watched(self, deadline: float) -> Iterator[None]:
+        """Tells the breaker how it went. What LangSmith says to one tenant, a 429 too, is an answer."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            # By the deadline, which is LangSmith's fault, or because nobody waits any more.
+            is_late = asyncio.get_running_loop().time() >= deadline - _TICK
+            (self._breaker.failed if is_late else self._breaker.abandoned)()
+            raise
+        except Passing as passing:
+            is_limit = isinstance(passing.error, errors.RateLimited)
+            (self._breaker.answered if is_limit else self._breaker.failed)()
+            raise
+        except Exception:
+            self._breaker.answered()
+            raise
+        self._breaker.answered()
 
     @contextlib.asynccontextmanager
     async def _answer(self, call: Call, credential: Credential) -> AsyncIterator[httpx.Response]:
@@ -166,6 +199,13 @@ class Upstream:
         if self._selecting:
             self._selecting = False
             self._log.warning("stats_select_refused", consequence="LangSmith is asked for all statistics from now on")
+
+    def _notice_breaker(self, is_open: bool) -> None:
+        self._metrics.breaker_open.set(is_open)
+        if is_open:
+            self._log.warning("upstream_left_alone", failures=FAILURES, seconds=PAUSE)
+        else:
+            self._log.info("upstream_recovered")
 
     def _notice_unknown_fields(self, body: bytes) -> None:
         for name in decoding.unknown_fields(body, FIELDS):

@@ -121,6 +121,7 @@ async def started(
     *,
     now: Callable[[], datetime] | None = None,
     compiled: bool = True,
+    body_timeout: float = 10,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with these settings. `now`: its wall clock, where it is not to go with the other."""
@@ -131,10 +132,11 @@ async def started(
         clock=clock.monotonic,
         now=now or clock.now,
         compiled=compiled,
+        body_timeout=body_timeout,
     )
     async with (
         app.router.lifespan_context(app) as state,
-        serving_app(app, state, http=Protocol) as url,
+        serving_app(app, state, http=Protocol, ws="none") as url,
         httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as client,
     ):
         yield Gateway(client, app, log)

@@ -21,7 +21,7 @@ LAYERS = [
     ["cache", "paging", "selection"],
     ["store", "flights"],
     ["upstream"],
-    ["transport", "refusal"],
+    ["transport", "refusal", "slots", "breaker"],
     ["page", "trace"],
     ["inputs"],
     ["session"],
@@ -29,8 +29,8 @@ LAYERS = [
     ["decoding"],
     ["scalars"],
     ["settings"],
-    ["credentials"],
-    ["metrics", "log", "errors", "bound", "emulator"],
+    ["credentials", "rates"],
+    ["metrics", "log", "errors", "bound", "drain", "emulator"],
 ]
 """Top first. A module uses those of lower layers; one below `session` knows no field, one below `schema` no root."""
 
@@ -39,6 +39,7 @@ OWNERS = {
     "aiohttp": {"upstream", "transport", "refusal"},
     "httpx_aiohttp": {"transport"},
     "tenacity": {"upstream"},
+    "throttled": {"rates"},
     "aiocache": {"store"},
     "fastapi": {"main", "front"},
     "starlette": {"main", "front", "http", "request", "emulator"},

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import langsmith as sdk
@@ -517,7 +517,7 @@ REFUSED = [
     ("include_stats=", ["include_stats"], "bool_type"),
     ("facets=yes", ["facets"], "bool_type"),
     ("id=1", ["id", 0], "uuid_parsing"),
-    (f"id={uuid4()}&id=1", ["id", 1], "uuid_parsing"),
+    (f"id={UUID(int=1)}&id=1", ["id", 1], "uuid_parsing"),
     ("reference_dataset=x", ["reference_dataset", 0], "uuid_parsing"),
     ("tag_value_id=", ["tag_value_id", 0], "uuid_parsing"),
     ("sort_by=latency", ["sort_by"], "literal_error"),

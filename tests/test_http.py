@@ -13,7 +13,7 @@ from app.emulator import Emulator
 from app.main import create_app
 from app.request import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.settings import Settings
-from tests.conftest import Gateway
+from tests.conftest import Gateway, Serve
 from tests.test_log import lines
 
 TYPED = "application/graphql-response+json"
@@ -279,3 +279,99 @@ async def test_a_bug_is_answered_in_json_and_told_to_the_log_only() -> None:
             {"message": "This gateway failed to answer.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}},
         ]
     }
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "same-origin", "origin": "https://evil.example"},
+    ],
+)
+async def test_a_page_of_another_site_cannot_query_by_get(
+    gateway: Gateway, langsmith: Emulator, headers: dict[str, str]
+) -> None:
+    """Which a browser would send without asking first."""
+    shown = {"x-api-key": "demo", **headers}
+    response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=shown)
+    status, message = refused(response)
+    assert (status, "POST" in message) == (403, True)
+    assert langsmith.requests == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}])
+async def test_others_may(gateway: Gateway, headers: dict[str, str]) -> None:
+    own = {"x-api-key": "demo", "origin": str(gateway.client.base_url).rstrip("/")}
+    for shown in ({"x-api-key": "demo"}, own):
+        response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=shown | headers)
+        assert response.json()["data"]["sessions"]["nodes"]
+
+
+async def test_a_page_of_a_configured_origin_may(serve: Serve) -> None:
+    async with serve(cors_origins=("https://dashboard.example.com",)) as gateway:
+        for origin, status in (("https://dashboard.example.com", 200), ("https://evil.example", 403)):
+            headers = {"x-api-key": "demo", "origin": origin, "sec-fetch-site": "cross-site"}
+            response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=headers)
+            assert response.status_code == status
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"query": "{ a }", "query": "{ __typename }"}',
+        '{"query": "{ __typename }", "variables": {}, "variables": null}',
+        '{"query": "{ a }", "qu\\u0065ry": "{ __typename }"}',
+        '{"operationName": "A", "query": "query A { __typename } query B { __typename }", "operationName": "B"}',
+    ],
+)
+async def test_a_member_that_comes_twice_is_refused(gateway: Gateway, body: str) -> None:
+    status, message = refused(await sent(gateway, body))
+    assert (status, "came twice" in message) == (400, True)
+
+
+async def test_a_parameter_that_comes_twice_is_refused(gateway: Gateway) -> None:
+    status, message = refused(await gateway.client.get("/graphql?query={a}&query={__typename}"))
+    assert (status, message) == (400, "`query` came twice.")
+
+
+async def test_names_of_members_may_stand_in_variables(gateway: Gateway) -> None:
+    query = "query ($metadata: JSON) { sessions(filter: {metadata: $metadata}) { nodes { id } } }"
+    assert await gateway.data(query, {"metadata": {"query": "query", "variables": {"query": 1}}})
+
+
+async def test_a_body_that_comes_too_slowly_is_refused_and_the_connection_closed(serve: Serve) -> None:
+    async with serve(body_timeout=0.1) as gateway:
+        url = gateway.client.base_url
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(
+            b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        )
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"The body did not arrive within 0.1 seconds." in answer
+
+
+@pytest.mark.parametrize("path", ["/graphql?query={__typename}", "/healthz", "/schema.graphql", "/metrics", "/nope"])
+async def test_every_answer_says_that_no_browser_is_to_make_more_of_it(gateway: Gateway, path: str) -> None:
+    headers = (await gateway.client.get(path)).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "server" not in headers
+
+
+async def test_a_web_socket_is_not_opened(gateway: Gateway) -> None:
+    headers = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-protocol": "graphql-transport-ws",
+    }
+    assert (await gateway.client.get("/graphql", headers=headers)).status_code == 400

@@ -71,6 +71,7 @@ class Documents:
 
     def _valid(self, text: str) -> DocumentNode:
         limits = self._limits
+        limits.check_length(text)
         try:
             document = parse(text, max_tokens=limits.tokens)
             limits.check_shape(document)

@@ -160,11 +160,12 @@ class Executor:
         return result if isinstance(result, ExecutionResult) else await result
 
     def _prepared(self, document: Document, request: Request) -> _Prepared:
-        """Raises Invalid and BadUserInput."""
+        """Raises Invalid, BadUserInput and OperationTooExpensive."""
         encoded = msgspec.json.encode(request.variables) if request.variables else b""
         key = (request.query, request.operation_name, encoded)
         if prepared := self._prepared_before.use(key):
             return prepared
+        self._limits.check_variables(request.variables, len(encoded))
         operation = document.operation(request.operation_name)
         variables = get_variable_values(
             self._schema,

@@ -1,0 +1,67 @@
+"""Each client may ask so often; who asks more often is told when to come again."""
+
+import pytest
+
+from app.emulator import Emulator
+from app.rates import Rate
+from app.settings import Settings, SettingsError
+from tests.conftest import Gateway, Serve
+
+NAMES = "{ sessions(first: 1) { nodes { name } } }"
+LIMITED = Rate(3, 3600)
+
+
+async def statuses(gateway: Gateway, count: int, *, key: str | None = "demo", **headers: str) -> list[int]:
+    return [(await gateway.post(NAMES, key=key, **headers)).status_code for _ in range(count)]
+
+
+async def test_without_a_rate_nobody_is_held_back(gateway: Gateway) -> None:
+    assert await statuses(gateway, 20) == [200] * 20
+
+
+async def test_who_asks_too_often_is_told_when_to_come_again(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(client_rate=LIMITED) as gateway:
+        # Answers that are kept count as any others.
+        assert await statuses(gateway, 3) == [200] * 3
+        response = await gateway.post(NAMES)
+    assert response.status_code == 429
+    assert 1 <= int(response.headers["retry-after"]) <= 1200
+    (error,) = response.json()["errors"]
+    assert error["message"] == "You may send 3 requests in 3600 seconds. Try again later."
+    assert error["extensions"]["code"] == "RATE_LIMITED"
+    assert 0 < error["extensions"]["retryAfter"] <= 1200
+    assert len(langsmith.requests) == 1
+
+
+async def test_each_credential_has_its_own(serve: Serve) -> None:
+    async with serve(client_rate=LIMITED) as gateway:
+        assert await statuses(gateway, 4) == [200, 200, 200, 429]
+        assert await statuses(gateway, 4, key="demo-2") == [200, 200, 200, 429]
+
+
+async def test_so_has_each_token(serve: Serve) -> None:
+    own = {"auth": "server", "langsmith_api_key": "demo", "client_tokens": ("one", "other")}
+    async with serve(client_rate=LIMITED, **own) as gateway:
+        for token in ("one", "other"):
+            assert await statuses(gateway, 4, key=None, authorization=f"Bearer {token}") == [200, 200, 200, 429]
+
+
+async def test_and_each_address_of_those_who_show_nothing(serve: Serve) -> None:
+    own = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
+    async with serve(client_rate=LIMITED, **own) as gateway:
+        assert await statuses(gateway, 4, key=None) == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("100/10s", Rate(100, 10)), ("6/m", Rate(6, 60)), ("5/2h", Rate(5, 7200)), ("", None)]
+)
+def test_a_rate_is_read(monkeypatch: pytest.MonkeyPatch, text: str, rate: Rate | None) -> None:
+    monkeypatch.setenv("GATEWAY_CLIENT_RATE", text)
+    assert Settings.load().client_rate == rate
+
+
+@pytest.mark.parametrize("text", ["100", "0/s", "1.5/s", "1/0s", "1/d", "-1/s", "1 /s", "\u0661/s"])
+def test_what_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("GATEWAY_CLIENT_RATE", text)
+    with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE: must be a number of requests and a time, such as"):
+        Settings.load()

@@ -1,0 +1,148 @@
+"""Nothing of one tenant reaches another, and no credential is found anywhere but in the request that carries it."""
+
+import asyncio
+import gc
+import json
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+from app.credentials import Credential
+from app.emulator import Emulator, Fault
+from tests.conftest import Gateway, Serve, asked
+from tests.raw_upstream import Connection, raw_upstream, response, row
+from tests.test_command_line import DEMO, SERVE, running
+
+SECRET = "lsv2_pt_MARKER"
+QUERY = "{ sessions(first: 2) { nodes { id name runCount } } }"
+TENANTS: dict[str, dict[str, str]] = {
+    "a key": {"x-api-key": "one"},
+    "another key": {"x-api-key": "other"},
+    "a key in a workspace": {"x-api-key": "one", "x-tenant-id": "a"},
+    "a key in another workspace": {"x-api-key": "one", "x-tenant-id": "b"},
+    "a key in an organisation": {"x-api-key": "one", "x-organization-id": "a"},
+    "a token": {"authorization": "Bearer one"},
+    "a token of the key's name": {"authorization": "one"},
+    "a token in a workspace": {"authorization": "Bearer one", "x-tenant-id": "a"},
+    "a token in an organisation": {"authorization": "Bearer one", "x-organization-id": "a"},
+    "a key and a token": {"x-api-key": "one", "authorization": "Bearer one"},
+}
+
+
+async def names_the_asker(connection: Connection) -> None:
+    """Answers with one session, named after all the headers that say who asks."""
+    shown = sorted(
+        (name, value)
+        for name, value in connection.request.headers
+        if name in {"x-api-key", "authorization", "x-tenant-id", "x-organization-id"}
+    )
+    await connection.send(response(json.dumps([row(name=str(shown))]).encode()))
+
+
+async def name_seen(gateway: Gateway, headers: dict[str, str], query: str = QUERY) -> str:
+    body = (await gateway.post(query, None, key=None, **headers)).json()
+    name: str = body["data"]["sessions"]["nodes"][0]["name"]
+    return name
+
+
+async def test_each_tenant_sees_its_own_pages_and_kept_answers(serve: Serve) -> None:
+    async with raw_upstream(names_the_asker) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+        for _ in range(4):
+            for headers in TENANTS.values():
+                assert await name_seen(gateway, headers) == str(sorted(headers.items()))
+        assert len(upstream.requests) == len(TENANTS)
+
+
+async def test_no_tenant_shares_another_s_request_under_way(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def held(connection: Connection) -> None:
+        await gate.wait()
+        await names_the_asker(connection)
+
+    async with raw_upstream(held) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+        asking = asyncio.gather(*(name_seen(gateway, headers) for headers in TENANTS.values()))
+        await upstream.arrived(len(TENANTS))
+        gate.set()
+        assert await asking == [str(sorted(headers.items())) for headers in TENANTS.values()]
+
+
+async def test_what_one_does_not_find_another_may(gateway: Gateway, langsmith: Emulator) -> None:
+    [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
+    query = f'{{ session(id: "{node["id"]}") {{ name }} }}'
+    for _ in range(2):
+        assert (await gateway.data(query, key="demo-2"))["session"] is None
+        assert (await gateway.data(query))["session"] is not None
+    assert len(asked(langsmith)) == 3
+
+
+async def test_a_refusal_of_one_is_none_of_another(gateway: Gateway, langsmith: Emulator) -> None:
+    langsmith.faults.append(Fault(status=403))
+    assert [error["extensions"]["code"] for error in await gateway.errors(QUERY)] == ["FORBIDDEN"]
+    assert await gateway.data(QUERY, key="demo-2")
+
+
+def texts_within(root: object) -> Iterator[str]:
+    """Every key, value and attribute that can be reached from an object, but not by the loop or a socket."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, type):
+            continue
+        seen.add(id(each))
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, bytes):
+            yield each.decode("latin-1")
+        elif isinstance(each, FunctionType):
+            waiting += [*(each.__closure__ or ()), *(each.__defaults__ or ())]  # but not the module around it
+        elif not isinstance(each, ModuleType | asyncio.AbstractEventLoop | asyncio.BaseTransport):
+            waiting += gc.get_referents(each)
+
+
+async def test_no_credential_is_found_anywhere_once_its_request_is_answered(serve: Serve, langsmith: Emulator) -> None:
+    headers = {
+        "x-api-key": SECRET,
+        "authorization": f"Bearer {SECRET}",
+        "x-tenant-id": SECRET,
+        "x-organization-id": SECRET,
+    }
+    langsmith.workspaces[SECRET] = langsmith.workspaces["demo"]
+    async with serve(upstream_retries=0) as gateway:
+        answers = [
+            await gateway.post(query, None, key=None, **shown, **{"x-gateway-explain": explain})
+            for shown in ({"x-api-key": SECRET}, headers)
+            for explain in ("0", "1")
+            for query in (QUERY, QUERY, "{ nope }", "{", '{ session(id: "x") { id } }')
+        ]
+        for fault in (Fault(status=500), Fault(status=401), Fault(body=b"{"), Fault(hang_up=True)):
+            langsmith.faults.append(fault)
+            answers.append(await gateway.post(QUERY.replace("2", "3"), None, key=SECRET))
+        metrics = (await gateway.client.get("/metrics")).text
+        for said in (*(answer.text for answer in answers), metrics, gateway.log.getvalue()):
+            assert SECRET not in said
+        for answer in answers:
+            assert SECRET not in str(answer.headers)
+        assert any(answer.status_code == 200 and "errors" not in answer.json() for answer in answers)
+        del answers
+        front: Any = gateway.app
+        assert not any(SECRET in text for text in texts_within(front.front))
+
+
+def test_a_credential_does_not_show_itself() -> None:
+    credential = Credential.of("https://api.smith.langchain.com", {"x-api-key": SECRET})
+    told = "".join(traceback.format_exception(ValueError(credential)))
+    assert SECRET not in f"{credential!r} {credential} {credential.scope} {credential.client} {told}"
+
+
+@pytest.mark.parametrize("arguments", [SERVE, DEMO], ids=["serve", "demo"])
+def test_no_credential_is_among_a_process_s_arguments(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    own = {"GATEWAY_AUTH": "server", "GATEWAY_CLIENT_TOKENS": SECRET, "LANGSMITH_API_KEY": SECRET}
+    with running(*arguments, cwd=tmp_path, **own) as server:
+        assert SECRET.encode() not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()
+        assert SECRET not in server.post("{ __typename }").text
