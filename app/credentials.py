@@ -4,10 +4,10 @@ The secret itself stays in `headers`, which nothing prints; everything that must
 `scope`, a keyed hash of the base URL and all the headers that decide what LangSmith lets the caller see.
 """
 
+import functools
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ ORGANIZATION: Final = "x-organization-id"
 _FORWARDED: Final = (API_KEY, AUTHORIZATION, TENANT, ORGANIZATION)
 
 _ONE_LINE: Final = re.compile(rb"[\x21-\x7e]+( [\x21-\x7e]+)*")
-_PROCESS_KEY: Final = secrets.token_bytes(32)
+_HASH: Final = functools.partial(hashlib.blake2b, digest_size=16)
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 """Names, in lower case, and values, as ASGI gives them."""
@@ -30,15 +30,18 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class Credential:
-    """`scope` keeps apart what LangSmith shows to whom; `client`, who asks, where that is known better."""
+    """`scope` keeps apart what LangSmith shows to whom; `client` is who asks of the gateway, where that is known.
+
+    Both are hashes, under a key that those have in common who are to find the same.
+    """
 
     scope: str
     headers: Mapping[str, str] = field(repr=False)
     client: str | None = None
 
     @classmethod
-    def of(cls, base_url: str, headers: Mapping[str, str]) -> "Credential":
-        digest = hashlib.blake2b(key=_PROCESS_KEY, digest_size=16)
+    def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":
+        digest = _HASH(key=hash_key)
         for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in _FORWARDED)):
             digest.update(len(part).to_bytes(4, "big") + part.encode())
         return cls(digest.hexdigest(), dict(headers), client=digest.hexdigest())
@@ -56,13 +59,14 @@ class Passthrough:
     """The client's own credential goes upstream; `fallback`, if any, where it shows none."""
 
     base_url: str
+    hash_key: bytes = field(repr=False)
     fallback: Credential | None = None
 
     def admit(self, headers: RawHeaders) -> Credential | None:
         shown = _shown(headers)
         if not (API_KEY in shown or AUTHORIZATION in shown):
             return self.fallback
-        return Credential.of(self.base_url, shown)
+        return Credential.of(self.base_url, shown, hash_key=self.hash_key)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class OwnKey:
 
     credential: Credential
     tokens: tuple[bytes, ...] = field(repr=False)
+    hash_key: bytes = field(repr=False)
 
     def admit(self, headers: RawHeaders) -> Credential | None:
         shown = _shown(headers)
@@ -95,7 +100,7 @@ class OwnKey:
 
     @cached_property
     def _clients(self) -> list[str]:
-        return [hashlib.blake2b(each, key=_PROCESS_KEY, digest_size=16).hexdigest() for each in self.tokens]
+        return [_HASH(each, key=self.hash_key).hexdigest() for each in self.tokens]
 
 
 def _shown(headers: RawHeaders) -> dict[str, str]:

@@ -70,7 +70,7 @@ class GraphQLEndpoint:
     timeout: float
     body_timeout: float
     origins: Collection[str]
-    rate: ClientRate | None
+    rate: ClientRate
     explain: bool
     now: Callable[[], datetime]
     clock: Clock
@@ -110,7 +110,7 @@ class GraphQLEndpoint:
         answer.media_type = negotiated(headers[b"accept"].decode("latin-1")) if b"accept" in headers else PLAIN_JSON
         sent = await received(scope, headers, receive, origins=self.origins, seconds=self.body_timeout)
         credential = self.gate.admit(scope["headers"])
-        if self.rate:
+        if self.rate.is_limited:
             await self.rate.admit((credential and credential.client) or _address(scope))
         is_explained = self.explain and headers.get(b"x-gateway-explain") == b"1"
         key = None

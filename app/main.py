@@ -1,9 +1,12 @@
 """create_app: the only place where the parts of the gateway are put together."""
 
 import contextlib
+import functools
 import gc
+import hashlib
 import multiprocessing
 import os
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,7 +30,7 @@ from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.log import create_log
 from app.metrics import Metrics
-from app.rates import ClientRate
+from app.rates import MEMORY, ClientRate
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.responses import KeptResponses
@@ -81,6 +84,7 @@ def create_app(
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = Repeats(responses, account)
+    rate = _rate(settings, log, clock)
     endpoint = GraphQLEndpoint(
         executor=Executor(
             schema,
@@ -101,7 +105,7 @@ def create_app(
         timeout=settings.upstream_timeout,
         body_timeout=body_timeout,
         origins=settings.cors_origins,
-        rate=ClientRate(settings.client_rate) if settings.client_rate else None,
+        rate=rate,
         explain=settings.explain,
         now=now,
         clock=clock,
@@ -118,10 +122,11 @@ def create_app(
         try:
             with draining(turn_off):
                 # Each request is counted where there is a limit, so that all are read.
-                yield {REPEATS: None if settings.client_rate else repeats}
+                yield {REPEATS: None if rate.is_limited else repeats}
         finally:
             turn_off()
             await upstream.aclose()
+            await rate.aclose()
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.put_in_front(Direct, path="/graphql", endpoint=endpoint)
@@ -168,16 +173,28 @@ def create_app(
     return app
 
 
+def _rate(settings: Settings, log: FilteringBoundLogger, clock: Clock) -> ClientRate:
+    return ClientRate(settings.client_rate, settings.client_rate_url.get_secret_value(), log, clock)
+
+
 def _gate(settings: Settings, *, demo: bool) -> Gate:
     base_url = settings.langsmith_endpoint
+    hash_key = _hash_key(settings)
+    credential_of = functools.partial(Credential.of, base_url, hash_key=hash_key)
     if settings.auth == "passthrough":
-        return Passthrough(base_url, Credential.of(base_url, {API_KEY: DEMO_KEY}) if demo else None)
+        return Passthrough(base_url, hash_key, credential_of({API_KEY: DEMO_KEY}) if demo else None)
     headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
     # Who asks is somebody else than whom LangSmith knows.
-    return OwnKey(replace(Credential.of(base_url, headers), client=None), tokens)
+    return OwnKey(replace(credential_of(headers), client=None), tokens, hash_key)
+
+
+def _hash_key(settings: Settings) -> bytes:
+    """Of this process; where several share a Redis, of that Redis, whose URL holds its password."""
+    url = settings.client_rate_url.get_secret_value()
+    return secrets.token_bytes(32) if url == MEMORY else hashlib.blake2b(url.encode(), digest_size=32).digest()
 
 
 def create_configured() -> Gateway:

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_one_line
-from app.rates import Rate
+from app.rates import MEMORY, Rate
 
 _PREFIX: Final = "GATEWAY_"
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     upstream_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
     cors_origins: _Names = ()
     client_rate: Annotated[Rate | None, NoDecode] = None
+    client_rate_url: SecretStr = SecretStr(MEMORY)
     introspection: bool = True
     graphiql: bool = True
     explain: bool = True
@@ -81,6 +82,15 @@ class Settings(BaseSettings):
     @classmethod
     def _is_rate(cls, value: object) -> object:
         return (Rate.parse(value) if value else None) if isinstance(value, str) else value
+
+    @field_validator("client_rate_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr) -> SecretStr:
+        """It may hold a password, so it is a secret."""
+        url = value.get_secret_value()
+        if url != MEMORY and not (url.startswith(("redis://", "rediss://")) and urlsplit(url).hostname):
+            raise ValueError("must be memory://, or a Redis such as redis://:password@redis.example.com:6379/0")
+        return value
 
     @field_validator("langsmith_endpoint")
     @classmethod

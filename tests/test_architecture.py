@@ -40,6 +40,7 @@ OWNERS = {
     "httpx_aiohttp": {"transport"},
     "tenacity": {"upstream"},
     "throttled": {"rates"},
+    "redis": {"rates"},
     "aiocache": {"store"},
     "fastapi": {"main", "front"},
     "starlette": {"main", "front", "http", "request", "emulator"},
@@ -48,7 +49,7 @@ OWNERS = {
     "pydantic": {"settings", "emulator"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "structlog": {"log", "main", "http", "account", "execution", "upstream"},
+    "structlog": {"log", "main", "http", "account", "rates", "execution", "upstream"},
 }
 
 

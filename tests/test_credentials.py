@@ -165,7 +165,9 @@ async def test_anything_else_is_turned_away(serve: Serve, langsmith: Emulator, s
 
 def test_who_asks_is_told_apart_by_everything_that_decides_what_they_see() -> None:
     def scope(base_url: str = "https://a", **headers: str) -> str:
-        return Credential.of(base_url, {name.replace("_", "-"): value for name, value in headers.items()}).scope
+        return Credential.of(
+            base_url, {name.replace("_", "-"): value for name, value in headers.items()}, hash_key=b"key"
+        ).scope
 
     scopes = [
         scope(x_api_key="a"),
@@ -181,8 +183,9 @@ def test_who_asks_is_told_apart_by_everything_that_decides_what_they_see() -> No
 
 
 def test_no_credential_is_printed_with_what_holds_it() -> None:
-    credential = Credential.of("https://a", {"x-api-key": MARKER})
-    for value in (credential, Passthrough("https://a", credential), OwnKey(credential, (MARKER.encode(),))):
+    credential = Credential.of("https://a", {"x-api-key": MARKER}, hash_key=b"key")
+    gates = (Passthrough("https://a", b"key", credential), OwnKey(credential, (MARKER.encode(),), b"key"))
+    for value in (credential, *gates):
         assert MARKER not in repr(value)
 
 

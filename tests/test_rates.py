@@ -1,11 +1,17 @@
 """Each client may ask so often; who asks more often is told when to come again."""
 
+import asyncio
+from collections.abc import Iterator
+
 import pytest
 
 from app.emulator import Emulator
 from app.rates import Rate
 from app.settings import Settings, SettingsError
-from tests.conftest import Gateway, Serve
+from tests.conftest import Clock, Gateway, Serve
+from tests.raw_upstream import black_hole, raw_upstream
+from tests.real_redis import RealRedis, real_redis
+from tests.test_log import lines
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
 LIMITED = Rate(3, 3600)
@@ -64,4 +70,62 @@ def test_a_rate_is_read(monkeypatch: pytest.MonkeyPatch, text: str, rate: Rate |
 def test_what_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GATEWAY_CLIENT_RATE", text)
     with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE: must be a number of requests and a time, such as"):
+        Settings.load()
+
+
+@pytest.fixture
+def shared() -> Iterator[RealRedis]:
+    with real_redis() as server:
+        yield server
+
+
+async def test_all_processes_count_together_in_a_redis(serve: Serve, shared: RealRedis) -> None:
+    both = {"client_rate": LIMITED, "client_rate_url": shared.url}
+    async with serve(**both) as one, serve(**both) as other:
+        assert await statuses(one, 2) == [200, 200]
+        assert await statuses(other, 2) == [200, 429]
+        assert await statuses(one, 1) == [429]
+        assert await statuses(one, 1, key="demo-2") == [200]
+    keys = shared.keys()
+    assert len(keys) == 2
+    assert all(key.startswith(b"sessions-gateway:rate:") and b"demo" not in key for key in keys)
+
+
+async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
+    serve: Serve, shared: RealRedis, clock: Clock
+) -> None:
+    both = {"client_rate": LIMITED, "client_rate_url": shared.url}
+    async with serve(**both) as one, serve(**both) as other:
+        assert await statuses(one, 1) == [200]
+        shared.kill()
+        assert await statuses(one, 4) == [200, 200, 200, 429]
+        assert await statuses(other, 4) == [200, 200, 200, 429]
+        assert len(lines(one, "client_rate_redis_away")) == 1
+        shared.start()
+        clock.forward(5)
+        assert await statuses(one, 1) == [200]
+        assert await statuses(other, 3) == [200, 200, 429]
+        assert len(lines(one, "client_rate_redis_back")) == 1
+        assert "p@ss" not in one.log.getvalue() + other.log.getvalue()
+
+
+async def test_a_redis_that_is_not_there_holds_nobody_up(serve: Serve) -> None:
+    url = "rediss://:secret@redis.invalid:1/0"
+    async with serve(client_rate=LIMITED, client_rate_url=url) as gateway:
+        assert await statuses(gateway, 4) == [200, 200, 200, 429]
+        assert "secret" not in gateway.log.getvalue()
+
+
+async def test_a_redis_that_hangs_costs_a_moment_once(serve: Serve) -> None:
+    async with raw_upstream(black_hole) as hanging:
+        url = hanging.url.replace("http:", "redis:")
+        async with serve(client_rate=LIMITED, client_rate_url=url) as gateway:
+            async with asyncio.timeout(5):
+                assert await statuses(gateway, 4) == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("url", ["redis", "memory://x", "http://a", "redis://", "unix:///tmp/x"])
+def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("GATEWAY_CLIENT_RATE_URL", url)
+    with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE_URL: must be memory://, or a Redis such as"):
         Settings.load()

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.settings import Settings, SettingsError
 
@@ -24,6 +25,7 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_UPSTREAM_CONCURRENCY": 32,
     "GATEWAY_CORS_ORIGINS": (),
     "GATEWAY_CLIENT_RATE": None,
+    "GATEWAY_CLIENT_RATE_URL": SecretStr("memory://"),
     "GATEWAY_INTROSPECTION": True,
     "GATEWAY_GRAPHIQL": True,
     "GATEWAY_EXPLAIN": True,

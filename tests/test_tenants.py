@@ -135,7 +135,7 @@ async def test_no_credential_is_found_anywhere_once_its_request_is_answered(serv
 
 
 def test_a_credential_does_not_show_itself() -> None:
-    credential = Credential.of("https://api.smith.langchain.com", {"x-api-key": SECRET})
+    credential = Credential.of("https://api.smith.langchain.com", {"x-api-key": SECRET}, hash_key=b"key")
     told = "".join(traceback.format_exception(ValueError(credential)))
     assert SECRET not in f"{credential!r} {credential} {credential.scope} {credential.client} {told}"
 
