@@ -13,6 +13,7 @@ In reading order, each module using only those below it:
     operation    one operation: who asks, when, what it looks up
     selection    which fields it selected               paging       which rows a connection's arguments mean
     cache        PageCache: pages kept for a short while
+    freshness    how old what is held may be            underway     requests under way, which others join
     store        where pages are held                   bound        a bound in bytes
     flights      work that several wait for             slots        how many requests may be under way, and wait
     breaker      who keeps failing is left alone        rates        how often a client may ask

@@ -6,124 +6,89 @@ who miss on the same page at the same time share one request, and its outcome. S
 kept one by one, as pages of one row.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from app.credentials import Credential
-from app.flights import Flight, together
+from app.errors import Forbidden, Unauthenticated
+from app.flights import together
+from app.freshness import Freshness
 from app.metrics import Metrics
-from app.page import ALL_RUNS, MAX_LIMIT, Page, PageQuery, Window
+from app.page import ALL_RUNS, Page, PageQuery, Window
 from app.session import Row, detached
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
+from app.underway import Found, LookupFlight, PageFlight, Shared, UnderWay
 from app.upstream import Clock, Upstream
 
 T = TypeVar("T")
 
-EMPTY_SECONDS: Final = 2.0
-"""How long at most "there is nothing" is believed: a session that was just created should show soon."""
-
 
 @dataclass(frozen=True)
 class Caller:
-    """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does."""
+    """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does.
+
+    `max_age`: seconds, of one who takes nothing older, and nothing stale.
+    """
 
     credential: Credential
     deadline: float
     trace: Trace
+    max_age: float | None = None
     waits: Callable[[], None] = field(default=lambda: None)
 
 
-@dataclass(frozen=True)
-class Found:
-    """Sessions by id; None for those that LangSmith does not know.
-
-    `asked_at`: when the oldest of it was asked for. `dropped`: rows that LangSmith sent without their id.
-    """
-
-    by_id: Mapping[str, Row | None]
-    asked_at: float
-    dropped: int = 0
-
-
-@dataclass(kw_only=True)
-class _Shared(Generic[T]):
-    """A request under way, which several callers may wait for."""
-
-    query: PageQuery
-    calls: list[Call] = field(default_factory=list)
-    flight: Flight[T] = field(init=False)
-
-
-@dataclass(kw_only=True)
-class _PageFlight(_Shared[Page]):
-    key: str
-    is_sent: bool = False
-
-    def takes(self, key: str, query: PageQuery) -> bool:
-        """Whether its answer will serve that query too; until it is sent, it is widened so that it will."""
-        if key != self.key or not self.flight.is_open:
-            return False
-        if not self.is_sent and self.query.window == query.window:
-            self.query = self.query.widened(query)
-        return self.query.covers(query)
-
-
-@dataclass(kw_only=True)
-class _LookupFlight(_Shared[Found]):
-    scope: str
-    ids: frozenset[str]
-
-    def takes(self, scope: str, window: Window, statistics: frozenset[str]) -> bool:
-        """Whether its answer settles those statistics for the sessions that it asks for."""
-        return (
-            scope == self.scope
-            and self.flight.is_open
-            and window == self.query.window
-            and statistics <= self.query.statistics
-        )
-
-
 class PageCache:
-    """`ttl`: seconds that a page is fresh; 0 keeps nothing, while callers still share requests under way."""
+    """Where nothing is kept, callers still share requests under way."""
 
-    def __init__(self, upstream: Upstream, store: Store, *, ttl: float, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self, upstream: Upstream, store: Store, freshness: Freshness, *, metrics: Metrics, clock: Clock
+    ) -> None:
         self._upstream = upstream
         self._store = store
-        self._ttl = ttl
+        self._freshness = freshness
         self._metrics = metrics
         self._clock = clock
-        self._pages_in_flight: list[_PageFlight] = []
-        self._lookups_in_flight: list[_LookupFlight] = []
+        self._under_way = UnderWay(self._fetch, self._fetch_by_id)
 
     async def page(self, query: PageQuery, caller: Caller) -> Page:
         """A page that covers the query. Raises a GatewayError."""
         key = f"{caller.credential.scope}:{query.key}"
-        held = self._fresh(await self._store.get(key))
+        held = await self._store.get(key)
+        fresh = self._freshness.young(held, caller.max_age)
         if held and held.reaches(query.limit):
-            missing = held.missing(query.window, query.statistics, since=self._oldest)
-            if not missing:
-                asked_at = held.asked_at(query.window, query.statistics)
-                self._note(caller, Outcome.HIT, age=self._clock() - asked_at, uses=[self._use(key, held, asked_at)])
-                return held
-            if refilled := await self._refilled(key, held, query, missing, caller):
-                caller.trace.uses.append(self._use(key, held, held.fetched_at))
+            missing = held.missing(query.window, query.statistics, since=self._freshness.since(caller.max_age))
+            if not missing and fresh:
+                return self._served(key, held, query, Outcome.HIT, caller)
+            if self._is_stale(held, query, caller.max_age):
+                self._under_way.keep(self._under_way.page(key, query, caller.credential)[0])
+                return self._served(key, held, query, Outcome.STALE, caller)
+            if fresh and (refilled := await self._refilled(key, held, query, missing, caller)):
+                caller.trace.uses.append(self._freshness.use(key, held, held.fetched_at))
                 return refilled
             await self._store.drop(key)
-        under_way = next((each for each in self._pages_in_flight if each.takes(key, query)), None)
-        outcome = Outcome.COALESCED if under_way else Outcome.MISS
-        if under_way is None:
-            under_way = started = _PageFlight(key=key, query=query)
-            started.flight = Flight(
-                self._fetch(started, caller.credential), on_end=lambda: self._pages_in_flight.remove(started)
-            )
-            self._pages_in_flight.append(started)
-        page = await self._joined(under_way, outcome, caller)
-        caller.trace.uses.append(self._use(key, page, page.fetched_at))
+        under_way, is_new = self._under_way.page(key, query, caller.credential)
+        page = await self._joined(under_way, Outcome.MISS if is_new else Outcome.COALESCED, caller)
+        caller.trace.uses.append(self._freshness.use(key, page, page.fetched_at))
         return page
+
+    async def aclose(self) -> None:
+        """Ends what nobody waits for."""
+        await self._under_way.aclose()
+
+    def _is_stale(self, held: Page, query: PageQuery, max_age: float | None) -> bool:
+        """Whether it is too old to be fresh, and may be served all the same."""
+        if not self._freshness.young(held, max_age, stale=True):
+            return False
+        return not held.missing(query.window, query.statistics, since=self._freshness.since(max_age, stale=True))
+
+    def _served(self, key: str, held: Page, query: PageQuery, outcome: Outcome, caller: Caller) -> Page:
+        asked_at = held.asked_at(query.window, query.statistics)
+        self._note(caller, outcome, age=self._clock() - asked_at, uses=[self._freshness.use(key, held, asked_at)])
+        return held
 
     def ends(self, uses: Sequence[Use]) -> float:
         """When (monotonic seconds) the first of these pages is no longer fresh; 0 if one was replaced or is gone."""
@@ -143,14 +108,17 @@ class PageCache:
         window = window if statistics else ALL_RUNS
         wanted = tuple(dict.fromkeys(ids))
         keys = {each: f"{scope}:id={each}" for each in wanted}
-        pages = await self._store.get_many([*keys.values()])
-        held = {each: page for each, page in zip(wanted, map(self._fresh, pages), strict=True) if page}
-        missing = {
-            each: held[each].missing(window, statistics, since=self._oldest)
-            for each in wanted
-            if each in held and held[each].rows
-        }
+        pages = dict(zip(wanted, await self._store.get_many([*keys.values()]), strict=True))
+        held, missing = self._young(pages, window, statistics, caller.max_age, stale=False)
         lacking = {each: missing.get(each, statistics) for each in wanted if each not in held or missing.get(each)}
+        outcome = Outcome.HIT
+        if lacking:
+            stale, missing_then = self._young(pages, window, statistics, caller.max_age, stale=True)
+            if len(stale) == len(wanted) and not any(missing_then.values()):
+                held, outcome = stale, Outcome.STALE
+                for flight in self._under_way.lookups(lacking, caller.credential, window, statistics)[0]:
+                    self._under_way.keep(flight)
+                lacking = {}
         known = {each: page for each, page in held.items() if each not in lacking}
         by_id = {each: _only_row(page, window) for each, page in known.items()}
         asked_at = min(
@@ -158,18 +126,14 @@ class PageCache:
             default=self._clock(),
         )
         if not lacking:
-            uses = [self._use(keys[each], known[each], asked_at) for each in wanted]
-            self._note(caller, Outcome.HIT, age=self._clock() - asked_at, uses=uses)
+            uses = [self._freshness.use(keys[each], known[each], asked_at) for each in wanted]
+            self._note(caller, outcome, age=self._clock() - asked_at, uses=uses)
             return Found(by_id, asked_at)
 
         lacked = frozenset[str]().union(*lacking.values())
-        joined, rest = self._under_way(scope, lacking, window, lacked)
-        started = [
-            self._start_lookup(rest[start : start + MAX_LIMIT], caller.credential, window, lacked)
-            for start in range(0, len(rest), MAX_LIMIT)
-        ]
-        outcome = (Outcome.REFILL if missing else on_fetch) if started else Outcome.COALESCED
-        found = await together(*(self._joined(each, outcome, caller) for each in (*joined, *started)))
+        flights, is_new = self._under_way.lookups(lacking, caller.credential, window, lacked)
+        outcome = (Outcome.REFILL if missing else on_fetch) if is_new else Outcome.COALESCED
+        found = await together(*(self._joined(each, outcome, caller) for each in flights))
         for each in found:
             for session_id, row in each.by_id.items():
                 if session_id in lacking:
@@ -177,7 +141,7 @@ class PageCache:
                     by_id[session_id] = _completed(before, window, lacking[session_id], row)
         asked_at = min(asked_at, *(each.asked_at for each in found))
         kept = zip(keys.values(), await self._store.get_many([*keys.values()]), strict=True)
-        caller.trace.uses += [self._use(key, page, asked_at) for key, page in kept]
+        caller.trace.uses += [self._freshness.use(key, page, asked_at) for key, page in kept]
         return Found(by_id, asked_at, sum(each.dropped for each in found))
 
     async def _refilled(
@@ -197,44 +161,45 @@ class PageCache:
             await self._keep(key, base.with_statistics(query.window, missing, rows, found.asked_at))
         return part.with_statistics(query.window, missing, rows, found.asked_at)
 
-    async def _fetch(self, under_way: _PageFlight, credential: Credential) -> Page:
+    async def _fetch(self, under_way: PageFlight, credential: Credential) -> Page:
         under_way.is_sent = True
-        page = await self._upstream.get(under_way.query, credential, under_way.calls)
+        page = await self._asked(under_way, credential)
         await self._keep(under_way.key, page)
         return page
 
-    def _under_way(
-        self, scope: str, ids: Iterable[str], window: Window, statistics: frozenset[str]
-    ) -> tuple[list[_LookupFlight], list[str]]:
-        """Lookups under way that settle some of the ids, and the ids that none does."""
-        joined: list[_LookupFlight] = []
-        rest = list(ids)
-        for each in self._lookups_in_flight:
-            if each.takes(scope, window, statistics) and not each.ids.isdisjoint(rest):
-                joined.append(each)
-                rest = [session_id for session_id in rest if session_id not in each.ids]
-        return joined, rest
+    async def _asked(self, under_way: Shared[Any], credential: Credential) -> Page:
+        try:
+            return await self._upstream.get(under_way.query, credential, under_way.calls)
+        except (Unauthenticated, Forbidden):
+            # Whoever lost the right to see it is not to see it any longer.
+            await self._store.forget(credential.scope)
+            raise
 
-    def _start_lookup(
-        self, ids: Sequence[str], credential: Credential, window: Window, statistics: frozenset[str]
-    ) -> _LookupFlight:
-        query = PageQuery.of_ids(tuple(sorted(ids)), window=window, statistics=statistics)
-        under_way = _LookupFlight(scope=credential.scope, query=query, ids=frozenset(ids))
-        under_way.flight = Flight(
-            self._fetch_by_id(under_way, credential), on_end=lambda: self._lookups_in_flight.remove(under_way)
-        )
-        self._lookups_in_flight.append(under_way)
-        return under_way
+    def _young(
+        self,
+        pages: Mapping[str, Page | None],
+        window: Window,
+        statistics: frozenset[str],
+        max_age: float | None,
+        *,
+        stale: bool,
+    ) -> tuple[dict[str, Page], dict[str, frozenset[str]]]:
+        """Those that are young enough, and which of these statistics are not, for each that has a row."""
+        since = self._freshness.since(max_age, stale=stale)
+        young = {
+            each: page for each, page in pages.items() if page and self._freshness.young(page, max_age, stale=stale)
+        }
+        return young, {each: page.missing(window, statistics, since=since) for each, page in young.items() if page.rows}
 
-    async def _fetch_by_id(self, under_way: _LookupFlight, credential: Credential) -> Found:
+    async def _fetch_by_id(self, under_way: LookupFlight, credential: Credential) -> Found:
         query = under_way.query
-        page = await self._upstream.get(query, credential, under_way.calls)
+        page = await self._asked(under_way, credential)
         answered = page.known[query.window].asked_at.keys() if query.statistics else frozenset[str]()
         rows = {row.id: detached(row) for row in page.seen_through(query.window) if row and row.id in under_way.ids}
         for session_id in under_way.ids:
             key = f"{credential.scope}:id={session_id}"
             if session_id in rows:
-                before = self._fresh(await self._store.get(key))
+                before = self._freshness.young(await self._store.get(key), None)
                 single = page.only(rows[session_id])
                 if before and before.rows:
                     single = before.with_statistics(query.window, frozenset(answered), rows, page.fetched_at)
@@ -243,32 +208,15 @@ class PageCache:
                 await self._keep(key, page.first(0))
         return Found({each: rows.get(each) for each in under_way.ids}, page.fetched_at, page.dropped)
 
-    async def _joined(self, under_way: _Shared[T], outcome: Outcome, caller: Caller) -> T:
+    async def _joined(self, under_way: Shared[T], outcome: Outcome, caller: Caller) -> T:
         caller.waits()
         try:
             return await under_way.flight.join(caller.deadline)
         finally:
             self._note(caller, outcome, calls=under_way.calls)
 
-    @property
-    def _oldest(self) -> float:
-        """What was asked for before this is no longer fresh."""
-        return self._clock() - self._ttl
-
-    def _fresh(self, page: Page | None) -> Page | None:
-        return page if page and page.fetched_at > self._clock() - self._ttl_of(page) else None
-
-    def _ttl_of(self, page: Page) -> float:
-        return self._ttl if page.rows else min(self._ttl, EMPTY_SECONDS)
-
-    def _use(self, key: str, page: Page | None, asked_at: float) -> Use:
-        """`asked_at`: when the oldest statistic that is used was."""
-        if page is None:
-            return Use(key, None, 0.0)
-        return Use(key, page.version, min(asked_at, page.fetched_at) + self._ttl_of(page))
-
     async def _keep(self, key: str, page: Page) -> None:
-        if self._ttl:
+        if self._freshness.keeps:
             await self._store.put(key, page)
 
     def _note(

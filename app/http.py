@@ -28,7 +28,7 @@ from app.execution import Executor, Response
 from app.operation import Operation
 from app.rates import ClientRate
 from app.repeats import Repeats
-from app.request import PLAIN_JSON, Gone, Refused, headers_of, negotiated, received, request_in
+from app.request import PLAIN_JSON, Gone, Refused, headers_of, max_age_in, negotiated, received, request_in
 from app.responses import Kept, KeptResponses, etag_of, matches
 from app.trace import Trace
 from app.upstream import Clock
@@ -114,9 +114,10 @@ class GraphQLEndpoint:
             await self.rate.admit((credential and credential.client) or _address(scope))
         is_explained = self.explain and headers.get(b"x-gateway-explain") == b"1"
         key = None
+        max_age = max_age_in(headers.get(b"cache-control", b"").decode("latin-1"))
         if credential and not is_explained:
             key = self.responses.key(credential.scope, scope["method"], sent)
-            if key and (found := self.responses.get(key)):
+            if key and max_age is None and (found := self.responses.get(key)):
                 self.account.ran("kept")
                 _serve(answer, *found, headers)
                 self._remember(scope, key, found[0])
@@ -125,7 +126,7 @@ class GraphQLEndpoint:
         answer.document = _digest(request.query)
         async with _watching(receive) as watch:
             deadline = asyncio.get_running_loop().time() + self.timeout + _GRACE
-            context = Operation(self.cache, credential, self.now(), deadline, watch)
+            context = Operation(self.cache, credential, self.now(), deadline, watch, max_age)
             try:
                 response = await self.executor.run(request, context)
             finally:

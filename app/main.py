@@ -25,6 +25,7 @@ from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.drain import draining
 from app.execution import Encoding, Executor
+from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
 from app.guards import Limits
 from app.http import GraphQLEndpoint
@@ -80,7 +81,8 @@ def create_app(
         log=log,
         clock=clock,
     )
-    cache = PageCache(upstream, store, ttl=settings.cache_ttl, metrics=metrics, clock=clock)
+    freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
+    cache = PageCache(upstream, store, freshness, metrics=metrics, clock=clock)
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = Repeats(responses, account)
@@ -125,6 +127,7 @@ def create_app(
                 yield {REPEATS: None if rate.is_limited else repeats}
         finally:
             turn_off()
+            await cache.aclose()
             await upstream.aclose()
             await rate.aclose()
 
@@ -141,6 +144,8 @@ def create_app(
                 AUTHORIZATION,
                 TENANT,
                 ORGANIZATION,
+                "cache-control",
+                "if-none-match",
                 "x-gateway-explain",
                 "x-request-id",
             ],

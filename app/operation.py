@@ -13,7 +13,7 @@ from graphql import GraphQLError, GraphQLResolveInfo
 from graphql.pyutils import Path
 
 from app import errors
-from app.cache import Caller, Found, PageCache
+from app.cache import Caller, PageCache
 from app.credentials import Credential
 from app.errors import GatewayError
 from app.flights import Flight
@@ -21,6 +21,7 @@ from app.inputs import StatsOptions, stats_params
 from app.page import Window
 from app.session import Row
 from app.trace import Trace, Use
+from app.underway import Found
 
 
 @dataclass
@@ -28,8 +29,9 @@ class Operation:
     """The context of its resolvers. `deadline`: of the event loop's clock.
 
     `windows` holds, by root field and window, the statistics of its rows, or why they could not be had.
-    `beside` are errors that cost no field its value. `waits` is called before it waits for LangSmith. `lasts`: seconds
-    from `now` in which its windows mean the same instants, since those of `last` go on with each minute.
+    `max_age`: seconds, of a client that takes nothing older. `beside` are errors that cost no field its value. `waits`
+    is called before it waits for LangSmith. `lasts`: seconds from `now` in which its windows mean the same instants,
+    since those of `last` go on with each minute.
     """
 
     cache: PageCache
@@ -37,6 +39,7 @@ class Operation:
     now: datetime
     deadline: float
     waits: Callable[[], None] = lambda: None
+    max_age: float | None = None
     lasts: float = math.inf
     windows: dict[tuple[str, Window], "Found | Failure"] = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
@@ -52,7 +55,7 @@ class Operation:
         if self.credential is None:
             raise errors.Unauthenticated("Send a LangSmith credential: the header X-API-Key, or Authorization.")
         trace = self.traces.setdefault(str(info.path.key), Trace())
-        return Caller(self.credential, self.deadline, trace, self.waits)
+        return Caller(self.credential, self.deadline, trace, self.max_age, self.waits)
 
     @property
     def uses(self) -> list[Use]:

@@ -23,6 +23,7 @@ MAX_URL_BYTES: Final = 8 * 1024
 _MEMBERS: Final = ("query", "variables", "operationName", "extensions")
 _QUOTED: Final = [f'"{name}"'.encode() for name in _MEMBERS]
 
+_AGE: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
@@ -69,6 +70,12 @@ def _qualities(accept: str) -> Iterator[tuple[str, float]]:
         text = next((each[2:] for each in parameters if each.startswith("q=")), "1")
         if _QUALITY.fullmatch(text):
             yield media_type, float(text)
+
+
+def max_age_in(cache_control: str) -> float | None:
+    """How old in seconds an answer may be that the client takes; None where it does not say."""
+    ages = [0.0 if name == "no-cache" else float(age) for name, age in _AGE.findall(cache_control.lower())]
+    return min(ages, default=None)
 
 
 async def received(

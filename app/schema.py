@@ -9,7 +9,7 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from app import decoding
-from app.cache import Caller, Found, PageCache
+from app.cache import Caller, PageCache
 from app.errors import BadUserInput
 from app.flights import together
 from app.graph import (
@@ -27,6 +27,7 @@ from app.paging import Slice, cursor_of, slice_of
 from app.scalars import SCALARS, parse_uuid
 from app.selection import Selection
 from app.session import Node, Row
+from app.underway import Found
 
 T = TypeVar("T")
 

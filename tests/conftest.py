@@ -127,7 +127,7 @@ async def started(
     """A gateway with these settings. `now`: its wall clock, where it is not to go with the other."""
     log = io.StringIO()
     app = create_app(
-        Settings(**{"langsmith_endpoint": upstream_url, **settings}),
+        Settings(**{"langsmith_endpoint": upstream_url, "cache_stale": 0, **settings}),
         log=create_log("json", "debug", log),
         clock=clock.monotonic,
         now=now or clock.now,
