@@ -6,6 +6,7 @@ who miss on the same page at the same time share one request, and its outcome. S
 kept one by one, as pages of one row.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from app.page import ALL_RUNS, Page, PageQuery, Window
 from app.session import Row, detached
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
-from app.underway import Found, LookupFlight, PageFlight, Shared, UnderWay
+from app.underway import MEETING_SECONDS, Found, LookupFlight, PageFlight, Shared, UnderWay
 from app.upstream import Clock, Upstream
 
 T = TypeVar("T")
@@ -66,10 +67,11 @@ class PageCache:
             if self._is_stale(held, query, caller.max_age):
                 self._under_way.keep(self._under_way.page(key, query, caller.credential)[0])
                 return self._served(key, held, query, Outcome.STALE, caller)
-            if fresh and (refilled := await self._refilled(key, held, query, missing, caller)):
-                caller.trace.uses.append(self._freshness.use(key, held, held.fetched_at))
-                return refilled
-            await self._store.drop(key)
+            if fresh:
+                if refilled := await self._refilled(key, held, query, missing, caller):
+                    caller.trace.uses.append(self._freshness.use(key, held, held.fetched_at))
+                    return refilled
+                await self._store.drop(key)
         under_way, is_new = self._under_way.page(key, query, caller.credential)
         page = await self._joined(under_way, Outcome.MISS if is_new else Outcome.COALESCED, caller)
         caller.trace.uses.append(self._freshness.use(key, page, page.fetched_at))
@@ -163,13 +165,13 @@ class PageCache:
 
     async def _fetch(self, under_way: PageFlight, credential: Credential) -> Page:
         under_way.is_sent = True
-        page = await self._asked(under_way, credential)
+        page = await self._asked(under_way.query, under_way, credential)
         await self._keep(under_way.key, page)
         return page
 
-    async def _asked(self, under_way: Shared[Any], credential: Credential) -> Page:
+    async def _asked(self, query: PageQuery, under_way: Shared[Any], credential: Credential) -> Page:
         try:
-            return await self._upstream.get(under_way.query, credential, under_way.calls)
+            return await self._upstream.get(query, credential, under_way.calls)
         except (Unauthenticated, Forbidden):
             # Whoever lost the right to see it is not to see it any longer.
             await self._store.forget(credential.scope)
@@ -192,8 +194,9 @@ class PageCache:
         return young, {each: page.missing(window, statistics, since=since) for each, page in young.items() if page.rows}
 
     async def _fetch_by_id(self, under_way: LookupFlight, credential: Credential) -> Found:
-        query = under_way.query
-        page = await self._asked(under_way, credential)
+        await asyncio.sleep(MEETING_SECONDS)
+        query = under_way.send()
+        page = await self._asked(query, under_way, credential)
         answered = page.known[query.window].asked_at.keys() if query.statistics else frozenset[str]()
         rows = {row.id: detached(row) for row in page.seen_through(query.window) if row and row.id in under_way.ids}
         for session_id in under_way.ids:

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,6 +16,8 @@ from app.trace import Call
 
 T = TypeVar("T")
 
+MEETING_SECONDS: Final = 0.002
+"""How long a lookup waits for others that may leave with it."""
 _LONGEST: Final = 86_400.0
 """Seconds to wait in nobody's name; a request to LangSmith ends by itself long before."""
 
@@ -35,7 +38,6 @@ class Found:
 class Shared(Generic[T]):
     """A request under way, which several callers may wait for."""
 
-    query: PageQuery
     calls: list[Call] = field(default_factory=list)
     flight: Flight[T] = field(init=False)
     is_kept: bool = False
@@ -45,6 +47,7 @@ class Shared(Generic[T]):
 @dataclass(kw_only=True)
 class PageFlight(Shared[Page]):
     key: str
+    query: PageQuery
     is_sent: bool = False
 
     def takes(self, key: str, query: PageQuery) -> bool:
@@ -58,17 +61,31 @@ class PageFlight(Shared[Page]):
 
 @dataclass(kw_only=True)
 class LookupFlight(Shared[Found]):
-    scope: str
-    ids: frozenset[str]
+    """Until it is sent, more sessions and statistics are added to it: those of other operations of that credential."""
 
-    def takes(self, scope: str, window: Window, statistics: frozenset[str]) -> bool:
-        """Whether its answer settles those statistics for the sessions that it asks for."""
-        return (
-            scope == self.scope
-            and self.flight.is_open
-            and window == self.query.window
-            and statistics <= self.query.statistics
-        )
+    scope: str
+    window: Window
+    ids: set[str] = field(default_factory=set)
+    statistics: frozenset[str] = frozenset()
+    is_sent: bool = False
+
+    def take(self, ids: Iterable[str], scope: str, window: Window, statistics: frozenset[str]) -> set[str]:
+        """Those of the sessions whose statistics its answer will settle."""
+        if scope != self.scope or window != self.window or not self.flight.is_open:
+            return set()
+        if self.is_sent:
+            return self.ids.intersection(ids) if statistics <= self.statistics else set()
+        taken = self.ids.intersection(ids)
+        taken.update(itertools.islice((each for each in ids if each not in taken), MAX_LIMIT - len(self.ids)))
+        if taken:
+            self.ids |= taken
+            self.statistics |= statistics
+        return taken
+
+    def send(self) -> PageQuery:
+        """What to ask; from now on nothing is added."""
+        self.is_sent = True
+        return PageQuery.of_ids(tuple(sorted(self.ids)), window=self.window, statistics=self.statistics)
 
 
 class UnderWay:
@@ -113,25 +130,24 @@ class UnderWay:
     ) -> tuple[list[LookupFlight], bool]:
         """Requests that settle these ids, 100 in each that is new, and whether one is."""
         flights: list[LookupFlight] = []
-        rest = list(ids)
+        rest = list(dict.fromkeys(ids))
         for each in self._lookups:
-            if each.takes(credential.scope, window, statistics) and not each.ids.isdisjoint(rest):
+            if taken := each.take(rest, credential.scope, window, statistics):
                 flights.append(each)
-                rest = [session_id for session_id in rest if session_id not in each.ids]
-        parts = [rest[start : start + MAX_LIMIT] for start in range(0, len(rest), MAX_LIMIT)]
-        flights += [self._start_lookup(part, credential, window, statistics) for part in parts]
-        return flights, bool(rest)
+                rest = [session_id for session_id in rest if session_id not in taken]
+        is_new = bool(rest)
+        while rest:
+            started = self._start_lookup(credential, window)
+            taken = started.take(rest, credential.scope, window, statistics)
+            flights.append(started)
+            rest = [session_id for session_id in rest if session_id not in taken]
+        return flights, is_new
 
-    def _start_lookup(
-        self, ids: Sequence[str], credential: Credential, window: Window, statistics: frozenset[str]
-    ) -> LookupFlight:
-        query = PageQuery.of_ids(tuple(sorted(ids)), window=window, statistics=statistics)
-        under_way = LookupFlight(scope=credential.scope, query=query, ids=frozenset(ids))
-        under_way.flight = Flight(
-            self._fetch_rows(under_way, credential), on_end=lambda: self._lookups.remove(under_way)
-        )
-        self._lookups.append(under_way)
-        return under_way
+    def _start_lookup(self, credential: Credential, window: Window) -> LookupFlight:
+        started = LookupFlight(scope=credential.scope, window=window)
+        started.flight = Flight(self._fetch_rows(started, credential), on_end=lambda: self._lookups.remove(started))
+        self._lookups.append(started)
+        return started
 
     async def aclose(self) -> None:
         """Ends what nobody waits for."""

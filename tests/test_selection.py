@@ -1,13 +1,15 @@
 """What is asked of LangSmith is what comes back to the client, however the selection is written."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from tests.conftest import Clock, Gateway, asked
+from tests.conftest import Clock, Gateway, Serve, asked
 
 STATISTICS = {
     "runCount": "run_count",
@@ -18,6 +20,13 @@ STATISTICS = {
     "lastRunStartTime": "last_run_start_time",
 }
 VARIABLES = {"yes": True, "no": False}
+
+
+@pytest.fixture
+async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
+    """What is generated may be larger than what people write."""
+    async with serve(max_aliases=10_000, max_depth=100, max_tokens=100_000) as gateway:
+        yield gateway
 
 
 @dataclass
