@@ -34,6 +34,8 @@ _DIGITS: Final = 100
 """No cost has as many digits before or behind the point; `1e999999` is not to be printed in full."""
 _FIRST_ROW_BYTES: Final = 16 * 1024
 
+_ASCII_AS_SPACES: Final = bytes(byte if byte > 127 else ord(" ") for byte in range(256))
+
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -56,8 +58,7 @@ def rows_of(
     Raises UpstreamMalformed for a body that is no JSON array of objects.
     """
     try:
-        if not body.isascii():
-            body.decode()  # msgspec passes on, unchecked, strings that nobody looks into
+        _check_utf_8(body)  # msgspec passes on, unchecked, strings that nobody looks into
         rows: list[_Struct | None] = _decoder(list[row]).decode(body)  # type: ignore[valid-type]  # made at run time
     except (ValueError, RecursionError):
         rows = [_leniently(item, row, required) for item in _objects(body)]
@@ -69,6 +70,12 @@ def rows_of(
             if isinstance(value, msgspec.Raw) and not _is_array(bytes(value)):
                 setattr(each, name, MALFORMED)
     return rows
+
+
+def _check_utf_8(text: bytes) -> None:
+    """Raises UnicodeDecodeError. Only what is not ASCII is decoded, which is little, as a rule."""
+    if not text.isascii():
+        b" ".join(text.translate(_ASCII_AS_SPACES).split()).decode()
 
 
 def struct_of(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:

@@ -193,4 +193,7 @@ def _one_line(exc: ValidationError, settings: type[Settings]) -> str:
 
 
 def _as_text(value: object) -> str:
+    """Of a default, which is never a secret."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.decoding import unknown_fields
 from app.emulator import Emulator, Fault
+from app.errors import UpstreamMalformed
 from app.session import FIELDS, rows
 from tests.conftest import Clock, Gateway, Serve
 
@@ -238,3 +239,18 @@ def test_names_of_newer_fields_are_found_in_whatever_comes(body: bytes) -> None:
 def test_names_of_newer_fields_are_those_of_the_first_row() -> None:
     body = json.dumps([row(zeta=1, alpha={"x": 1}), row(beta=2)]).encode()
     assert list(unknown_fields(body, FIELDS)) == ["alpha", "zeta"]
+
+
+_BYTES = st.binary(max_size=12) | st.text(max_size=12).map(str.encode)
+
+
+@given(text=st.lists(_BYTES.map(lambda each: bytes(byte for byte in each if byte > 127)), max_size=4).map(b" a".join))
+def test_what_is_no_utf_8_is_found_even_where_nobody_looks(text: bytes) -> None:
+    body = b'[{"id": "%b", "tenant_id": "%b", "extra": "%b"}]' % (ID.encode(), TENANT.encode(), text)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(UpstreamMalformed):
+            rows(body)
+    else:
+        assert len(rows(body)) == 1
