@@ -30,12 +30,15 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 @dataclass(frozen=True)
 class _Repeat:
-    """`head`: the head of the answer without what differs; `request_id`: the client's own, if it sent one."""
+    """The answer itself is not held here: it is the kept one under `key`, while that has this `etag`.
+
+    `head`: without what differs. `is_held`: the client has the body. `request_id`: the client's own, if it sent one.
+    """
 
     key: str
-    kept: Kept
+    etag: str
     head: bytes
-    body: bytes
+    is_held: bool
     request_id: bytes | None
 
 
@@ -54,7 +57,7 @@ class Repeats:
         if repeat is None or (found := self._responses.get(repeat.key)) is None:
             return None
         kept, left = found
-        if kept is not repeat.kept:
+        if kept.etag != repeat.etag:
             return None
         request_id = repeat.request_id or new_request_id().encode()
         lines = b"".join([b"%b: %b\r\n" % line for line in defaults])
@@ -73,7 +76,7 @@ class Repeats:
             seconds=time.perf_counter() - started,
             request_id=request_id.decode(),
         )
-        return head, repeat.body
+        return head, b"" if repeat.is_held else kept.body
 
     def remember(
         self, request: bytes, key: str, kept: Kept, status: int, headers: Headers, request_id: bytes | None
@@ -82,8 +85,8 @@ class Repeats:
         lines = [b"%b: %b\r\n" % line for line in headers if line[0] != _CACHE_CONTROL]
         reason = b"OK" if status == 200 else b"Not Modified"
         head = b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join(lines))
-        body = kept.body if status == 200 else b""
-        self._held.keep(_digest(request), _Repeat(key, kept, head, body, request_id), _ENTRY_BYTES + len(head))
+        repeat = _Repeat(key, kept.etag, head, status != 200, request_id)
+        self._held.keep(_digest(request), repeat, _ENTRY_BYTES + len(head) + len(key))
 
 
 def _digest(request: bytes) -> bytes:

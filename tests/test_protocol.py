@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
+from app.responses import Kept
 from tests.conftest import Clock, Gateway, Serve, asked
 from tests.test_log import lines
 
@@ -260,3 +262,22 @@ async def test_however_the_bytes_arrive_the_answers_are_the_same(gateway: Gatewa
             await wire.send(stream[start:end])
             await asyncio.sleep(0)
         assert [(await wire.answer()).lasting for _ in names] == expected
+
+
+def kept_in_memory() -> list[Kept]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Kept)]
+
+
+async def test_requests_that_are_remembered_hold_no_answer(serve: Serve) -> None:
+    """The bound of kept answers is one of memory, however many requests came."""
+    before = kept_in_memory()  # of gateways that other tests left
+    body = '{"query": "{ sessions(first: 100, offset: %d) { nodes { id name extra } } }"}'
+    async with serve(responses_max_bytes=200_000) as gateway, wired(gateway) as wire:
+        answers = 0
+        for offset in range(20):
+            for _ in range(3):
+                answers += len((await wire.ask(request((body % offset).encode()))).body)
+        held = sum(len(each.body) for each in kept_in_memory() if each not in before)
+    assert answers > 400_000
+    assert 0 < held <= 200_000
