@@ -76,9 +76,8 @@ class Envelope:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], *_SECURITY]
-                if any(name == _POLICY[0] for name, _ in message["headers"]):
-                    headers.remove(_POLICY)
+                is_page = _POLICY[0] in dict(message["headers"])
+                headers = [*message["headers"], *(_SECURITY[1:] if is_page else _SECURITY)]
                 if answered := state.get("answered"):
                     answered(message["status"], headers, None if own else given)
                 message["headers"] = [*headers, line]
