@@ -4,6 +4,7 @@ Our own, because none of the libraries lets exactly one request through when it 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 FAILURES: Final = 10
@@ -28,34 +29,46 @@ class Breaker:
     def is_open(self) -> bool:
         return self._opened_at is not None
 
-    def admits(self) -> bool:
-        """Whether a request may be made. Whoever made one has to say how it went, by one of the three below."""
+    def admits(self) -> "Admitted | None":
+        """None where no request may be made. Whoever makes one says how it went, by one of the three below."""
         if self._opened_at is None:
-            return True
+            return Admitted()
         if self._is_trying or self._clock() < self._opened_at + self._pause:
-            return False
+            return None
         self._is_trying = True
-        return True
+        return Admitted(is_trial=True)
 
-    def answered(self) -> None:
+    def answered(self, admitted: "Admitted") -> None:
         """Whatever the answer was, it was one."""
+        self._end(admitted)
         self._failures = 0
-        self._is_trying = False
         if self._opened_at is not None:
             self._opened_at = None
             self._pause = PAUSE
             self._told(False)
 
-    def failed(self) -> None:
+    def failed(self, admitted: "Admitted") -> None:
+        self._end(admitted)
         self._failures += 1
-        if self._is_trying:
-            self._is_trying = False
+        if self._opened_at is None:
+            if self._failures >= FAILURES:
+                self._opened_at = self._clock()
+                self._told(True)
+        elif admitted.is_trial:  # others set out before it opened, and say nothing new
             self._opened_at = self._clock()
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
-        elif self._opened_at is None and self._failures >= FAILURES:
-            self._opened_at = self._clock()
-            self._told(True)
 
-    def abandoned(self) -> None:
+    def abandoned(self, admitted: "Admitted") -> None:
         """Nobody waited for the end of it, so it says nothing."""
-        self._is_trying = False
+        self._end(admitted)
+
+    def _end(self, admitted: "Admitted") -> None:
+        if admitted.is_trial:
+            self._is_trying = False
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request that may be made. `is_trial`: to see whether it goes well again."""
+
+    is_trial: bool = False

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
-from app.breaker import FAILURES, PAUSE, Breaker
+from app.breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
@@ -131,11 +131,11 @@ class Upstream:
 
     async def _attempt(self, call: Call, credential: Credential, deadline: float) -> bytes:
         async with self._slots.one(credential.scope):
-            if not self._breaker.admits():
+            if (admitted := self._breaker.admits()) is None:
                 raise errors.UpstreamError(
                     "LangSmith keeps failing, and is left alone for a moment. Try again shortly."
                 )
-            with self._watched(deadline):
+            with self._watched(admitted, deadline):
                 return await self._sent(call, credential)
 
     async def _sent(self, call: Call, credential: Credential) -> bytes:
@@ -163,23 +163,23 @@ class Upstream:
         return body
 
     @contextlib.contextmanager
-    def _watched(self, deadline: float) -> Iterator[None]:
+    def _watched(self, admitted: Admitted, deadline: float) -> Iterator[None]:
         """Tells the breaker how it went. What LangSmith says to one tenant, a 429 too, is an answer."""
         try:
             yield
         except asyncio.CancelledError:
             # By the deadline, which is LangSmith's fault, or because nobody waits any more.
             is_late = asyncio.get_running_loop().time() >= deadline - _TICK
-            (self._breaker.failed if is_late else self._breaker.abandoned)()
+            (self._breaker.failed if is_late else self._breaker.abandoned)(admitted)
             raise
         except Passing as passing:
             is_limit = isinstance(passing.error, errors.RateLimited)
-            (self._breaker.answered if is_limit else self._breaker.failed)()
+            (self._breaker.answered if is_limit else self._breaker.failed)(admitted)
             raise
         except Exception:
-            self._breaker.answered()
+            self._breaker.answered(admitted)
             raise
-        self._breaker.answered()
+        self._breaker.answered(admitted)
 
     @contextlib.asynccontextmanager
     async def _answer(self, call: Call, credential: Credential) -> AsyncIterator[httpx.Response]:

@@ -8,7 +8,7 @@ import pytest
 from app.breaker import FAILURES, LONGEST_PAUSE, PAUSE
 from app.emulator import Emulator, Fault
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.raw_upstream import black_hole, listed, raw_upstream, row, says
+from tests.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
 from tests.test_upstream import code_of, logged, page
 
 DOWN = Fault(status=503, times=None)
@@ -127,3 +127,33 @@ async def test_one_who_tries_and_hangs_up_leaves_the_try_to_the_next(serve: Serv
         await upstream.idle()
         upstream.acts = [says(listed(row()))]
         assert await code_of(gateway, page(101)) is None
+
+
+async def test_what_set_out_before_is_not_taken_for_the_one_that_tries(serve: Serve, clock: Clock) -> None:
+    gate = asyncio.Event()
+
+    async def fails_later(connection: Connection) -> None:
+        await gate.wait()
+        await connection.send(response(status=503))
+
+    async with (
+        raw_upstream(fails_later) as upstream,
+        serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway,
+    ):
+        before = asyncio.create_task(code_of(gateway, page(500)))
+        await upstream.arrived(1)
+        upstream.acts = [says(response(status=503))]
+        for number in range(FAILURES):
+            await code_of(gateway, page(number))
+        assert await is_open(gateway)
+        clock.forward(PAUSE + 1)
+        upstream.acts = [black_hole]
+        trying = asyncio.create_task(gateway.run(page(600)))
+        await upstream.arrived(FAILURES + 2)
+        gate.set()
+        assert await before == "UPSTREAM_ERROR"
+        clock.forward(LONGEST_PAUSE)
+        assert await code_of(gateway, page(700)) == "UPSTREAM_ERROR"
+        assert len(upstream.requests) == FAILURES + 2
+        trying.cancel()
+        await upstream.idle()
