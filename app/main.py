@@ -24,7 +24,7 @@ from app.cache import PageCache
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.drain import draining
-from app.execution import Encoding, Executor
+from app.execution import Encoding, Executor, core_of
 from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
 from app.guards import Limits
@@ -91,7 +91,7 @@ def create_app(
         executor=Executor(
             schema,
             Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost),
-            cost_by(schema._schema),  # noqa: SLF001 - Strawberry shows it under no other name
+            cost_by(core_of(schema)),
             Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=settings.introspection,
             log=log,

@@ -1,11 +1,13 @@
 """Running operations; knows GraphQL and nothing of sessions.
 
 In reading order: `executor` runs them, `documents` are parsed and validated once, a `plan` is an operation compiled,
-`projection` the functions that it completes values with, `failures` what a client reads of errors.
+`resolver` how it calls what Strawberry defines, `projection` the functions that it completes values with, `failures`
+what a client reads of errors.
 """
 
 from app.execution.documents import Document
 from app.execution.executor import CostOf, Executor, Request, Response
 from app.execution.projection import Encoding
+from app.execution.resolver import core_of
 
-__all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response"]
+__all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response", "core_of"]

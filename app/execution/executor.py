@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 import strawberry
-from graphql import ExecutionResult, GraphQLError, GraphQLSchema, OperationDefinitionNode, execute, get_variable_values
+from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, execute, get_variable_values
 from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
@@ -20,6 +20,7 @@ from app.execution.documents import Document, Documents
 from app.execution.failures import Invalid, as_bad_input, formatted
 from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, Unplannable
+from app.execution.resolver import core_of
 from app.guards import Limits
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
@@ -85,7 +86,7 @@ class Executor:
         compiled: bool = True,
     ) -> None:
         self._strawberry = schema
-        self._schema: GraphQLSchema = schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
+        self._schema = core_of(schema)
         self._executor_class = schema.execution_context_class
         self._limits = limits
         self._cost_of = cost_of

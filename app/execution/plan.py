@@ -25,7 +25,7 @@ from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
 from app.execution.projection import Call, Encoding, Projector, Selected, Unplannable
-from app.execution.resolver import Resolver
+from app.execution.resolver import Resolver, core_of
 
 
 class FieldNodes(list[FieldNode]):
@@ -81,7 +81,7 @@ class Plan:
         variables: VariableValues,
         how: Encoding,
     ) -> None:
-        core = schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
+        core = core_of(schema)
         if operation.operation is not OperationType.QUERY or core.query_type is None:
             raise Unplannable("not a query")
         self._schema = schema

@@ -3,12 +3,17 @@
 from typing import Any, Final
 
 import strawberry
-from graphql import GraphQLField
+from graphql import GraphQLField, GraphQLSchema
 from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 DEFINITION: Final = "strawberry-definition"
 """Under which graphql-core's fields have Strawberry's."""
+
+
+def core_of(schema: strawberry.Schema) -> GraphQLSchema:
+    """graphql-core's own."""
+    return schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
 
 
 class Resolver:
