@@ -13,10 +13,16 @@ In reading order, each module using only those below it:
     operation    one operation: who asks, when, what it looks up
     selection    which fields it selected               paging       which rows a connection's arguments mean
     cache        PageCache: pages kept for a short while
+    activity     which sessions have moved since        demand       what was wanted lately
+    sessions     those looked up by id, kept one by one asking       who waits, and what becomes of it
     freshness    how old what is held may be            underway     requests under way, which others join
     store        where pages are held                   bound        a bound in bytes
+    shared       what processes have in common, in a Redis
+    turns        whose turn it is to ask                cells        sessions as the text that Redis holds
+    link         a Redis, and life without it           address      where it is: a URL
     flights      work that several wait for             slots        how many requests may be under way, and wait
     breaker      who keeps failing is left alone        rates        how often a client may ask
+    budget       how often LangSmith may be asked       window       requests counted, in the last seconds
     upstream     one GET of LangSmith                   refusal      what it means when it does not answer
     transport    the HTTP transport it is asked over    page         PageQuery and Page: values
     inputs       ONE PLACE for arguments                session      ONE PLACE for fields

@@ -1,11 +1,13 @@
-"""A bound in bytes, under which what was used least recently goes; alone, and with a mapping that it bounds."""
+"""A bound in bytes, under which what was used least recently goes, alone and with a mapping; and one in number."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+_MOST: Final = 10_000
 
 
 class Bound(Generic[K]):
@@ -67,3 +69,13 @@ class Bounded(Generic[K, V]):
     def drop(self, key: K) -> None:
         self._bound.forget(key)
         self._held.pop(key, None)
+
+
+class Recent(OrderedDict[K, V], Generic[K, V]):
+    """Keeps the 10 000 that were put last."""
+
+    def __setitem__(self, key: K, value: V) -> None:
+        super().__setitem__(key, value)
+        self.move_to_end(key)
+        if len(self) > _MOST:
+            self.popitem(last=False)

@@ -17,11 +17,22 @@ LONGEST_PAUSE: Final = 60.0
 class Breaker:
     """`told` is called with whether it is open, whenever that changes. `clock`: monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], told: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        told: Callable[[bool], None] = lambda _: None,
+        *,
+        failures: int = FAILURES,
+        pause: float = PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
         self._clock = clock
         self._told = told
+        self._most_failures = failures
+        self._first_pause = pause
+        self._longest_pause = longest_pause
         self._failures = 0
-        self._pause = PAUSE
+        self._pause = pause
         self._opened_at: float | None = None
         self._is_trying = False
 
@@ -44,19 +55,19 @@ class Breaker:
         self._failures = 0
         if self._opened_at is not None:
             self._opened_at = None
-            self._pause = PAUSE
+            self._pause = self._first_pause
             self._told(False)
 
     def failed(self, admitted: "Admitted") -> None:
         self._end(admitted)
         self._failures += 1
         if self._opened_at is None:
-            if self._failures >= FAILURES:
+            if self._failures >= self._most_failures:
                 self._opened_at = self._clock()
                 self._told(True)
         elif admitted.is_trial:  # others set out before it opened, and say nothing new
             self._opened_at = self._clock()
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, self._longest_pause)
 
     def abandoned(self, admitted: "Admitted") -> None:
         """Nobody waited for the end of it, so it says nothing."""

@@ -70,6 +70,11 @@ def listed(by_key: dict[str, Any] | None) -> list[FeedbackStat] | None:
     return [*by_key.values()]
 
 
+def as_sent(by_key: dict[str, Any]) -> dict[str, msgspec.Raw]:
+    """What a row holds by key, as LangSmith sent it, whether or not it was decoded."""
+    return {key: value if isinstance(value, msgspec.Raw) else value.raw for key, value in by_key.items()}
+
+
 def _decoded(key: str, raw: msgspec.Raw) -> _Feedback:
     stat = struct_of(_EMPTY if is_null(raw) else raw, _Feedback)
     stat.key = key

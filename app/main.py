@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.middleware.cors import CORSMiddleware
@@ -20,15 +20,20 @@ from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
 from app.account import Account
+from app.activity import Activity
+from app.asking import Asking
+from app.budget import Budget
 from app.cache import PageCache
 from app.cost import cost_by
 from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
+from app.demand import lately
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
 from app.guards import Limits
 from app.http import GraphQLEndpoint
+from app.link import Link
 from app.log import create_log
 from app.metrics import Metrics
 from app.rates import MEMORY, ClientRate
@@ -39,6 +44,7 @@ from app.scalars import PLAIN
 from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
+from app.shared import Shared
 from app.store import MemoryStore
 from app.transport import create_transport
 from app.upstream import Clock, Upstream
@@ -49,11 +55,16 @@ DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"
 """The variable that tells the processes of one demo where its LangSmith is."""
 
 
+class Closes(Protocol):
+    async def aclose(self) -> None: ...
+
+
 def create_app(
     settings: Settings,
     *,
     log: FilteringBoundLogger | None = None,
     clock: Clock = time.monotonic,
+    wall: Clock = time.time,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     demo: bool = False,
     compiled: bool = True,
@@ -61,8 +72,8 @@ def create_app(
 ) -> Gateway:
     """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
 
-    `compiled`: whether operations run as plans; without, graphql-core runs them all. `body_timeout`: seconds that the
-    body of a request may take to arrive.
+    `clock`: monotonic seconds; `wall`: those of the day, by which processes agree. `compiled`: whether operations
+    run as plans; without, graphql-core runs them all. `body_timeout`: seconds that a request's body may take to arrive.
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
@@ -71,22 +82,27 @@ def create_app(
     schema = create_schema()
     ready = False
 
+    link = _link(settings, metrics, log, clock)
+    budget = Budget(settings.upstream_rate, link, metrics=metrics, log=log)
     upstream = Upstream(
         create_transport(settings.upstream_concurrency),
         settings.langsmith_endpoint,
         timeout=settings.upstream_timeout,
         retries=settings.upstream_retries,
         concurrency=settings.upstream_concurrency,
+        budget=budget,
         metrics=metrics,
         log=log,
         clock=clock,
     )
     freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
-    cache = PageCache(upstream, store, freshness, metrics=metrics, clock=clock)
+    shared = _shared(settings, link, store, clock, wall)
+    activity = Activity(clock, wall) if settings.cache_activity_check else None
+    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared), activity)
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = Repeats(responses, account)
-    rate = _rate(settings, log, clock)
+    rate = _rate(settings, metrics, log, clock)
     endpoint = GraphQLEndpoint(
         executor=Executor(
             schema,
@@ -127,30 +143,13 @@ def create_app(
                 yield {REPEATS: None if rate.is_limited else repeats}
         finally:
             turn_off()
-            await cache.aclose()
-            await upstream.aclose()
-            await rate.aclose()
+            parts: tuple[Closes | None, ...] = (cache, shared, upstream, link, rate)
+            for part in filter(None, parts):
+                await part.aclose()
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.put_in_front(Direct, path="/graphql", endpoint=endpoint)
-    if settings.cors_origins:
-        app.put_in_front(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=[
-                "content-type",
-                API_KEY,
-                AUTHORIZATION,
-                TENANT,
-                ORGANIZATION,
-                "cache-control",
-                "if-none-match",
-                "x-gateway-explain",
-                "x-request-id",
-            ],
-            expose_headers=["x-request-id", "retry-after"],
-        )
+    _allow_origins(app, settings)
     app.put_in_front(Envelope)
 
     @app.get("/", include_in_schema=False)
@@ -178,8 +177,50 @@ def create_app(
     return app
 
 
-def _rate(settings: Settings, log: FilteringBoundLogger, clock: Clock) -> ClientRate:
-    return ClientRate(settings.client_rate, settings.client_rate_url.get_secret_value(), log, clock)
+def _allow_origins(app: Gateway, settings: Settings) -> None:
+    if settings.cors_origins:
+        app.put_in_front(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=[
+                "content-type",
+                API_KEY,
+                AUTHORIZATION,
+                TENANT,
+                ORGANIZATION,
+                "cache-control",
+                "if-none-match",
+                "x-gateway-explain",
+                "x-request-id",
+            ],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+
+
+def _link(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> Link | None:
+    """To the Redis that processes share, if they do."""
+    url = settings.cache_url.get_secret_value()
+    return None if url == MEMORY else Link(url, use="cache", metrics=metrics, log=log, clock=clock)
+
+
+def _shared(settings: Settings, link: Link | None, store: MemoryStore, clock: Clock, wall: Clock) -> Shared | None:
+    """Where nothing is kept, there is nothing to share."""
+    if link is None or not settings.cache_ttl:
+        return None
+    return Shared(
+        link,
+        lifetime=settings.cache_ttl + settings.cache_stale,
+        remembers=lately(settings.cache_ttl),
+        clock=clock,
+        wall=wall,
+        forgets=store.forget_before,
+    )
+
+
+def _rate(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> ClientRate:
+    url = settings.client_rate_url.get_secret_value()
+    return ClientRate(settings.client_rate, url, metrics=metrics, log=log, clock=clock)
 
 
 def _gate(settings: Settings, *, demo: bool) -> Gate:
@@ -198,8 +239,9 @@ def _gate(settings: Settings, *, demo: bool) -> Gate:
 
 def _hash_key(settings: Settings) -> bytes:
     """Of this process; where several share a Redis, of that Redis, whose URL holds its password."""
-    url = settings.client_rate_url.get_secret_value()
-    return secrets.token_bytes(32) if url == MEMORY else hashlib.blake2b(url.encode(), digest_size=32).digest()
+    urls = [each.get_secret_value() for each in (settings.cache_url, settings.client_rate_url)]
+    shared = next((url for url in urls if url != MEMORY), None)
+    return hashlib.blake2b(shared.encode(), digest_size=32).digest() if shared else secrets.token_bytes(32)
 
 
 def create_configured() -> Gateway:

@@ -43,6 +43,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self.budget = Counter(
+            "gateway_upstream_budget",
+            "Requests to LangSmith by whether its rate limit let them pass.",
+            ["outcome"],
+            registry=self._registry,
+        )
         self.breaker_open = Gauge(
             "gateway_upstream_breaker_open",
             "1 while LangSmith is left alone because it keeps failing.",
@@ -56,6 +62,18 @@ class Metrics:
         self.deprecations = Counter(
             "gateway_upstream_deprecations",
             "Answers of LangSmith with a Deprecation or Sunset header.",
+            registry=self._registry,
+        )
+        self.redis_up = Gauge(
+            "gateway_redis_up",
+            "0 while a Redis is left alone because it keeps failing, by what it is for.",
+            ["use"],
+            registry=self._registry,
+        )
+        self.redis_failures = Counter(
+            "gateway_redis_failures",
+            "What a Redis did not do, by what it is for and why.",
+            ["use", "kind"],
             registry=self._registry,
         )
         self._held_bytes = Gauge("gateway_cache_bytes", "Bytes held by the page cache.", registry=self._registry)

@@ -13,7 +13,8 @@ from graphql import GraphQLError, GraphQLResolveInfo
 from graphql.pyutils import Path
 
 from app import errors
-from app.cache import Caller, PageCache
+from app.asking import Caller
+from app.cache import PageCache
 from app.credentials import Credential
 from app.errors import GatewayError
 from app.flights import Flight

@@ -1,5 +1,6 @@
 """What is asked of LangSmith, and what it answered: values, without I/O."""
 
+import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from app.inputs import Params
-from app.session import FACETS, FIELDS, STATS, Row
+from app.session import FACETS, FIELDS, STATS, Row, detached
 
 Window = Params
 """Over which runs statistics are computed: the parameters that say so, none for all runs."""
@@ -47,6 +48,11 @@ class PageQuery:
         """Which page, whatever its length and statistics."""
         return f"{self.offset}?{urlencode(self.where + self.window if self.ranked else self.where)}"
 
+    @cached_property
+    def digest(self) -> str:
+        """The key, of bounded length."""
+        return hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
+
     def as_params(self, *, selecting: bool = True) -> list[tuple[str, str]]:
         """The query string. Without `selecting`, all statistics are asked for where one is wanted."""
         params = [*self.where, ("limit", str(self.limit))]
@@ -69,6 +75,10 @@ class PageQuery:
         """This page with these statistics. Where no number depends on the window, there is none."""
         kept = window if statistics or self.ranked else ALL_RUNS
         return replace(self, statistics=statistics, window=kept)
+
+    def also(self, statistics: frozenset[str]) -> Self:
+        """With these statistics too, over the same window."""
+        return replace(self, statistics=self.statistics | statistics)
 
     def covers(self, other: Self) -> bool:
         """Whether the answer to this query answers the other, which is for the same page.
@@ -149,6 +159,31 @@ class Page:
         alone = (row,)
         known = {window: replace(each, rows=alone) for window, each in self.known.items()}
         return replace(self, rows=alone, limit=1, known=known, body_bytes=self.body_bytes // len(self.rows))
+
+    def single(self, position: int) -> Self:
+        """One of its rows on its own, detached from the body of the others."""
+
+        def alone(rows: tuple[Row | None, ...]) -> tuple[Row | None, ...]:
+            return tuple(detached(row) for row in rows[position : position + 1] if row)
+
+        known = {window: replace(each, rows=alone(each.rows)) for window, each in self.known.items()}
+        size = self.body_bytes // len(self.rows)
+        return replace(self, rows=alone(self.rows), limit=1, known=known, body_bytes=size)
+
+    def joined_with(self, other: Self) -> Self:
+        """One session as two pages of one row show it: the columns of the younger, of each statistic the younger."""
+        older, newer = sorted((self, other), key=lambda each: each.fetched_at)
+        if not (older.rows and newer.rows):
+            return newer
+        views = {window: Known(newer.rows, {}) for window in (*older.known, *newer.known)}
+        for page in (older, newer):
+            for window, known in page.known.items():
+                before = views[window]
+                younger = {name: at for name, at in known.asked_at.items() if at >= before.asked_at.get(name, at)}
+                values = {name: getattr(known.rows[0], name) for name in younger}
+                row = msgspec.structs.replace(before.rows[0], **values)  # type: ignore[type-var]  # it has one
+                views[window] = Known((row,), {**before.asked_at, **younger})
+        return replace(newer, known=views, body_bytes=max(older.body_bytes, newer.body_bytes))
 
     def asked_at(self, window: Window, statistics: frozenset[str]) -> float:
         """When the oldest of these statistics was asked for; without any, when the page was."""

@@ -3,30 +3,26 @@
 The bucket is reckoned as GCRA, which is exact at any rate; the library's plain one loses parts of a token.
 """
 
-import asyncio
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Self
 
-from redis.exceptions import RedisError
 from structlog.typing import FilteringBoundLogger
 from throttled import RateLimiterType
 from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttled
-from throttled.exceptions import StoreUnavailableError
+from throttled.asyncio.store import RedisStoreBackend
 from throttled.rate_limiter import per_duration
 
 from app.errors import RateLimited
+from app.link import Away, Link
+from app.metrics import Metrics
 
 _RATE: Final = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 MEMORY: Final = "memory://"
-_PATIENCE: Final = 0.25
-"""Seconds that Redis may take."""
-_PAUSE: Final = 2.0
-"""Seconds until it is tried again."""
-_REDIS_OPTIONS: Final = {"SOCKET_TIMEOUT": _PATIENCE, "SOCKET_CONNECT_TIMEOUT": _PATIENCE}
 _CLIENTS: Final = 50_000
 """As many are remembered; of more, those that asked longest ago begin anew."""
 
@@ -56,16 +52,16 @@ class ClientRate:
     Without its Redis, each process counts for itself until it is back.
     """
 
-    def __init__(self, rate: Rate | None, url: str, log: FilteringBoundLogger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, rate: Rate | None, url: str, *, metrics: Metrics, log: FilteringBoundLogger, clock: Callable[[], float]
+    ) -> None:
         self._rate = rate
-        self._log = log
-        self._clock = clock
-        self._redis = RedisStore(url, options=_REDIS_OPTIONS) if rate and url != MEMORY else None
+        self._link: Link | None = None
         if rate:
             self._local = _throttled(rate, MemoryStore(options={"MAX_SIZE": _CLIENTS}))
-            self._shared = _throttled(rate, self._redis) if self._redis else None
-        self._is_away = False
-        self._next_try = 0.0
+            if url != MEMORY:
+                self._link = Link(url, use="client_rate", metrics=metrics, log=log, clock=clock)
+                self._shared = _throttled(rate, _LinkStore(self._link))
 
     @property
     def is_limited(self) -> bool:
@@ -83,31 +79,35 @@ class ClientRate:
             )
 
     async def aclose(self) -> None:
-        if self._redis:
-            client: Any = self._redis._backend.get_client()  # noqa: SLF001 - the store itself cannot be closed
-            await client.aclose(close_connection_pool=True)
+        if self._link:
+            await self._link.aclose()
 
     async def _counted(self, client: str) -> RateLimitResult:
-        if self._shared and self._clock() >= self._next_try:
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    result = await self._shared.limit(client)
-            except (StoreUnavailableError, RedisError, OSError) as exc:
-                self._next_try = self._clock() + _PAUSE
-                self._notice(is_away=True, reason=type(exc).__name__)
-            else:
-                self._notice(is_away=False)
-                return result
+        if self._link:
+            with contextlib.suppress(Away):
+                async with self._link.guarded():
+                    return await self._shared.limit(client)
         return await self._local.limit(client)
 
-    def _notice(self, *, is_away: bool, **reason: str) -> None:
-        """Logged where it changes."""
-        if is_away != self._is_away:
-            self._is_away = is_away
-            if is_away:
-                self._log.warning("client_rate_redis_away", **reason)
-            else:
-                self._log.info("client_rate_redis_back")
+
+class _LinkStore(RedisStore):
+    """What a link leads to: the library's own way knows neither TLS nor coded passwords with Sentinel and Cluster."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._backend = _LinkBackend(link)
+
+
+class _LinkBackend(RedisStoreBackend):
+    base_exceptions = ()
+    """To be wrapped; the link wants to see them as they are."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def get_client(self) -> Any:
+        return self._link.client
 
 
 def _throttled(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:

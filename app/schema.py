@@ -9,7 +9,8 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from app import decoding
-from app.cache import Caller, PageCache
+from app.asking import Caller
+from app.cache import PageCache
 from app.errors import BadUserInput
 from app.flights import together
 from app.graph import (

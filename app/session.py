@@ -151,6 +151,11 @@ def detached(row: Row) -> Row:
     return msgspec.structs.replace(row, **{name: _copied(getattr(row, name)) for name in _OPAQUE})
 
 
+def new_row(**values: Any) -> Row:
+    """One of values that were decoded before, each field's."""
+    return _Row(**values)
+
+
 def _copied(value: Any) -> Any:
     match value:
         case msgspec.Raw():
@@ -189,7 +194,7 @@ _DECODED_AS: Final[dict[Any, Any]] = {
 
 
 def _struct_field(field: Field) -> Any:
-    kind = _DECODED_AS.get(field.annotation, field.annotation)
+    kind = DECODED[field.name]
     if field.name in Row.__struct_fields__:
         return (field.name, kind)
     return (field.name, kind, NULL if kind is msgspec.Raw else None)
@@ -197,6 +202,8 @@ def _struct_field(field: Field) -> Any:
 
 FIELDS: Final = _declared(Columns, Statistics)
 STATS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.STAT)
+DECODED: Final = {name: _DECODED_AS.get(field.annotation, field.annotation) for name, field in FIELDS.items()}
+"""The type that each field of an answer is decoded as."""
 FACETS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.FACET)
 
 _ARRAYS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == (list[JSON] | None))

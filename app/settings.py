@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.address import Address
 from app.credentials import is_one_line
 from app.rates import MEMORY, Rate
 
@@ -43,14 +44,16 @@ class Settings(BaseSettings):
     auth: Literal["passthrough", "server"] = "passthrough"
     client_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     allow_anonymous: bool = False
-    cache_url: str = "memory://"
+    cache_url: SecretStr = SecretStr(MEMORY)
     cache_ttl: _Seconds = 15
     cache_stale: _Seconds = 60
+    cache_activity_check: bool = False
     cache_max_bytes: Annotated[int, Field(ge=0)] = 268_435_456
     responses_max_bytes: Annotated[int, Field(ge=0)] = 67_108_864
     upstream_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
     upstream_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
+    upstream_rate: Annotated[Rate | None, NoDecode] = None
     cors_origins: _Names = ()
     client_rate: Annotated[Rate | None, NoDecode] = None
     client_rate_url: SecretStr = SecretStr(MEMORY)
@@ -78,18 +81,20 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("client_rate", mode="before")
+    @field_validator("client_rate", "upstream_rate", mode="before")
     @classmethod
     def _is_rate(cls, value: object) -> object:
         return (Rate.parse(value) if value else None) if isinstance(value, str) else value
 
-    @field_validator("client_rate_url")
+    @field_validator("cache_url", "client_rate_url")
     @classmethod
-    def _is_redis(cls, value: SecretStr) -> SecretStr:
+    def _is_store(cls, value: SecretStr) -> SecretStr:
         """It may hold a password, so it is a secret."""
-        url = value.get_secret_value()
-        if url != MEMORY and not (url.startswith(("redis://", "rediss://")) and urlsplit(url).hostname):
-            raise ValueError("must be memory://, or a Redis such as redis://:password@redis.example.com:6379/0")
+        if (url := value.get_secret_value()) != MEMORY:
+            try:
+                Address.parse(url)
+            except ValueError as exc:
+                raise ValueError(f"must be {MEMORY}, or {exc}") from None
         return value
 
     @field_validator("langsmith_endpoint")
@@ -118,13 +123,6 @@ class Settings(BaseSettings):
             parts = _parts_of(origin)
             if origin != "*" and (parts is None or origin != f"{parts.scheme}://{parts.netloc}"):
                 raise ValueError("must be origins such as https://dashboard.example.com, separated by commas")
-        return value
-
-    @field_validator("cache_url")
-    @classmethod
-    def _is_known_store(cls, value: str) -> str:
-        if value != "memory://":
-            raise ValueError("must be memory://, the one store that this version has")
         return value
 
     @model_validator(mode="after")

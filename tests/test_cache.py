@@ -126,6 +126,78 @@ async def test_no_statistic_is_served_longer_than_its_own_time(
     assert explained["fields"]["sessions"]["cache"] == "REFILL"
 
 
+async def test_what_expires_while_the_rest_is_fetched_is_served_with_it(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
+    session = langsmith.workspaces["demo"].sessions[0]
+    query = f'{{ session(id: "{session.id}") {{ runCount totalCost }} }}'
+    await gateway.data(query.replace("totalCost", ""))
+    gate = langsmith.pause()
+    clock.forward(14)
+    asking = asyncio.create_task(gateway.data(query))
+    await langsmith.arrived(2)
+    clock.forward(5)
+    gate.set()
+    assert set((await asking)["session"]) == {"runCount", "totalCost"}
+    assert len(asked(langsmith)) == 2
+
+
+async def test_what_a_page_shows_of_a_session_is_known_wherever_it_is_wanted(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    page = '{ sessions(first: 5) { nodes { id name runCount stats(last: "PT1H") { totalCost } } } }'
+    nodes = (await gateway.data(page))["sessions"]["nodes"]
+    asked(langsmith)
+    one = f'{{ session(id: "{nodes[1]["id"]}") {{ name runCount stats(last: "PT1H") {{ totalCost }} }} }}'
+    data = await gateway.data(one)
+    assert data["session"] == {key: nodes[1][key] for key in ("name", "runCount", "stats")}
+    assert asked(langsmith) == []
+    assert await outcome(gateway, one) == "HIT"
+    search = "{ sessions(first: 5, filter: {ids: $ids}) { nodes { id $stats } } }"
+    search = search.replace("$ids", "[" + ", ".join(f'"{node["id"]}"' for node in nodes) + "]")
+    await gateway.data(search.replace("$stats", ""))
+    asked(langsmith)
+    assert len((await gateway.data(search.replace("$stats", "runCount")))["sessions"]["nodes"]) == 5
+    assert asked(langsmith) == []
+
+
+async def test_a_page_is_asked_for_anew_with_what_was_wanted_of_it_lately(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
+    def statistics() -> list[set[str]]:
+        return [{value for name, value in params if name == "stats_select"} for params in asked(langsmith)]
+
+    await gateway.data(THREE)
+    await gateway.data(ONE_MORE)
+    assert statistics() == [{"run_count", "latency_p50", "total_cost"}, {"error_rate"}]
+    clock.forward(20)
+    await gateway.data(TWO)
+    assert statistics() == [{"run_count", "latency_p50", "total_cost", "error_rate"}]
+    assert [await outcome(gateway, query) for query in (THREE, ONE_MORE)] == ["HIT", "HIT"]
+    # What nobody wants any more is left out.
+    for _ in range(3):
+        clock.forward(20)
+        await gateway.data(TWO)
+    assert statistics()[-1] == {"run_count", "total_cost"}
+    # Who waits for no statistics is not kept waiting for any.
+    clock.forward(20)
+    await gateway.data("{ sessions(first: 5) { nodes { id } } }")
+    assert statistics() == [set()]
+
+
+async def test_what_failed_is_not_asked_for_on_behalf_of_others(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        await gateway.data(THREE)
+        langsmith.faults.append(Fault(status=500))
+        assert await gateway.errors(ONE_MORE)
+        clock.forward(20)
+        asked(langsmith)
+        await gateway.data(THREE)
+        assert ("stats_select", "error_rate") not in asked(langsmith)[0]
+
+
 async def test_an_empty_page_is_believed_for_a_moment_only(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     query = '{ sessions(filter: {name: "nobody-has-this-name"}) { nodes { id } } }'
     await gateway.data(query)

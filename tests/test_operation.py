@@ -80,10 +80,9 @@ def test_the_offset_of_an_instant_is_no_part_of_its_window() -> None:
     assert operation().window(StatsOptions(since=elsewhere))[0] == operation().window(StatsOptions(since=SINCE))[0]
 
 
-async def some_ids(gateway: Gateway, langsmith: Emulator, count: int) -> list[str]:
-    data = await gateway.data(f"{{ sessions(first: {count}) {{ nodes {{ id }} }} }}")
-    langsmith.requests.clear()
-    return [node["id"] for node in data["sessions"]["nodes"]]
+def some_ids(langsmith: Emulator, count: int) -> list[str]:
+    """Of sessions that the gateway knows nothing of yet."""
+    return [str(session.id) for session in langsmith.workspaces["demo"].sessions[:count]]
 
 
 def wanted_ids(requests: list[list[tuple[str, str]]]) -> list[int]:
@@ -119,7 +118,7 @@ async def test_a_root_that_fails_holds_nobody_up(serve: Serve, langsmith: Emulat
 
 
 async def test_lookups_of_all_roots_are_one_request_for_each_window(gateway: Gateway, langsmith: Emulator) -> None:
-    a, b, c = await some_ids(gateway, langsmith, 3)
+    a, b, c = some_ids(langsmith, 3)
     data = await gateway.data(
         """query ($a: ID!, $b: ID!, $all: [ID!]!) {
             one: session(id: $a) { runCount stats(last: "P1D") { runCount } }
@@ -138,7 +137,7 @@ async def test_lookups_of_all_roots_are_one_request_for_each_window(gateway: Gat
 
 
 async def test_roots_that_share_a_request_show_it_both(gateway: Gateway, langsmith: Emulator) -> None:
-    a, b = await some_ids(gateway, langsmith, 2)
+    a, b = some_ids(langsmith, 2)
     fields = (await gateway.explain(f'{{ one: session(id: "{a}") {{ name }} two: session(id: "{b}") {{ name }} }}'))[
         "fields"
     ]
@@ -162,7 +161,7 @@ async def test_a_lookup_that_fails_is_an_error_at_each_root(serve: Serve, langsm
 
 async def test_a_window_that_fails_for_several_lookups_is_told_once(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
-        a, b = await some_ids(gateway, langsmith, 2)
+        a, b = some_ids(langsmith, 2)
         fields = 'stats(since: "2020-01-01T00:00:00Z") { runCount }'
         body = await gateway.run(
             f"""{{ a: session(id: "{a}") {{ name {fields} }}
@@ -176,7 +175,7 @@ async def test_a_window_that_fails_for_several_lookups_is_told_once(serve: Serve
 
 
 async def test_rows_without_identity_in_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
-    a, b, c = await some_ids(gateway, langsmith, 3)
+    a, b, c = some_ids(langsmith, 3)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         del rows[0]["tenant_id"], rows[1]["tenant_id"]

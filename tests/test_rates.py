@@ -1,6 +1,7 @@
 """Each client may ask so often; who asks more often is told when to come again."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from app.rates import Rate
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve
 from tests.raw_upstream import black_hole, raw_upstream
-from tests.real_redis import RealRedis, real_redis
+from tests.real_redis import RealRedis, real_cluster, real_redis, real_sentinel
 from tests.test_log import lines
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
@@ -91,6 +92,20 @@ async def test_all_processes_count_together_in_a_redis(serve: Serve, shared: Rea
     assert all(key.startswith(b"sessions-gateway:rate:") and b"demo" not in key for key in keys)
 
 
+@pytest.mark.parametrize("kind", ["sentinel", "cluster", "unix"])
+async def test_of_whatever_kind_that_is(serve: Serve, shared: RealRedis, kind: str) -> None:
+    with contextlib.ExitStack() as others:
+        if kind == "sentinel":
+            url = others.enter_context(real_sentinel(shared)).url
+        else:
+            url = others.enter_context(real_cluster()) if kind == "cluster" else shared.unix_url
+        both = {"client_rate": LIMITED, "client_rate_url": url}
+        async with serve(**both) as one, serve(**both) as other:
+            assert await statuses(one, 2) == [200, 200]
+            assert await statuses(other, 2) == [200, 429]
+            assert "redis_" not in one.log.getvalue() + other.log.getvalue()
+
+
 async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
     serve: Serve, shared: RealRedis, clock: Clock
 ) -> None:
@@ -100,12 +115,12 @@ async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
         shared.kill()
         assert await statuses(one, 4) == [200, 200, 200, 429]
         assert await statuses(other, 4) == [200, 200, 200, 429]
-        assert len(lines(one, "client_rate_redis_away")) == 1
+        assert [line["use"] for line in lines(one, "redis_away")] == ["client_rate"]
         shared.start()
         clock.forward(5)
         assert await statuses(one, 1) == [200]
         assert await statuses(other, 3) == [200, 200, 429]
-        assert len(lines(one, "client_rate_redis_back")) == 1
+        assert [line["use"] for line in lines(one, "redis_back")] == ["client_rate"]
         assert "p@ss" not in one.log.getvalue() + other.log.getvalue()
 
 
@@ -124,7 +139,7 @@ async def test_a_redis_that_hangs_costs_a_moment_once(serve: Serve) -> None:
                 assert await statuses(gateway, 4) == [200, 200, 200, 429]
 
 
-@pytest.mark.parametrize("url", ["redis", "memory://x", "http://a", "redis://", "unix:///tmp/x"])
+@pytest.mark.parametrize("url", ["redis", "memory://x", "http://a", "redis://", "redis+sentinel://a"])
 def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("GATEWAY_CLIENT_RATE_URL", url)
     with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE_URL: must be memory://, or a Redis such as"):

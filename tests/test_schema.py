@@ -287,14 +287,13 @@ async def test_the_pages_of_a_long_list_are_asked_for_at_the_same_time(gateway: 
     assert len({node["id"] for node in waiting.result()["sessions"]["nodes"]}) == 240
 
 
-async def some_ids(gateway: Gateway, langsmith: Emulator, count: int) -> list[str]:
-    data = await gateway.data(f"{{ sessions(first: {count}) {{ nodes {{ id }} }} }}")
-    langsmith.requests.clear()
-    return [node["id"] for node in data["sessions"]["nodes"]]
+def some_ids(langsmith: Emulator, count: int) -> list[str]:
+    """Of sessions that the gateway knows nothing of yet."""
+    return [str(session.id) for session in langsmith.workspaces["demo"].sessions[:count]]
 
 
 async def test_all_the_ids_of_an_operation_are_one_request(gateway: Gateway, langsmith: Emulator) -> None:
-    a, b, c, d = await some_ids(gateway, langsmith, 4)
+    a, b, c, d = some_ids(langsmith, 4)
     data = await gateway.data(
         """query ($a: ID!, $b: ID!, $c: [ID!]!) {
             one: session(id: $a) { id runCount } two: node(id: $b) { id ... on Session { errorRate } }
@@ -312,7 +311,7 @@ async def test_all_the_ids_of_an_operation_are_one_request(gateway: Gateway, lan
 async def test_nodes_keep_order_and_duplicates_and_are_null_where_there_is_none(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
-    a, b = await some_ids(gateway, langsmith, 2)
+    a, b = some_ids(langsmith, 2)
     ids = [b, "rubbish", a, UNKNOWN, b.upper(), "", b]
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", {"ids": ids})
     assert [node and node["id"] for node in data["nodes"]] == [b, None, a, None, b, None, b]
@@ -321,7 +320,7 @@ async def test_nodes_keep_order_and_duplicates_and_are_null_where_there_is_none(
 
 
 async def test_ids_go_to_langsmith_a_hundred_at_a_time(gateway: Gateway, langsmith: Emulator) -> None:
-    ids = await some_ids(gateway, langsmith, 240)
+    ids = some_ids(langsmith, 240)
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ids})
     assert [node["id"] for node in data["nodes"]] == ids
     requests = asked(langsmith)
@@ -335,7 +334,7 @@ async def test_no_ids_and_rubbish_ask_nothing(gateway: Gateway, langsmith: Emula
 
 
 async def test_a_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway, langsmith: Emulator) -> None:
-    (a,) = await some_ids(gateway, langsmith, 1)
+    (a,) = some_ids(langsmith, 1)
     await gateway.data(
         """query ($id: ID!) { node(id: $id) { ...S } }
         fragment S on Session { name runCount stats(last: "P1D") { runCount } }""",
@@ -352,7 +351,7 @@ async def test_a_session_that_langsmith_does_not_know_is_null(gateway: Gateway) 
 
 
 async def test_a_session_can_be_seen_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
-    (a,) = await some_ids(gateway, langsmith, 1)
+    (a,) = some_ids(langsmith, 1)
     operation = '{ session(id: "ID", stats: {last: "P1D", approximate: true}) { runCount } }'.replace("ID", a)
     await gateway.data(operation)
     assert asked_in_any_order(langsmith) == params(

@@ -15,7 +15,8 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_AUTH": "passthrough",
     "GATEWAY_CLIENT_TOKENS": (),
     "GATEWAY_ALLOW_ANONYMOUS": False,
-    "GATEWAY_CACHE_URL": "memory://",
+    "GATEWAY_CACHE_URL": SecretStr("memory://"),
+    "GATEWAY_CACHE_ACTIVITY_CHECK": False,
     "GATEWAY_CACHE_TTL": 15,
     "GATEWAY_CACHE_STALE": 60,
     "GATEWAY_CACHE_MAX_BYTES": 268_435_456,
@@ -23,6 +24,7 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_UPSTREAM_TIMEOUT": 30,
     "GATEWAY_UPSTREAM_RETRIES": 2,
     "GATEWAY_UPSTREAM_CONCURRENCY": 32,
+    "GATEWAY_UPSTREAM_RATE": None,
     "GATEWAY_CORS_ORIGINS": (),
     "GATEWAY_CLIENT_RATE": None,
     "GATEWAY_CLIENT_RATE_URL": SecretStr("memory://"),
@@ -78,6 +80,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("LANGSMITH_ENDPOINT", "https://eu.api.smith.langchain.com/", "https://eu.api.smith.langchain.com"),
         ("LANGSMITH_ENDPOINT", "http://langsmith.internal:1980/api/v1", "http://langsmith.internal:1980/api/v1"),
         ("LANGSMITH_WORKSPACE_ID", "3c90c3cc-0d44-4b50-8888-8dd25736052a", "3c90c3cc-0d44-4b50-8888-8dd25736052a"),
+        *((name, url, SecretStr(url))
+          for name in ("GATEWAY_CACHE_URL", "GATEWAY_CLIENT_RATE_URL")
+          for url in ("memory://", f"rediss://:{SECRET}@h:1/2", "redis+sentinel://a,b/m", "redis+cluster://a", "unix:///a")),
         ("GATEWAY_CACHE_TTL", "0", 0),
         ("GATEWAY_CACHE_TTL", "0.25", 0.25),
         ("GATEWAY_CACHE_STALE", "1.5", 1.5),
@@ -118,8 +123,11 @@ def test_a_value_is_read_as_it_is_meant(monkeypatch: pytest.MonkeyPatch, name: s
         ("GATEWAY_AUTH", SECRET, "'passthrough' or 'server' (the default is passthrough)"),
         ("GATEWAY_CLIENT_TOKENS", f"a,{SECRET}\x7f", "must be one line of visible ASCII"),
         ("GATEWAY_ALLOW_ANONYMOUS", "perhaps", "boolean"),
-        *(("GATEWAY_CACHE_URL", url, "must be memory://, the one store that this version has (the default is memory://)")
-          for url in (f"redis://:{SECRET}@h", f"rediss://:{SECRET}@h", "", "memory")),
+        *((name, url, "must be memory://, or a Redis such as redis://:password@redis.example.com:6379/0: it begins")
+          for name in ("GATEWAY_CACHE_URL", "GATEWAY_CLIENT_RATE_URL")
+          for url in ("", "memory", "memory://x", f"http://:{SECRET}@h")),
+        ("GATEWAY_CACHE_URL", f"redis://:{SECRET}/@h", "%2F %3F %23 and %40 (the default is memory://)"),
+        ("GATEWAY_CLIENT_RATE_URL", f"redis+sentinel://:{SECRET}@h", "the name of a service follows the sentinels"),
         *(("GATEWAY_CACHE_TTL", text, "number") for text in ("", "soon", "15s", "nan", "inf")),
         ("GATEWAY_CACHE_TTL", "-1", "greater than or equal to 0 (the default is 15)"),
         ("GATEWAY_CACHE_STALE", "1e9", "less than or equal to 86400 (the default is 60)"),
@@ -219,6 +227,7 @@ def test_a_key_without_a_use_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_no_secret_is_printed_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = loaded(monkeypatch, **SERVER, GATEWAY_CLIENT_TOKENS=f"{SECRET}2")
+    urls = {"GATEWAY_CACHE_URL": f"redis://:{SECRET}@h", "GATEWAY_CLIENT_RATE_URL": f"redis://:{SECRET}@h"}
+    settings = loaded(monkeypatch, **SERVER, **urls, GATEWAY_CLIENT_TOKENS=f"{SECRET}2")
     for text in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.model_dump()}"):
         assert SECRET not in text

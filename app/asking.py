@@ -1,0 +1,77 @@
+"""What it takes to ask LangSmith for something that is to be kept: who waits for it, and what becomes of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from app.credentials import Credential
+from app.errors import Forbidden, Unauthenticated
+from app.freshness import Freshness
+from app.metrics import Metrics
+from app.page import Page, PageQuery
+from app.shared import Shared
+from app.store import Store
+from app.trace import Call, Outcome, Trace, Use
+from app.underway import Shares
+from app.upstream import Clock, Upstream
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does.
+
+    `max_age`: seconds, of one who takes nothing older, and nothing stale.
+    """
+
+    credential: Credential
+    deadline: float
+    trace: Trace
+    max_age: float | None = None
+    waits: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """`shared`: what other processes know as well; None where there are none."""
+
+    upstream: Upstream
+    store: Store
+    freshness: Freshness
+    metrics: Metrics
+    clock: Clock
+    shared: Shared | None = None
+
+    async def asked(self, query: PageQuery, under_way: Shares[Any], credential: Credential) -> Page:
+        try:
+            return await self.upstream.get(query, credential, under_way.calls)
+        except (Unauthenticated, Forbidden):
+            # Whoever lost the right to see it is not to see it any longer.
+            await self.store.forget(credential.scope)
+            if self.shared:
+                await self.shared.forget(credential.scope)
+            raise
+
+    async def joined(self, under_way: Shares[T], outcome: Outcome, caller: Caller) -> T:
+        caller.waits()
+        try:
+            return await under_way.flight.join(caller.deadline)
+        finally:
+            self.note(caller, outcome if under_way.outcome is None else under_way.outcome, calls=under_way.calls)
+
+    async def keep(self, key: str, page: Page) -> None:
+        if self.freshness.keeps:
+            await self.store.put(key, page)
+
+    def note(
+        self,
+        caller: Caller,
+        outcome: Outcome,
+        *,
+        age: float = 0.0,
+        calls: Sequence[Call] = (),
+        uses: Sequence[Use] = (),
+    ) -> None:
+        self.metrics.cache.labels(outcome.name).inc()
+        caller.trace.note(outcome, age=age, calls=calls, uses=uses)

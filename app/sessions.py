@@ -1,0 +1,218 @@
+"""Sessions that are looked up by id, each kept on its own, as a page of one row.
+
+What a page knows of a session is known wherever that session is needed, and what other processes know as well. Of the
+rest, what several callers look up within a moment leaves together.
+"""
+
+import asyncio
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+
+from app.asking import Asking, Caller
+from app.credentials import Credential
+from app.flights import together
+from app.page import ALL_RUNS, Page, PageQuery, Window
+from app.session import Row, detached
+from app.store import session_key
+from app.trace import Outcome
+from app.underway import MEETING_SECONDS, Found, LookupFlight, Singles, UnderWay
+
+Pages = dict[str, Page | None]
+"""By id."""
+
+
+class SessionCache:
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._store = asking.store
+        self._shared = asking.shared
+        self._freshness = asking.freshness
+        self._clock = asking.clock
+        self._under_way: UnderWay[LookupFlight] = UnderWay()
+
+    async def lookup(
+        self,
+        ids: Sequence[str],
+        caller: Caller,
+        window: Window,
+        statistics: frozenset[str],
+        *,
+        on_fetch: Outcome = Outcome.MISS,
+    ) -> Found:
+        """`on_fetch`: what it is called when LangSmith is asked. Raises a GatewayError."""
+        scope = caller.credential.scope
+        need = _Need(self._asking, window if statistics else ALL_RUNS, statistics, caller.max_age)
+        keys = {each: session_key(scope, each) for each in dict.fromkeys(ids)}
+        pages: Pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
+        lacking = need.lacking(pages)
+        if lacking and caller.max_age != 0:
+            pages |= await self._found_elsewhere(lacking, pages, need, scope)
+            lacking = need.lacking(pages)
+        dropped = 0
+        if not lacking or not need.lacking(pages, stale=True):
+            if lacking and not self._asking.upstream.is_near_limit(scope):
+                self._refresh(lacking, need, caller.credential)
+            asked_at = need.asked_at(pages)
+            uses = [self._freshness.use(key, pages[each], asked_at) for each, key in keys.items()]
+            outcome = Outcome.STALE if lacking else Outcome.HIT
+            self._asking.note(caller, outcome, age=self._clock() - asked_at, uses=uses)
+        else:
+            dropped = await self._fetched(lacking, pages, need, caller, on_fetch)
+            asked_at = need.asked_at(pages)
+            kept = await self._store.get_many([*keys.values()])
+            caller.trace.uses += map(self._freshness.use, keys.values(), kept, [asked_at] * len(kept))
+        by_id = {each: _row(page, need.window) for each, page in pages.items()}
+        return Found(by_id, asked_at, dropped)
+
+    async def aclose(self) -> None:
+        """Ends what nobody waits for."""
+        await self._under_way.aclose()
+
+    async def _found_elsewhere(self, lacking: Iterable[str], pages: Pages, need: "_Need", scope: str) -> Pages:
+        """What pages, and other processes, know of these sessions, together with what was known already."""
+        found: Pages = {}
+        for each in lacking:
+            views = await self._store.views(session_key(scope, each), need.is_of_use)
+            found[each] = functools.reduce(_joined, views, pages[each])
+        is_asked_for = any(each.scope == scope for each in self._under_way)
+        if self._shared and not is_asked_for and (rest := [*need.lacking(found)]):
+            theirs = await self._shared.sessions(scope, rest, need.window)
+            found |= {each: _joined(found[each], page) for each, page in theirs.items()}
+        for each, page in found.items():
+            if page and page is not pages[each]:
+                await self._asking.keep(session_key(scope, each), page)
+        return found
+
+    def _refresh(self, lacking: Iterable[str], need: "_Need", credential: Credential) -> None:
+        for flight in self._flights(lacking, need.window, need.statistics, credential, None)[0]:
+            self._under_way.keep(flight)
+
+    async def _fetched(
+        self, lacking: Mapping[str, frozenset[str]], pages: Pages, need: "_Need", caller: Caller, on_fetch: Outcome
+    ) -> int:
+        """Puts what is lacking into the pages; how many rows came without their id."""
+        young = {each: page for each, page in pages.items() if page and need.young(page)}
+        is_refill = any(page.rows for page in young.values())
+        statistics = frozenset[str]().union(*lacking.values())
+        flights, is_new = self._flights(lacking, need.window, statistics, caller.credential, caller.max_age)
+        outcome = (Outcome.REFILL if is_refill else on_fetch) if is_new else Outcome.COALESCED
+        found = await together(*(self._asking.joined(each, outcome, caller) for each in flights))
+        singles = {each: page for part in found for each, page in part.by_id.items()}
+        for each in lacking:
+            single = singles.get(each)
+            pages[each] = _joined(young.get(each), single) if single else None
+        return sum(part.dropped for part in found)
+
+    def _flights(
+        self,
+        ids: Iterable[str],
+        window: Window,
+        statistics: frozenset[str],
+        credential: Credential,
+        max_age: float | None,
+    ) -> tuple[list[LookupFlight], bool]:
+        """Requests that settle these ids, 100 in each that is new, and whether one is."""
+        flights: list[LookupFlight] = []
+        rest = [*ids]
+
+        def join(flight: LookupFlight) -> None:
+            nonlocal rest
+            if taken := flight.take(rest, credential.scope, window, statistics, max_age):
+                flights.append(flight)
+                rest = [each for each in rest if each not in taken]
+
+        for each in self._under_way:
+            join(each)
+        is_new = bool(rest)
+        while rest:
+            started = LookupFlight(scope=credential.scope, window=window, max_age=max_age)
+            self._under_way.start(started, self._fetch(started, credential))
+            join(started)
+        return flights, is_new
+
+    async def _fetch(self, under_way: LookupFlight, credential: Credential) -> Singles:
+        await asyncio.sleep(MEETING_SECONDS)
+        query = under_way.send()
+        singles: dict[str, Page] = {}
+
+        async def ask(ids: Sequence[str]) -> Page:
+            part = PageQuery.of_ids(tuple(ids), window=query.window, statistics=query.statistics)
+            page = await self._asking.asked(part, under_way, credential)
+            singles.update(_singles(page, ids, part.window))
+            return page
+
+        ids = sorted(under_way.ids)
+        if self._shared is None:
+            answers = [await ask(ids)]
+        else:
+            since = self._freshness.since(under_way.max_age)
+            settled = await self._shared.settle_sessions(
+                credential.scope, ids, query, ask, since=since, shares=lambda: under_way.was_sent
+            )
+            answers = settled.answers
+            under_way.outcome = None if answers else settled.outcome
+            singles |= settled.found
+        for each, single in singles.items():
+            key = session_key(credential.scope, each)
+            before = self._freshness.young(await self._store.get(key), None)
+            await self._asking.keep(key, _joined(before, single))
+        return Singles(singles, sum(page.dropped for page in answers))
+
+
+class _Need:
+    """Which statistics a caller needs, how young, and whether what is there will do."""
+
+    def __init__(self, asking: Asking, window: Window, statistics: frozenset[str], max_age: float | None) -> None:
+        self.window = window
+        self.statistics = statistics
+        self._freshness = asking.freshness
+        self._clock = asking.clock
+        self._max_age = max_age
+
+    def young(self, page: Page, *, stale: bool = False) -> bool:
+        return self._freshness.young(page, self._max_age, stale=stale) is not None
+
+    def lacking(self, pages: Mapping[str, Page | None], *, stale: bool = False) -> dict[str, frozenset[str]]:
+        """Of which sessions there is not enough that is young, and what has to be had of each."""
+        since = self._freshness.since(self._max_age, stale=stale)
+        lacking = {}
+        for each, page in pages.items():
+            if page is None or not self.young(page, stale=stale):
+                lacking[each] = self.statistics
+            elif page.rows and (missing := page.missing(self.window, self.statistics, since=since)):
+                lacking[each] = missing
+        return lacking
+
+    def is_of_use(self, page: Page) -> bool:
+        """Whether it knows any of it, be it stale."""
+        since = self._freshness.since(self._max_age, stale=True)
+        if page.fetched_at <= since:
+            return False
+        return not self.statistics or page.missing(self.window, self.statistics, since=since) != self.statistics
+
+    def asked_at(self, pages: Mapping[str, Page | None]) -> float:
+        """When the oldest of it was asked for."""
+        return min(
+            (
+                page.asked_at(self.window, self.statistics) if page.rows else page.fetched_at
+                for page in pages.values()
+                if page
+            ),
+            default=self._clock(),
+        )
+
+
+def _joined(page: Page | None, other: Page) -> Page:
+    return page.joined_with(other) if page else other
+
+
+def _row(page: Page | None, window: Window) -> Row | None:
+    return page.seen_through(window)[0] if page and page.rows else None
+
+
+def _singles(page: Page, ids: Sequence[str], window: Window) -> dict[str, Page]:
+    """An answer, session by session; those that are not in it do not exist."""
+    rows = {row.id: detached(row) for row in page.seen_through(window) if row}
+    found = {each: page.only(rows[each]) for each in ids if each in rows}
+    # A row without its id may have been any of the others.
+    return found if page.dropped else {each: found.get(each) or page.first(0) for each in ids}

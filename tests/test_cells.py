@@ -1,0 +1,123 @@
+"""What Redis holds of a session reads back as what LangSmith sent; what cannot be read is as if it were not there."""
+
+import json
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import cells
+from app.page import PageQuery
+from app.session import FACETS, STATS, Row, rows
+
+SESSION = "9bda0dc1-595e-41d2-8826-20c60df16fa7"
+TENANT = "2896aeee-192e-4296-9d44-6baf36dac26e"
+ODD = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(),
+    st.just("2026-11-20T12:00:00"), st.just("0001-01-01T00:00:00+05:00"), st.just("longlived"), st.just(TENANT),
+    st.lists(st.none() | st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+def row_of(**values: Any) -> Row:
+    [row] = rows(json.dumps([{"id": SESSION, "tenant_id": TENANT, **values}]).encode())
+    assert row is not None
+    return row
+
+
+def through(row: Row, names: tuple[str, ...] = cells.STATISTICS) -> Row:
+    columns = cells.cell_from(cells.cell_text(row, cells.COLUMNS), cells.COLUMNS)
+    statistics = cells.cell_from(cells.cell_text(row, names), names)
+    assert columns is not None
+    assert statistics is not None
+    read, asked_at = cells.session_row(row.id, columns, [cells.Cell(7.0, statistics)])
+    assert asked_at == dict.fromkeys(names, 7.0)
+    return read
+
+
+def shown(row: Row) -> list[Any]:
+    """Opaque values as what they say, and what is malformed as such."""
+    return [(name, _shown(getattr(row, name))) for name in row.__struct_fields__]
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case msgspec.Raw():
+            return bytes(value)
+        case dict():
+            return {key: _shown(each) for key, each in value.items()}
+        case msgspec.Struct():
+            return _shown(getattr(value, "raw"))  # noqa: B009 - not every struct has one
+        case _:
+            return value
+
+
+@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys([*cells.COLUMNS[1:], *cells.STATISTICS], ODD)))
+def test_whatever_langsmith_sent_is_the_same_afterwards(values: dict[str, Any]) -> None:
+    row = row_of(**values)
+    assert shown(through(row)) == shown(row)
+
+
+async def test_all_that_the_embedded_langsmith_sends_is_the_same_afterwards(upstream_url: str) -> None:
+    params = PageQuery(statistics=STATS | FACETS).as_params()
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{upstream_url}/sessions", params=[*params], headers={"x-api-key": "demo"})
+    for row in rows(answer.content):
+        assert row
+        assert shown(through(row)) == shown(row)
+
+
+def test_feedback_that_was_looked_at_is_written_as_it_came() -> None:
+    row: Any = row_of(feedback_stats={"correctness": {"n": 3, "avg": 0.5, "comments": ["yes"]}, "odd": None})
+    before = shown(row)
+    assert [stat.key for stat in row.feedback_stats_listed] == ["correctness", "odd"]
+    assert shown(through(row)) == before
+
+
+def test_of_each_statistic_the_youngest_value_counts() -> None:
+    columns = cells.cell_from(cells.cell_text(row_of(name="one"), cells.COLUMNS), cells.COLUMNS)
+    assert columns is not None
+    younger = cells.Cell(2.0, {"run_count": 2, "total_tokens": None})
+    older = cells.Cell(1.0, {"run_count": 1, "error_rate": 0.5})
+    row: Any
+    for held in ([younger, older], [older, younger]):
+        row, asked_at = cells.session_row(SESSION, columns, held)
+        assert (row.run_count, row.error_rate, row.total_tokens, row.name) == (2, 0.5, None, "one")
+        assert asked_at == {"run_count": 2.0, "error_rate": 1.0, "total_tokens": 2.0}
+
+
+@pytest.mark.parametrize("names", [cells.COLUMNS, cells.STATISTICS, ("run_count",)])
+def test_what_is_cut_short_cannot_be_read(names: tuple[str, ...]) -> None:
+    text = cells.cell_text(row_of(name="one", run_count=7), names)
+    assert cells.cell_from(text, names) is not None
+    for length in range(len(text)):
+        assert cells.cell_from(text[:length], names) is None
+
+
+@given(text=st.binary(max_size=40))
+def test_rubbish_cannot_be_read(text: bytes) -> None:
+    assert cells.cell_from(text, cells.STATISTICS) is None
+    assert cells.cell_from(b"[[99],1]", ("run_count",)) is None
+    assert cells.cell_from(b"[[],1,2]", ("run_count",)) is None
+    assert cells.names_from(text + b"x") is None
+    assert cells.page_from(text + b"]") is None
+
+
+@given(names=st.sets(st.sampled_from(cells.STATISTICS), min_size=1))
+def test_statistics_are_named_by_their_bits(names: set[str]) -> None:
+    found = cells.names_from(f"{cells.as_bits(names):x}".encode())
+    assert found == tuple(name for name in cells.STATISTICS if name in names)
+
+
+def test_it_holds_values_only() -> None:
+    text = cells.cell_text(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), cells.STATISTICS)
+    odd, *values = json.loads(text)
+    assert odd == []
+    assert dict(zip(cells.STATISTICS, values, strict=True)) == dict.fromkeys(cells.STATISTICS) | {
+        "run_count": 7,
+        "total_cost": "0.10",
+        "run_facets": [{"key": "k"}],
+    }
