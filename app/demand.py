@@ -10,6 +10,8 @@ from typing import Final
 from app.bound import Recent
 from app.page import Window
 
+FEW: Final = 3
+"""Of more sessions than these that are looked up together, nobody remembers what was wanted of each."""
 _GENERATIONS: Final = 3
 """Times that a page may expire until what was not wanted meanwhile is forgotten."""
 

@@ -26,7 +26,8 @@ MAX_LIMIT: Final = 100
 class PageQuery:
     """One page of sessions: which rows, and which statistics and facets of them over which window.
 
-    `ranked`: the order depends on the runs, so that another window is another page.
+    `ranked`: the order depends on the runs, so that another window is another page. `beside`: statistics that nobody
+    is in need of now, and that are asked for on the occasion.
     """
 
     where: Params = ()
@@ -35,6 +36,7 @@ class PageQuery:
     limit: int = MAX_LIMIT
     window: Window = ALL_RUNS
     statistics: frozenset[str] = frozenset()
+    beside: frozenset[str] = frozenset()
 
     @classmethod
     def of_ids(
@@ -42,6 +44,11 @@ class PageQuery:
     ) -> Self:
         where = tuple(("id", session_id) for session_id in ids)
         return cls(where=where, limit=len(ids)).selecting(statistics, window)
+
+    @property
+    def everything(self) -> frozenset[str]:
+        """All statistics that are asked for."""
+        return self.statistics | self.beside
 
     @cached_property
     def key(self) -> str:
@@ -58,38 +65,44 @@ class PageQuery:
         params = [*self.where, ("limit", str(self.limit))]
         if self.offset:
             params.append(("offset", str(self.offset)))
-        if stats := [each.select for each in FIELDS.values() if each.name in self.statistics & STATS]:
+        everything = self.everything
+        if stats := [each.select for each in FIELDS.values() if each.name in everything & STATS]:
             params.append(("include_stats", "true"))
             params += [("stats_select", name) for name in stats if selecting]
-        if self.statistics & FACETS:
+        if everything & FACETS:
             params.append(("facets", "true"))
-        if self.statistics or self.ranked:
+        if everything or self.ranked:
             params += self.window
         return params
 
     def known_when_answered(self, *, selecting: bool = True) -> frozenset[str]:
         """Which statistics an answer settles: those asked for, whether or not it has a value for them."""
-        return self.statistics if selecting or not self.statistics & STATS else self.statistics | STATS
+        return self.everything if selecting or not self.everything & STATS else self.everything | STATS
 
     def selecting(self, statistics: frozenset[str], window: Window) -> Self:
         """This page with these statistics. Where no number depends on the window, there is none."""
         kept = window if statistics or self.ranked else ALL_RUNS
-        return replace(self, statistics=statistics, window=kept)
+        return replace(self, statistics=statistics, beside=frozenset(), window=kept)
 
     def also(self, statistics: frozenset[str]) -> Self:
-        """With these statistics too, over the same window."""
-        return replace(self, statistics=self.statistics | statistics)
+        """With these statistics beside, over the same window."""
+        return replace(self, beside=self.beside | statistics)
 
     def covers(self, other: Self) -> bool:
         """Whether the answer to this query answers the other, which is for the same page.
 
         Not where their windows differ, even if the other wants no statistics: LangSmith might refuse this one's.
         """
-        return self.window == other.window and self.limit >= other.limit and self.statistics >= other.statistics
+        return self.window == other.window and self.limit >= other.limit and self.everything >= other.statistics
 
     def widened(self, other: Self) -> Self:
         """One query in place of two for the same page and window."""
-        return replace(self, limit=max(self.limit, other.limit), statistics=self.statistics | other.statistics)
+        return replace(
+            self,
+            limit=max(self.limit, other.limit),
+            statistics=self.statistics | other.statistics,
+            beside=self.beside | other.beside,
+        )
 
 
 @dataclass(frozen=True)

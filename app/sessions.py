@@ -6,10 +6,12 @@ rest, what several callers look up within a moment leaves together.
 
 import asyncio
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from app.asking import Asking, Caller
 from app.credentials import Credential
+from app.demand import FEW, Demand
 from app.flights import together
 from app.page import ALL_RUNS, Page, PageQuery, Window
 from app.session import Row, detached
@@ -29,6 +31,7 @@ class SessionCache:
         self._freshness = asking.freshness
         self._clock = asking.clock
         self._under_way: UnderWay[LookupFlight] = UnderWay()
+        self._demand = Demand(asking.freshness.ttl, asking.clock)
 
     async def lookup(
         self,
@@ -45,22 +48,27 @@ class SessionCache:
         keys = {each: session_key(scope, each) for each in dict.fromkeys(ids)}
         pages: Pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
         lacking = need.lacking(pages)
+        wanted = self._wanted(keys.values(), need) if lacking else frozenset[str]()
         if lacking and caller.max_age != 0:
-            pages |= await self._found_elsewhere(lacking, pages, need, scope)
+            found, wanted = await self._found_elsewhere(lacking, pages, need, scope, wanted)
+            pages |= found
             lacking = need.lacking(pages)
         dropped = 0
         if not lacking or not need.lacking(pages, stale=True):
             if lacking and not self._asking.upstream.is_near_limit(scope):
-                self._refresh(lacking, need, caller.credential)
+                self._refresh(lacking, need, caller.credential, wanted)
             asked_at = need.asked_at(pages)
             uses = [self._freshness.use(key, pages[each], asked_at) for each, key in keys.items()]
             outcome = Outcome.STALE if lacking else Outcome.HIT
             self._asking.note(caller, outcome, age=self._clock() - asked_at, uses=uses)
         else:
-            dropped = await self._fetched(lacking, pages, need, caller, on_fetch)
+            dropped = await self._fetched(lacking, pages, need, caller, wanted, on_fetch)
             asked_at = need.asked_at(pages)
             kept = await self._store.get_many([*keys.values()])
             caller.trace.uses += map(self._freshness.use, keys.values(), kept, [asked_at] * len(kept))
+        if len(keys) <= FEW:
+            for key in keys.values():
+                self._demand.note(key, need.window, statistics)
         by_id = {each: _row(page, need.window) for each, page in pages.items()}
         return Found(by_id, asked_at, dropped)
 
@@ -68,7 +76,15 @@ class SessionCache:
         """Ends what nobody waits for."""
         await self._under_way.aclose()
 
-    async def _found_elsewhere(self, lacking: Iterable[str], pages: Pages, need: "_Need", scope: str) -> Pages:
+    def _wanted(self, keys: Collection[str], need: "_Need") -> frozenset[str]:
+        """What was wanted lately of sessions of which few are looked up, as by their own pages of a dashboard."""
+        if len(keys) > FEW or not need.statistics:
+            return frozenset()
+        return frozenset[str]().union(*(self._demand.lately(key, need.window) for key in keys))
+
+    async def _found_elsewhere(
+        self, lacking: Iterable[str], pages: Pages, need: "_Need", scope: str, wanted: frozenset[str]
+    ) -> tuple[Pages, frozenset[str]]:
         """What pages, and other processes, know of these sessions, together with what was known already."""
         found: Pages = {}
         for each in lacking:
@@ -76,25 +92,33 @@ class SessionCache:
             found[each] = functools.reduce(_joined, views, pages[each])
         is_asked_for = any(each.scope == scope for each in self._under_way)
         if self._shared and not is_asked_for and (rest := [*need.lacking(found)]):
-            theirs = await self._shared.sessions(scope, rest, need.window)
-            found |= {each: _joined(found[each], page) for each, page in theirs.items()}
+            seen = await self._shared.sessions(scope, rest, need.window, wanted)
+            found |= {each: _joined(found[each], page) for each, page in seen.pages.items()}
+            wanted |= seen.wanted
         for each, page in found.items():
             if page and page is not pages[each]:
                 await self._asking.keep(session_key(scope, each), page)
-        return found
+        return found, wanted
 
-    def _refresh(self, lacking: Iterable[str], need: "_Need", credential: Credential) -> None:
-        for flight in self._flights(lacking, need.window, need.statistics, credential, None)[0]:
+    def _refresh(self, lacking: Iterable[str], need: "_Need", credential: Credential, wanted: frozenset[str]) -> None:
+        for flight in self._flights(lacking, need.window, need.statistics, credential, None, wanted)[0]:
             self._under_way.keep(flight)
 
     async def _fetched(
-        self, lacking: Mapping[str, frozenset[str]], pages: Pages, need: "_Need", caller: Caller, on_fetch: Outcome
+        self,
+        lacking: Mapping[str, frozenset[str]],
+        pages: Pages,
+        need: "_Need",
+        caller: Caller,
+        wanted: frozenset[str],
+        on_fetch: Outcome,
     ) -> int:
         """Puts what is lacking into the pages; how many rows came without their id."""
         young = {each: page for each, page in pages.items() if page and need.young(page)}
         is_refill = any(page.rows for page in young.values())
         statistics = frozenset[str]().union(*lacking.values())
-        flights, is_new = self._flights(lacking, need.window, statistics, caller.credential, caller.max_age)
+        wanted = need.missing(wanted, [young.get(each) for each in lacking])
+        flights, is_new = self._flights(lacking, need.window, statistics, caller.credential, caller.max_age, wanted)
         outcome = (Outcome.REFILL if is_refill else on_fetch) if is_new else Outcome.COALESCED
         found = await together(*(self._asking.joined(each, outcome, caller) for each in flights))
         singles = {each: page for part in found for each, page in part.by_id.items()}
@@ -110,6 +134,7 @@ class SessionCache:
         statistics: frozenset[str],
         credential: Credential,
         max_age: float | None,
+        wanted: frozenset[str],
     ) -> tuple[list[LookupFlight], bool]:
         """Requests that settle these ids, 100 in each that is new, and whether one is."""
         flights: list[LookupFlight] = []
@@ -125,7 +150,7 @@ class SessionCache:
             join(each)
         is_new = bool(rest)
         while rest:
-            started = LookupFlight(scope=credential.scope, window=window, max_age=max_age)
+            started = LookupFlight(scope=credential.scope, window=window, max_age=max_age, beside=wanted)
             self._under_way.start(started, self._fetch(started, credential))
             join(started)
         return flights, is_new
@@ -136,7 +161,7 @@ class SessionCache:
         singles: dict[str, Page] = {}
 
         async def ask(ids: Sequence[str]) -> Page:
-            part = PageQuery.of_ids(tuple(ids), window=query.window, statistics=query.statistics)
+            part = replace(query, where=PageQuery.of_ids(tuple(ids)).where, limit=len(ids))
             page = await self._asking.asked(part, under_way, credential)
             singles.update(_singles(page, ids, part.window))
             return page
@@ -182,6 +207,13 @@ class _Need:
             elif page.rows and (missing := page.missing(self.window, self.statistics, since=since)):
                 lacking[each] = missing
         return lacking
+
+    def missing(self, statistics: frozenset[str], pages: Iterable[Page | None]) -> frozenset[str]:
+        """Which of these statistics are not known of each."""
+        since = self._freshness.since(self._max_age)
+        return frozenset[str]().union(
+            *(page.missing(self.window, statistics, since=since) if page else statistics for page in pages)
+        )
 
     def is_of_use(self, page: Page) -> bool:
         """Whether it knows any of it, be it stale."""

@@ -13,8 +13,10 @@ from typing import Any, Final, TypeVar
 
 from app import cells
 from app.cells import Cell
+from app.demand import FEW
 from app.errors import GatewayError
 from app.flights import Flight, together
+from app.freshness import EMPTY_SECONDS
 from app.link import Away
 from app.page import Known, Page, PageQuery, Window
 from app.session import Row
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 PREFIX: Final = "sessions-gateway:"
 _COLUMNS: Final = b"columns"
+_WANTED: Final = "wanted"
 _ROUNDS: Final = 3
 """Turns of others that are waited for before one asks without one."""
 _SLACK: Final = 0.001
@@ -42,6 +45,12 @@ class Seen:
     """`wanted`: statistics of the page that were wanted lately, wherever."""
 
     page: Page | None
+    wanted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class SeenSessions:
+    pages: Mapping[str, Page]
     wanted: frozenset[str] = frozenset()
 
 
@@ -97,11 +106,12 @@ class Shared:
         same = ("page", scope, query.key, query.window, newer_than)
         return await self._once(same, lambda: self._seen(scope, query, newer_than, wanted)) or Seen(None)
 
-    async def sessions(self, scope: str, ids: Sequence[str], window: Window) -> Mapping[str, Page]:
-        """Those that are there, each as a page of its own, with the statistics over that window."""
-        return (
-            await self._once(("sessions", scope, tuple(ids), window), lambda: self._sessions(scope, ids, window)) or {}
-        )
+    async def sessions(
+        self, scope: str, ids: Sequence[str], window: Window, wanted: frozenset[str] = frozenset()
+    ) -> "SeenSessions":
+        """Those that are there, each as a page of its own, with the statistics over that window; `wanted` as above."""
+        same = ("sessions", scope, tuple(ids), window)
+        return await self._once(same, lambda: self._sessions(scope, ids, window, wanted)) or SeenSessions({})
 
     async def settle_page(
         self, scope: str, query: PageQuery, ask: Ask, *, since: float, shares: Callable[[], bool]
@@ -113,10 +123,8 @@ class Shared:
 
         async def look(names: Collection[str], after: float) -> dict[str, Page]:
             page = (await self.page(scope, query, after)).page
-            if page is None or not page.reaches(query.limit):
-                return {}
-            lacks = page.missing(query.window, query.statistics, since=after)
-            return {} if lacks else dict.fromkeys(names, page)
+            is_there = page and page.reaches(query.limit) and self._serves(page, query, after)
+            return dict.fromkeys(names, page) if page and is_there else {}
 
         async def publish(page: Page, _: Sequence[str], token: int) -> None:
             await self._write(scope, page, query.window, token, page_key=self._page_key(scope, query))
@@ -137,12 +145,8 @@ class Shared:
             return await ask(ids_of(names))
 
         async def look(names: Collection[str], after: float) -> dict[str, Page]:
-            pages = await self.sessions(scope, ids_of(names), query.window)
-            return {
-                f"{prefix}{each}": page
-                for each, page in pages.items()
-                if page.fetched_at > after and not page.missing(query.window, query.statistics, since=after)
-            }
+            pages = (await self.sessions(scope, ids_of(names), query.window)).pages
+            return {f"{prefix}{each}": page for each, page in pages.items() if self._serves(page, query, after)}
 
         async def publish(page: Page, names: Sequence[str], token: int) -> None:
             await self._write(scope, page, query.window, token, asked_for=ids_of(names))
@@ -162,13 +166,19 @@ class Shared:
         """Ends when all that is being written is."""
         await asyncio.gather(*self._background, return_exceptions=True)
 
+    def _serves(self, page: Page, query: PageQuery, after: float) -> bool:
+        if not page.rows:
+            return page.fetched_at > max(after, self._clock() - EMPTY_SECONDS)
+        return page.fetched_at > after and not page.missing(query.window, query.statistics, since=after)
+
     async def _settle(self, scope: str, names: Sequence[str], query: PageQuery, work: "_Work") -> Settled:
         settled = Settled()
-        claim = Claim(query.limit, cells.as_bits(query.statistics), self._micros(self._clock()))
+        need = Claim(query.limit, cells.as_bits(query.statistics), self._micros(self._clock()))
+        claim = replace(need, statistics=cells.as_bits(query.everything))
         rest = [*names]
         for _ in range(_ROUNDS):
             try:
-                turn = await self._turns.take(scope, rest, claim)
+                turn = await self._turns.take(scope, rest, claim, need)
             except Away:
                 break
             if turn.ended:
@@ -214,36 +224,52 @@ class Shared:
     async def _seen(self, scope: str, query: PageQuery, newer_than: float, wanted: frozenset[str]) -> "Seen":
         key, window = self._page_key(scope, query), query.window
         keys = [self._key(scope, "forgotten"), key, f"{key}:wanted:{cells.window_key(window)}"]
-        now, seconds = self._micros(self._clock()), self._remembers
-        args: list[bytes | str | int] = [now, round(seconds * 1000), *(cells.STATISTICS.index(name) for name in wanted)]
-        found: Any = await self._redis.script(_PAGE, keys, args)
+        found: Any = await self._redis.script(_PAGE, keys, self._wanted(wanted))
         forgotten = await self._forgotten(scope, found[0])
-        lately = zip(found[2][::2], found[2][1::2], strict=True)
+        lately = dict(zip(found[2][::2], found[2][1::2], strict=True))
         return Seen(
             await self._page(scope, query, self._value(found[1], forgotten), newer_than),
-            cells.numbered(number for number, at in lately if at.isdigit() and int(at) > now - seconds * 1e6),
+            self._lately(lately.items()),
         )
+
+    def _wanted(self, names: frozenset[str]) -> list[bytes | str | int]:
+        """Arguments that note them."""
+        noted = [f"{_WANTED}{cells.STATISTICS.index(name)}" for name in sorted(names)]
+        return [self._micros(self._clock()), round(self._remembers * 1000), *noted]
+
+    def _lately(self, noted: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
+        """Which of them were noted, and not too long ago."""
+        since = self._clock() - self._remembers
+        ages = ((name.rpartition(_WANTED.encode())[2], self._value(value, since)) for name, value in noted)
+        return cells.numbered(number for number, text in ages if text)
 
     async def _page(self, scope: str, query: PageQuery, text: "_Text | None", newer_than: float) -> Page | None:
         record = cells.page_from(text.body) if text else None
         if text is None or record is None or text.asked_at <= newer_than + _SLACK:
             return None
-        singles = await self._sessions(scope, [each for each in record.ids if each], query.window)
-        rows = [singles[each].rows[0] if each in singles and singles[each].rows else None for each in record.ids]
+        singles = (await self._sessions(scope, [each for each in record.ids if each], query.window)).pages
+        rows = [
+            singles[each].rows[0] if each and each in singles and singles[each].rows else None for each in record.ids
+        ]
         if rows.count(None) != record.ids.count(None):
             return None
         return _page_of(rows, [*singles.values()], record.limit, query.window, text.asked_at)
 
-    async def _sessions(self, scope: str, ids: Sequence[str], window: Window) -> dict[str, Page]:
+    async def _sessions(
+        self, scope: str, ids: Sequence[str], window: Window, wanted: frozenset[str] = frozenset()
+    ) -> "SeenSessions":
         prefix = cells.window_key(window)
         keys = [self._key(scope, "forgotten"), *(self._key(scope, f"session:{each}") for each in ids)]
-        found: Any = await self._redis.script(_READ, keys, [prefix])
+        found: Any = await self._redis.script(_READ, keys, [prefix, *self._wanted(wanted)])
         forgotten = await self._forgotten(scope, found[0])
-        pages = {}
+        pages, lately = {}, frozenset[str]()
         for session_id, values in zip(ids, found[1:], strict=True):
-            if page := self._single(session_id, dict(zip(values[::2], values[1::2], strict=True)), window, forgotten):
+            fields = dict(zip(values[::2], values[1::2], strict=True))
+            if page := self._single(session_id, fields, window, forgotten):
                 pages[session_id] = page
-        return pages
+            if len(ids) <= FEW:
+                lately |= self._lately(fields.items())
+        return SeenSessions(pages, lately)
 
     def _single(
         self, session_id: str, values: Mapping[bytes, bytes], window: Window, forgotten: float | None
@@ -391,7 +417,7 @@ def _page_of(
 
 _PAGE: Final = """
 local found = redis.call('MGET', KEYS[1], KEYS[2])
-for i = 3, #ARGV do redis.pcall('HSET', KEYS[3], ARGV[i], ARGV[1]) end
+for i = 3, #ARGV do redis.pcall('HSET', KEYS[3], ARGV[i], '0 ' .. ARGV[1] .. ' ') end
 if #ARGV > 2 then redis.pcall('PEXPIRE', KEYS[3], ARGV[2]) end
 found[3] = redis.pcall('HGETALL', KEYS[3])
 return found
@@ -400,6 +426,8 @@ _FORGET: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 _READ: Final = """
 local found = {redis.call('GET', KEYS[1])}
 for i = 2, #KEYS do
+  for j = 4, #ARGV do redis.pcall('HSET', KEYS[i], ARGV[1] .. ARGV[j], '0 ' .. ARGV[2] .. ' ') end
+  if #ARGV > 3 and redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.pcall('PEXPIRE', KEYS[i], ARGV[3]) end
   local all, kept = redis.pcall('HGETALL', KEYS[i]), {}
   for j = 1, #all, 2 do
     if all[j] == 'columns' or string.sub(all[j], 1, #ARGV[1]) == ARGV[1] then

@@ -78,12 +78,16 @@ class Turns:
         self._redis = redis
         self._prefix = prefix
 
-    async def take(self, scope: str, names: Collection[str], claim: Claim) -> Turn:
-        """A turn for those of the names that nobody asks for, or not as much of as is claimed. Raises Away."""
+    async def take(self, scope: str, names: Collection[str], claim: Claim, need: Claim | None = None) -> Turn:
+        """A turn for those of the names that nobody asks for, or not as much of as is needed. Raises Away.
+
+        `need`: where that is less than what is claimed.
+        """
+        need = need or claim
         turn = await self._take(scope, {name: self._key(scope, name) for name in names}, claim)
-        short = [name for name, (_, holder) in turn.others.items() if not holder.claim.covers(claim)]
+        short = [name for name, (_, holder) in turn.others.items() if not holder.claim.covers(need)]
         if short:
-            keys = {name: self._key(scope, f"{name}+{claim.key}") for name in short}
+            keys = {name: self._key(scope, f"{name}+{need.key}") for name in short}
             more = await self._take(scope, keys, claim)
             turn.token = max(turn.token, more.token)
             turn.mine |= more.mine

@@ -86,6 +86,7 @@ class LookupFlight(Shares[Singles]):
     window: Window
     ids: set[str] = field(default_factory=set)
     statistics: frozenset[str] = frozenset()
+    beside: frozenset[str] = frozenset()
     is_sent: bool = False
 
     def take(
@@ -96,7 +97,7 @@ class LookupFlight(Shares[Singles]):
         if not (is_same and self.flight.is_open):
             return set()
         if self.is_sent:
-            return self.ids.intersection(ids) if statistics <= self.statistics else set()
+            return self.ids.intersection(ids) if statistics <= self.statistics | self.beside else set()
         taken = self.ids.intersection(ids)
         taken.update(itertools.islice((each for each in ids if each not in taken), MAX_LIMIT - len(self.ids)))
         if taken:
@@ -107,7 +108,8 @@ class LookupFlight(Shares[Singles]):
     def send(self) -> PageQuery:
         """What to ask; from now on nothing is added."""
         self.is_sent = True
-        return PageQuery.of_ids(tuple(sorted(self.ids)), window=self.window, statistics=self.statistics)
+        query = PageQuery.of_ids(tuple(sorted(self.ids)), window=self.window, statistics=self.statistics)
+        return query.also(self.beside)
 
 
 F = TypeVar("F", bound=Shares[Any])
