@@ -44,30 +44,41 @@ class PageCache:
         key = f"{caller.credential.scope}:{query.key}"
         held = await self._store.get(key)
         wanted = self._demand.lately(key, query.window)
-        if self._shared and not (held and held.reaches(query.limit) and self._freshness.young(held, caller.max_age)):
+        is_held = held and held.reaches(query.limit) and self._freshness.young(held, caller.max_age)
+        is_news = not is_held and not any(each.key == key for each in self._under_way)
+        if self._shared and is_news and caller.max_age != 0:
             held, wanted = await self._adopted(self._shared, key, held, query, caller, wanted)
-        fresh = self._freshness.young(held, caller.max_age)
-        if held and held.reaches(query.limit):
-            missing = held.missing(query.window, query.statistics, since=self._freshness.since(caller.max_age))
-            if not missing and fresh:
-                return self._served(key, held, query, Outcome.HIT, caller)
-            if self._is_stale(held, query, caller.max_age):
-                if not self._upstream.is_near_limit(caller.credential.scope):
-                    self._under_way.keep(self._flight(key, query.also(wanted), caller.credential, None)[0])
-                return self._served(key, held, query, Outcome.STALE, caller)
-            if fresh:
-                if refilled := await self._refilled(key, held, query, missing, caller):
-                    self._demand.note(key, query.window, query.statistics)
-                    caller.trace.uses.append(self._freshness.use(key, held, held.fetched_at))
-                    return refilled
-                await self._store.drop(key)
-        # Who waits for no statistics is not kept waiting for any.
-        whole = query.also(wanted) if query.statistics else query
-        under_way, is_new = self._flight(key, whole, caller.credential, caller.max_age)
-        page = await self._asking.joined(under_way, Outcome.MISS if is_new else Outcome.COALESCED, caller)
+        page = await self._from(held, key, query, caller, wanted) if held and held.reaches(query.limit) else None
+        if page is None:
+            # Who waits for no statistics is not kept waiting for any.
+            whole = query.also(wanted) if query.statistics else query
+            under_way, is_new = self._flight(key, whole, caller.credential, caller.max_age)
+            page = await self._asking.joined(under_way, Outcome.MISS if is_new else Outcome.COALESCED, caller)
+            caller.trace.uses.append(self._freshness.use(key, page, page.fetched_at))
         self._demand.note(key, query.window, query.statistics)
-        caller.trace.uses.append(self._freshness.use(key, page, page.fetched_at))
+        if self._shared and query.statistics and (is_news or page is not held):
+            self._shared.want_page(caller.credential.scope, query, self._demand.lately(key, query.window))
         return page
+
+    async def _from(
+        self, held: Page, key: str, query: PageQuery, caller: Caller, wanted: frozenset[str]
+    ) -> Page | None:
+        """A page that is held, which may be stale, or lack statistics; None where it is to be asked for anew."""
+        fresh = self._freshness.young(held, caller.max_age)
+        missing = held.missing(query.window, query.statistics, since=self._freshness.since(caller.max_age))
+        if not missing and fresh:
+            return self._served(key, held, query, Outcome.HIT, caller)
+        if self._is_stale(held, query, caller.max_age):
+            if not self._upstream.is_near_limit(caller.credential.scope):
+                self._under_way.keep(self._flight(key, query.also(wanted), caller.credential, None)[0])
+            return self._served(key, held, query, Outcome.STALE, caller)
+        if not fresh:
+            return None
+        if refilled := await self._refilled(key, held, query, missing, caller):
+            caller.trace.uses.append(self._freshness.use(key, held, held.fetched_at))
+            return refilled
+        await self._store.drop(key)
+        return None
 
     async def lookup(
         self, ids: Sequence[str], caller: Caller, *, window: Window = ALL_RUNS, statistics: frozenset[str] = frozenset()
@@ -95,10 +106,8 @@ class PageCache:
         wanted: frozenset[str],
     ) -> tuple[Page | None, frozenset[str]]:
         """The page that is held, or a younger one that another process has asked for; and what is wanted anywhere."""
-        if caller.max_age == 0 or any(each.key == key for each in self._under_way):
-            return held, wanted
         newer_than = held.fetched_at if held and held.reaches(query.limit) else -math.inf
-        seen = await shared.page(caller.credential.scope, query, newer_than, wanted)
+        seen = await shared.page(caller.credential.scope, query, newer_than)
         if seen.page and (held is None or seen.page.reaches(query.limit)):
             await self._asking.keep(key, seen.page)
         return await self._store.get(key), wanted | seen.wanted
@@ -111,7 +120,6 @@ class PageCache:
 
     def _served(self, key: str, held: Page, query: PageQuery, outcome: Outcome, caller: Caller) -> Page:
         asked_at = held.asked_at(query.window, query.statistics)
-        self._demand.note(key, query.window, query.statistics)
         self._asking.note(
             caller, outcome, age=self._clock() - asked_at, uses=[self._freshness.use(key, held, asked_at)]
         )

@@ -48,6 +48,7 @@ class SessionCache:
         keys = {each: session_key(scope, each) for each in dict.fromkeys(ids)}
         pages: Pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
         lacking = need.lacking(pages)
+        was_lacking = bool(lacking)
         wanted = self._wanted(keys.values(), need) if lacking else frozenset[str]()
         if lacking and caller.max_age != 0:
             found, wanted = await self._found_elsewhere(lacking, pages, need, scope, wanted)
@@ -66,9 +67,12 @@ class SessionCache:
             asked_at = need.asked_at(pages)
             kept = await self._store.get_many([*keys.values()])
             caller.trace.uses += map(self._freshness.use, keys.values(), kept, [asked_at] * len(kept))
-        if len(keys) <= FEW:
+        if len(keys) <= FEW and statistics:
             for key in keys.values():
                 self._demand.note(key, need.window, statistics)
+            if self._shared and was_lacking:
+                lately = self._wanted(keys.values(), need)
+                self._shared.want_sessions(scope, keys, need.window, lately)
         by_id = {each: _row(page, need.window) for each, page in pages.items()}
         return Found(by_id, asked_at, dropped)
 
@@ -92,7 +96,7 @@ class SessionCache:
             found[each] = functools.reduce(_joined, views, pages[each])
         is_asked_for = any(each.scope == scope for each in self._under_way)
         if self._shared and not is_asked_for and (rest := [*need.lacking(found)]):
-            seen = await self._shared.sessions(scope, rest, need.window, wanted)
+            seen = await self._shared.sessions(scope, rest, need.window)
             found |= {each: _joined(found[each], page) for each, page in seen.pages.items()}
             wanted |= seen.wanted
         for each, page in found.items():

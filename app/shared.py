@@ -96,22 +96,23 @@ class Shared:
         self._reading: dict[Hashable, Flight[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()
 
-    async def page(
-        self, scope: str, query: PageQuery, newer_than: float, wanted: frozenset[str] = frozenset()
-    ) -> "Seen":
-        """That page with the statistics of the query's window, if one is there that was asked for after that time.
-
-        `wanted`: statistics that were wanted of it here lately, for the others to know.
-        """
+    async def page(self, scope: str, query: PageQuery, newer_than: float) -> "Seen":
+        """That page with the statistics of the query's window, if one is there that was asked for after that time."""
         same = ("page", scope, query.key, query.window, newer_than)
-        return await self._once(same, lambda: self._seen(scope, query, newer_than, wanted)) or Seen(None)
+        return await self._once(same, lambda: self._seen(scope, query, newer_than)) or Seen(None)
 
-    async def sessions(
-        self, scope: str, ids: Sequence[str], window: Window, wanted: frozenset[str] = frozenset()
-    ) -> "SeenSessions":
-        """Those that are there, each as a page of its own, with the statistics over that window; `wanted` as above."""
+    async def sessions(self, scope: str, ids: Sequence[str], window: Window) -> "SeenSessions":
+        """Those that are there, each as a page of its own, with the statistics over that window."""
         same = ("sessions", scope, tuple(ids), window)
-        return await self._once(same, lambda: self._sessions(scope, ids, window, wanted)) or SeenSessions({})
+        return await self._once(same, lambda: self._sessions(scope, ids, window)) or SeenSessions({})
+
+    def want_page(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
+        """Lets others know that these were wanted of it."""
+        self._later(self._want([self._wanted_key(scope, query)], "", statistics))
+
+    def want_sessions(self, scope: str, ids: Iterable[str], window: Window, statistics: frozenset[str]) -> None:
+        keys = [self._key(scope, f"session:{each}") for each in ids]
+        self._later(self._want(keys, cells.window_key(window), statistics))
 
     async def settle_page(
         self, scope: str, query: PageQuery, ask: Ask, *, since: float, shares: Callable[[], bool]
@@ -221,21 +222,21 @@ class Shared:
             await self._turns.ends(turn.others)
             settled.take(await work.look(turn.others.keys(), min(work.since, began - 2 * _SLACK)), Outcome.COALESCED)
 
-    async def _seen(self, scope: str, query: PageQuery, newer_than: float, wanted: frozenset[str]) -> "Seen":
-        key, window = self._page_key(scope, query), query.window
-        keys = [self._key(scope, "forgotten"), key, f"{key}:wanted:{cells.window_key(window)}"]
-        found: Any = await self._redis.script(_PAGE, keys, self._wanted(wanted))
+    async def _want(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
+        names = [f"{prefix}{_WANTED}{cells.STATISTICS.index(name)}" for name in sorted(statistics)]
+        with contextlib.suppress(Away):
+            now = self._micros(self._clock())
+            await self._redis.script(_WANT, keys, [round(self._remembers * 1000), f"0 {now} ", *names])
+
+    async def _seen(self, scope: str, query: PageQuery, newer_than: float) -> "Seen":
+        keys = [self._key(scope, "forgotten"), self._page_key(scope, query), self._wanted_key(scope, query)]
+        found: Any = await self._redis.script(_PAGE, keys, [])
         forgotten = await self._forgotten(scope, found[0])
         lately = dict(zip(found[2][::2], found[2][1::2], strict=True))
         return Seen(
             await self._page(scope, query, self._value(found[1], forgotten), newer_than),
             self._lately(lately.items()),
         )
-
-    def _wanted(self, names: frozenset[str]) -> list[bytes | str | int]:
-        """Arguments that note them."""
-        noted = [f"{_WANTED}{cells.STATISTICS.index(name)}" for name in sorted(names)]
-        return [self._micros(self._clock()), round(self._remembers * 1000), *noted]
 
     def _lately(self, noted: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
         """Which of them were noted, and not too long ago."""
@@ -255,12 +256,10 @@ class Shared:
             return None
         return _page_of(rows, [*singles.values()], record.limit, query.window, text.asked_at)
 
-    async def _sessions(
-        self, scope: str, ids: Sequence[str], window: Window, wanted: frozenset[str] = frozenset()
-    ) -> "SeenSessions":
+    async def _sessions(self, scope: str, ids: Sequence[str], window: Window) -> "SeenSessions":
         prefix = cells.window_key(window)
         keys = [self._key(scope, "forgotten"), *(self._key(scope, f"session:{each}") for each in ids)]
-        found: Any = await self._redis.script(_READ, keys, [prefix, *self._wanted(wanted)])
+        found: Any = await self._redis.script(_READ, keys, [prefix])
         forgotten = await self._forgotten(scope, found[0])
         pages, lately = {}, frozenset[str]()
         for session_id, values in zip(ids, found[1:], strict=True):
@@ -378,6 +377,9 @@ class Shared:
     def _page_key(self, scope: str, query: PageQuery) -> str:
         return self._key(scope, f"page:{query.digest}")
 
+    def _wanted_key(self, scope: str, query: PageQuery) -> str:
+        return f"{self._page_key(scope, query)}:{_WANTED}:{cells.window_key(query.window)}"
+
     def _key(self, scope: str, name: str) -> str:
         return f"{self._prefix}{{{scope}}}:{name}"
 
@@ -417,17 +419,19 @@ def _page_of(
 
 _PAGE: Final = """
 local found = redis.call('MGET', KEYS[1], KEYS[2])
-for i = 3, #ARGV do redis.pcall('HSET', KEYS[3], ARGV[i], '0 ' .. ARGV[1] .. ' ') end
-if #ARGV > 2 then redis.pcall('PEXPIRE', KEYS[3], ARGV[2]) end
 found[3] = redis.pcall('HGETALL', KEYS[3])
 return found
 """
 _FORGET: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
+_WANT: Final = """
+for i = 1, #KEYS do
+  for j = 3, #ARGV do redis.pcall('HSET', KEYS[i], ARGV[j], ARGV[2]) end
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+end
+"""
 _READ: Final = """
 local found = {redis.call('GET', KEYS[1])}
 for i = 2, #KEYS do
-  for j = 4, #ARGV do redis.pcall('HSET', KEYS[i], ARGV[1] .. ARGV[j], '0 ' .. ARGV[2] .. ' ') end
-  if #ARGV > 3 and redis.call('PTTL', KEYS[i]) < tonumber(ARGV[3]) then redis.pcall('PEXPIRE', KEYS[i], ARGV[3]) end
   local all, kept = redis.pcall('HGETALL', KEYS[i]), {}
   for j = 1, #all, 2 do
     if all[j] == 'columns' or string.sub(all[j], 1, #ARGV[1]) == ARGV[1] then

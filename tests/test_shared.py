@@ -48,7 +48,7 @@ class Pair:
 
     async def written(self) -> None:
         """Returns when nobody has a turn any more."""
-        await self._until(lambda values: values and not any(value.startswith(b"h") for value in values))
+        await self._until(lambda values: not any(value.startswith(b"h") for value in values))
 
     async def waiting(self, count: int) -> None:
         """Returns when so many turns were asked for."""
