@@ -14,12 +14,13 @@ from typing import Final
 
 import click
 
-from . import fixed, install, report
+from . import findings, fixed, fleet, install, report
 from .answer import AnswerError, differences, rows_of
 from .contenders import CONTENDERS, OURS, STATIC, Contender
 from .load import LoadError, measure
 from .process import LOAD_CORE, PEER_CORE, Command, Running, StartError, free_port, running
 from .report import Result
+from .simulation import World
 from .workload import SCENARIOS, Cell, Dialect, Kind
 
 _CONNECTIONS: Final = (1, 8)
@@ -29,7 +30,8 @@ _TOLERANCE: Final = 0.1
 """Requests under way when a load ends reach LangSmith and are not counted as answered."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
 @click.option("--scenarios", default=",".join(SCENARIOS), show_default=True, help="Which, separated by commas.")
 @click.option("--kinds", default=",".join(Kind), show_default=True, help="Which, separated by commas.")
 @click.option(
@@ -40,9 +42,18 @@ _TOLERANCE: Final = 0.1
 @click.option("--quick", is_flag=True, help="One second, one round, hardly warm: a first impression.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure there too.")
 def main(
-    scenarios: str, kinds: str, peers: str, seconds: int, rounds: int, quick: bool, json_file: Path | None
+    context: click.Context,
+    scenarios: str,
+    kinds: str,
+    peers: str,
+    seconds: int,
+    rounds: int,
+    quick: bool,
+    json_file: Path | None,
 ) -> None:
-    """Measure the gateway beside its peers."""
+    """Measure the gateway beside its peers, or with a command, something else of it."""
+    if context.invoked_subcommand:
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     names = _chosen(peers, [*CONTENDERS, "nginx"], "--peers")
     cells = [
@@ -50,10 +61,7 @@ def main(
         for scenario in _chosen(scenarios, SCENARIOS, "--scenarios")
         for kind in _chosen(kinds, list(Kind), "--kinds")
     ]
-    try:
-        install.debian(nginx="nginx-light", wrk="wrk")
-    except install.NotInstalledError as exc:
-        raise click.ClickException(str(exc)) from None
+    _install()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         bench = Bench(
             Path(folder),
@@ -67,6 +75,33 @@ def main(
     if json_file:
         found = report.as_json(bench.results, bench.left_out, bench.notes)
         json_file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+@main.command("simulate")
+@click.option("--seed", default=1, show_default=True, help="Another one makes another trace.")
+@click.option("--tenants", default=100, show_default=True, help="How many there are; few of them are busy.")
+@click.option("--viewers", default=1000, show_default=True, help="How many look at the tenants' dashboards.")
+@click.option("--minutes", default=3.0, show_default=True, help="How long they do, in virtual time.")
+@click.option("--workers", default="1,4,16,64", show_default=True, help="Numbers of workers, separated by commas.")
+def simulate(seed: int, tenants: int, viewers: int, minutes: float, workers: str) -> None:
+    """How often the workers of a simulated fleet ask LangSmith."""
+    world = World(seed=seed, tenants=tenants, viewers=viewers, minutes=minutes)
+    click.echo(findings.simulate(world, [int(each) for each in workers.split(",")]))
+
+
+@main.command("redis")
+@click.option("--seconds", default=3, show_default=True, help="How long each load lasts.")
+def redis(seconds: int) -> None:
+    """Two real workers under load, with a real Redis and without, and while it is killed."""
+    _install()
+    click.echo(fleet.measured(seconds))
+
+
+def _install() -> None:
+    try:
+        install.debian(nginx="nginx-light", wrk="wrk")
+    except install.NotInstalledError as exc:
+        raise click.ClickException(str(exc)) from None
 
 
 def _chosen(text: str, known: Iterable[str], option: str) -> list[str]:

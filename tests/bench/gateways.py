@@ -1,0 +1,168 @@
+"""What is compared in a simulation: workers with this gateway's cache, and with a plain cache of whole answers."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from app.asking import Asking, Caller
+from app.cache import PageCache
+from app.credentials import Credential
+from app.demand import lately
+from app.freshness import Freshness
+from app.metrics import Metrics
+from app.page import Page, PageQuery
+from app.session import Row
+from app.shared import Shared
+from app.store import MemoryStore
+from app.trace import Outcome, Trace
+
+from .dashboards import View
+from .scripts import Scripted
+from .workspaces import CAUSE, Langsmith
+
+TTL: Final = 15.0
+_LATENCY: Final = 0.0005
+_PATIENCE: Final = 30.0
+_MOST_BYTES: Final = 268_435_456
+_WALL: Final = 1.7e9
+
+Rows = Iterable[Row | None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows, with the statistics of them that were asked for."""
+
+    outcome: Outcome
+    parts: Sequence[tuple[Rows, frozenset[str]]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Mean bytes of a page: in the memory of a worker, and in Redis with all that belongs to it."""
+
+    in_memory: float = 0.0
+    in_redis: float = 0.0
+
+
+class Gateways(Protocol):
+    """So many workers."""
+
+    async def answer(self, worker: int, view: View, credential: Credential) -> Answer: ...
+    async def aclose(self) -> None: ...
+    def sizes(self) -> Sizes: ...
+
+
+class Ours:
+    """`stale`: seconds beyond the time to live. Where there are several workers, they share a Redis."""
+
+    def __init__(self, langsmith: Langsmith, workers: int, *, stale: float) -> None:
+        self._now = asyncio.get_running_loop().time
+        self._redis = Scripted(self._now, latency=_LATENCY) if workers > 1 else None
+        self._stores = [MemoryStore(_MOST_BYTES) for _ in range(workers)]
+        self._shared: list[Shared] = []
+        self._caches = [self._cache(langsmith, store, stale) for store in self._stores]
+
+    async def answer(self, worker: int, view: View, credential: Credential) -> Answer:
+        cache, trace, parts = self._caches[worker], Trace(), list[tuple[Rows, frozenset[str]]]()
+        caller = Caller(credential, self._now() + _PATIENCE, trace)
+        ids = view.ids
+        if view.query:
+            CAUSE.set((view.kind, "page"))
+            page = await cache.page(view.query, caller)
+            rows = page.seen_through(view.query.window)[: view.query.limit]
+            parts.append((rows, view.query.statistics))
+            ids = tuple(row.id for row in rows if row) if view.window else ()
+        if ids:
+            CAUSE.set((view.kind, "window" if view.window else "session"))
+            found = await cache.lookup(ids, caller, window=view.window_at(self._now()), statistics=view.statistics)
+            parts.append((found.by_id.values(), view.statistics))
+        assert trace.outcome is not None
+        return Answer(trace.outcome, parts)
+
+    async def aclose(self) -> None:
+        for cache in self._caches:
+            await cache.aclose()
+        for shared in self._shared:
+            await shared.aclose()
+
+    def sizes(self) -> Sizes:
+        held: Iterable[Page] = (page for store in self._stores for page in store._memory._cache.values())
+        weights = [page.weight for page in held if page.limit > 1]
+        sizes, pages = 0, 0
+        for key, entry in (self._redis.held if self._redis else {}).items():
+            value = entry.value
+            sizes += len(key) + (len(value) if isinstance(value, bytes) else sum(map(len, [*value, *value.values()])))
+            pages += isinstance(value, bytes) and ":page:" in key and ":turn:" not in key
+        return Sizes(sum(weights) / max(len(weights), 1), sizes / max(pages, 1))
+
+    def _cache(self, langsmith: Langsmith, store: MemoryStore, stale: float) -> PageCache:
+        shared = None
+        if self._redis:
+            shared = Shared(
+                self._redis,
+                lifetime=TTL + stale,
+                remembers=lately(TTL),
+                clock=self._now,
+                wall=lambda: self._now() + _WALL,
+                forgets=store.forget_before,
+            )
+            self._shared.append(shared)
+        freshness = Freshness(TTL, stale, self._now)
+        upstream: Any = langsmith
+        return PageCache(Asking(upstream, store, freshness, Metrics(), self._now, shared))
+
+
+class Plain:
+    """Whole answers by credential and query text, for a time to live; each worker has its own unless they share one.
+
+    `joins`: whether who misses waits for an answer that is under way there, which few such caches know.
+    """
+
+    def __init__(self, langsmith: Langsmith, workers: int, *, shared: bool = False, joins: bool = False) -> None:
+        self._langsmith = langsmith
+        self._now = asyncio.get_running_loop().time
+        self._held: list[dict[object, _Kept]] = [{} for _ in range(1 if shared else workers)]
+        self._joins = joins
+        self._under_way: dict[object, asyncio.Task[Answer]] = {}
+
+    async def answer(self, worker: int, view: View, credential: Credential) -> Answer:
+        place = worker % len(self._held)
+        held, key = self._held[place], (credential.scope, view.text)
+        if (kept := held.get(key)) and kept.until > self._now():
+            return Answer(Outcome.HIT, kept.answer.parts)
+        if self._joins and (under_way := self._under_way.get((place, key))):
+            return Answer(Outcome.COALESCED, (await under_way).parts)
+        task = asyncio.create_task(self._asked(view, credential))
+        self._under_way[place, key] = task
+        answer = await task
+        self._under_way.pop((place, key), None)
+        held[key] = _Kept(self._now() + TTL, answer)
+        return answer
+
+    async def aclose(self) -> None:
+        """It has nothing to end."""
+
+    def sizes(self) -> Sizes:
+        return Sizes()
+
+    async def _asked(self, view: View, credential: Credential) -> Answer:
+        parts: list[tuple[Rows, frozenset[str]]] = []
+        ids = view.ids
+        if view.query:
+            CAUSE.set((view.kind, "page"))
+            page = await self._langsmith.get(view.query, credential, [])
+            parts.append((page.rows, view.query.statistics))
+            ids = tuple(row.id for row in page.rows if row) if view.window else ()
+        if ids:
+            CAUSE.set((view.kind, "window" if view.window else "session"))
+            query = PageQuery.of_ids(ids, window=view.window_at(self._now()), statistics=view.statistics)
+            parts.append(((await self._langsmith.get(query, credential, [])).rows, view.statistics))
+        return Answer(Outcome.MISS, parts)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    until: float
+    answer: Answer
