@@ -3,10 +3,13 @@
 In reading order, each module using only those below it:
 
     __main__     the command line                       main         create_app: the only assembler
+    check        what operations will ask of LangSmith, told before they run
     protocol     requests that repeat, before all else  http         GraphQL over HTTP: the endpoint
     repeats      which requests repeat, byte by byte    front        what each request meets first
+    persisted    documents that clients name
     request      what a client sent, read               responses    answers kept as bytes
     account      what is logged and counted of it       cost         what an operation will ask of LangSmith
+    pages        GraphiQL and the dashboard: files under web/
     execution/   documents, plans and how they run
     guards       what one operation may be              schema       Query and its resolvers
     graph        the object types
@@ -29,6 +32,7 @@ In reading order, each module using only those below it:
     feedback     feedback statistics                    decoding     bytes into structs
     scalars      how values are read and printed        credentials  who asks
     trace        what a root field cost upstream        drain        SIGTERM, in two steps
+    tracing      spans, for who traces
     settings · metrics · log · errors
 
     emulator/    an embedded LangSmith for `--demo` and the tests; imports nothing of the rest

@@ -1,14 +1,29 @@
 """What is counted and logged of each operation: one line, whichever way it was answered."""
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app.metrics import Metrics
+from app.tracing import OFF, Spans
 
 
 class Account:
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger, spans: Spans = OFF) -> None:
         self._metrics = metrics
         self._log = log
+        self._spans = spans
+
+    def around(self, endpoint: ASGIApp) -> ASGIApp:
+        """The endpoint, with its operations counted, and traced, while they are under way."""
+
+        async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+            self._metrics.operations_under_way += 1
+            try:
+                await endpoint(scope, receive, send)
+            finally:
+                self._metrics.operations_under_way -= 1
+
+        return self._spans.around(counted)
 
     def operation(
         self,
@@ -23,6 +38,7 @@ class Account:
         """`document`: a short digest of it. `outcome`: `ok`, or the code of the first error."""
         self._metrics.operations_by(outcome).inc()
         self._metrics.operation_seconds.observe(seconds)
+        trace_id = self._spans.answered(name=name, document=document, outcome=outcome, cost=cost)
         self._log.info(
             "operation",
             name=name,
@@ -31,6 +47,7 @@ class Account:
             cost=cost,
             ms=round(seconds * 1000, 1),
             request_id=request_id,
+            **({"trace_id": trace_id} if trace_id else {}),
         )
 
     def ran(self, by: str) -> None:

@@ -1,17 +1,19 @@
 """What it takes to ask LangSmith for something that is to be kept: who waits for it, and what becomes of it."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from app.credentials import Credential
-from app.errors import Forbidden, Unauthenticated
+from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
 from app.freshness import Freshness
 from app.metrics import Metrics
 from app.page import Page, PageQuery
 from app.shared import Shared
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
+from app.tracing import OFF, Spans
 from app.underway import Shares
 from app.upstream import Clock, Upstream
 
@@ -42,6 +44,7 @@ class Asking:
     metrics: Metrics
     clock: Clock
     shared: Shared | None = None
+    spans: Spans = OFF
 
     async def asked(self, query: PageQuery, under_way: Shares[Any], credential: Credential) -> Page:
         try:
@@ -52,13 +55,21 @@ class Asking:
             if self.shared:
                 await self.shared.forget(credential.scope)
             raise
+        except (BadUserInput, UpstreamError, UpstreamMalformed):
+            if not query.beside:
+                raise
+            # Nobody is to fail for what others wanted.
+            return await self.upstream.get(replace(query, beside=frozenset()), credential, under_way.calls)
 
     async def joined(self, under_way: Shares[T], outcome: Outcome, caller: Caller) -> T:
         caller.waits()
+        began = time.time_ns()
         try:
             return await under_way.flight.join(caller.deadline)
         finally:
-            self.note(caller, outcome if under_way.outcome is None else under_way.outcome, calls=under_way.calls)
+            self.note(
+                caller, outcome if under_way.outcome is None else under_way.outcome, calls=under_way.calls, began=began
+            )
 
     async def keep(self, key: str, page: Page) -> None:
         if self.freshness.keeps:
@@ -72,6 +83,9 @@ class Asking:
         age: float = 0.0,
         calls: Sequence[Call] = (),
         uses: Sequence[Use] = (),
+        began: int | None = None,
     ) -> None:
+        """`began`: the nanosecond of the day, where it was waited for."""
         self.metrics.cache.labels(outcome.name).inc()
+        self.spans.looked_up(outcome.name, began=began, age=age, requests=len(calls))
         caller.trace.note(outcome, age=age, calls=calls, uses=uses)

@@ -6,6 +6,7 @@
     ├── Forbidden             LangSmith knows the credential and refuses it
     ├── RateLimited           too many requests; `retryAfter` says how long to wait
     ├── OperationTooExpensive the operation passes a limit of this gateway
+    ├── PersistedQueryNotFound no document of that hash is known; send it once with its hash
     ├── UpstreamError         LangSmith failed, or could not be reached
     ├── UpstreamTimeout       LangSmith did not answer in time
     └── UpstreamMalformed     LangSmith answered something that cannot be read
@@ -76,6 +77,15 @@ class OperationTooExpensive(GatewayError):
     @property
     def extensions(self) -> dict[str, Any]:
         return super().extensions | {"limit": self.limit, "value": self.value}
+
+
+class PersistedQueryNotFound(GatewayError):
+    """Its message is part of Apollo's protocol."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("PersistedQueryNotFound")
 
 
 class UpstreamError(GatewayError):

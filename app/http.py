@@ -26,9 +26,10 @@ from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
 from app.operation import Operation
+from app.persisted import Persisted
 from app.rates import ClientRate
 from app.repeats import Repeats
-from app.request import PLAIN_JSON, Gone, Refused, headers_of, max_age_in, negotiated, received, request_in
+from app.request import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
 from app.responses import Kept, KeptResponses, etag_of, matches
 from app.trace import Trace
 from app.upstream import Clock
@@ -61,6 +62,7 @@ class GraphQLEndpoint:
     """
 
     executor: Executor
+    documents: Persisted
     gate: Gate
     cache: PageCache
     responses: KeptResponses
@@ -122,15 +124,11 @@ class GraphQLEndpoint:
                 _serve(answer, *found, headers)
                 self._remember(scope, key, found[0])
                 return
-        request = request_in(scope["method"], sent)
-        answer.document = _digest(request.query)
+        wanted = wanted_in(scope["method"], sent)
         async with _watching(receive) as watch:
             deadline = asyncio.get_running_loop().time() + self.timeout + _GRACE
             context = Operation(self.cache, credential, self.now(), deadline, watch, max_age)
-            try:
-                response = await self.executor.run(request, context)
-            finally:
-                answer.name = self.executor.name_of(request)
+            response = await self._run(answer, wanted, context)
         answer.outcome = response.outcome
         answer.cost = response.cost
         answer.status = 200 if response.ran or answer.media_type == PLAIN_JSON else 400
@@ -138,6 +136,22 @@ class GraphQLEndpoint:
         answer.body = _encoder.encode(response.as_json() | extensions)
         if key and response.ran and not response.errors:
             self._keep(key, answer, context, headers)
+
+    async def _run(self, answer: _Answer, wanted: Wanted, context: Operation) -> Response:
+        """The document that is wanted, if it may be had."""
+        answer.document = _digest(wanted.query) if wanted.query else None
+        try:
+            request = await self.documents.request_of(wanted)
+        except GatewayError as exc:
+            return Response([{"message": str(exc), "extensions": exc.extensions}])
+        answer.document = _digest(request.query)
+        try:
+            response = await self.executor.run(request, context)
+        finally:
+            answer.name = self.executor.name_of(request)
+        if response.ran:
+            await self.documents.ran(wanted, request.query)
+        return response
 
     def _remember(self, scope: Scope, key: str, kept: Kept) -> None:
         """For the next request of the same bytes, where the server says which they were."""

@@ -12,13 +12,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
+from app import pages
 from app.account import Account
 from app.activity import Activity
 from app.asking import Asking
@@ -29,6 +30,7 @@ from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Creden
 from app.demand import lately
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
+from app.execution.documents import Documents
 from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
 from app.guards import Limits
@@ -36,6 +38,7 @@ from app.http import GraphQLEndpoint
 from app.link import Link
 from app.log import create_log
 from app.metrics import Metrics
+from app.persisted import Automatic, Trusted
 from app.rates import MEMORY, ClientRate
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
@@ -46,8 +49,11 @@ from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
 from app.shared import Shared
 from app.store import MemoryStore
+from app.tracing import OFF, Spans, spans_of
 from app.transport import create_transport
 from app.upstream import Clock, Upstream
+
+T = TypeVar("T")
 
 DEMO_KEY: Final = "demo"
 _BODY_SECONDS: Final = 10.0
@@ -69,6 +75,7 @@ def create_app(
     demo: bool = False,
     compiled: bool = True,
     body_timeout: float = _BODY_SECONDS,
+    spans: Spans = OFF,
 ) -> Gateway:
     """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
 
@@ -77,9 +84,11 @@ def create_app(
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
-    account = Account(metrics, log)
+    account = Account(metrics, log, spans)
     store = MemoryStore(settings.cache_max_bytes)
     schema = create_schema()
+    limits = Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
+    trusted = _trusted(settings, Documents(core_of(schema), limits, introspection=settings.introspection))
     ready = False
 
     link = _link(settings, metrics, log, clock)
@@ -94,11 +103,12 @@ def create_app(
         metrics=metrics,
         log=log,
         clock=clock,
+        spans=spans,
     )
     freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
     shared = _shared(settings, link, store, clock, wall)
     activity = Activity(clock, wall) if settings.cache_activity_check else None
-    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared), activity)
+    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared, spans), activity)
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = Repeats(responses, account)
@@ -106,7 +116,7 @@ def create_app(
     endpoint = GraphQLEndpoint(
         executor=Executor(
             schema,
-            Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost),
+            limits,
             cost_by(core_of(schema)),
             Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=settings.introspection,
@@ -114,6 +124,7 @@ def create_app(
             count=account.ran,
             compiled=compiled,
         ),
+        documents=trusted or Automatic(link, clock),
         gate=_gate(settings, demo=demo),
         cache=cache,
         responses=responses,
@@ -139,22 +150,20 @@ def create_app(
         ready = True
         try:
             with draining(turn_off):
-                # Each request is counted where there is a limit, so that all are read.
-                yield {REPEATS: None if rate.is_limited else repeats}
+                async with metrics.shown():
+                    # Each request is counted where there is a limit, so that all are read; and each is traced.
+                    yield {REPEATS: None if rate.is_limited or spans.is_on else repeats}
         finally:
             turn_off()
-            parts: tuple[Closes | None, ...] = (cache, shared, upstream, link, rate)
+            parts: tuple[Closes | None, ...] = (cache, shared, upstream, link, rate, spans)
             for part in filter(None, parts):
                 await part.aclose()
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.put_in_front(Direct, path="/graphql", endpoint=endpoint)
+    app.put_in_front(Direct, path="/graphql", endpoint=account.around(endpoint))
+    _add_pages(app, settings, demo=demo)
     _allow_origins(app, settings)
     app.put_in_front(Envelope)
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/graphql")
 
     @app.get("/schema.graphql")
     async def sdl() -> Response:
@@ -177,6 +186,29 @@ def create_app(
     return app
 
 
+def _trusted(settings: Settings, checked: Documents) -> Trusted | None:
+    """Where only such documents are to run. Raises SettingsError."""
+    return Trusted.read(settings.trusted_documents, checked) if settings.trusted_documents else None
+
+
+def _add_pages(app: Gateway, settings: Settings, *, demo: bool) -> None:
+    # Whether to ask for a key, and what there is beside them.
+    data = {
+        "auth": "demo" if demo else settings.auth,
+        "tokens": bool(settings.client_tokens),
+        "graphiql": settings.graphiql,
+        "explain": settings.explain,
+        "introspection": settings.introspection,
+    }
+    if settings.graphiql:
+        app.put_in_front(pages.Playground, path="/graphql", data=data)
+    app.mount(pages.ASSETS, pages.assets())
+
+    @app.get("/", include_in_schema=False)
+    async def dashboard() -> Response:
+        return pages.page("dashboard", data)
+
+
 def _allow_origins(app: Gateway, settings: Settings) -> None:
     if settings.cors_origins:
         app.put_in_front(
@@ -194,7 +226,7 @@ def _allow_origins(app: Gateway, settings: Settings) -> None:
                 "x-gateway-explain",
                 "x-request-id",
             ],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["etag", "x-request-id", "retry-after"],
         )
 
 
@@ -246,14 +278,17 @@ def _hash_key(settings: Settings) -> bytes:
 
 def create_configured() -> Gateway:
     """From the environment."""
-    return _settled(create_app(_loaded()))
+    settings, spans = _checked(Settings.load), _traced()
+    return _settled(_checked(lambda: create_app(settings, spans=spans)))
 
 
 def create_demo() -> Gateway:
     """In front of the embedded LangSmith, which `serve --demo` has started."""
     # The demo needs no key and takes none of the gateway's own: it is in passthrough mode, whatever is configured.
     own = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
-    return _settled(create_app(_loaded(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own), demo=True))
+    settings = _checked(lambda: Settings.load(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **own))
+    spans = _traced()
+    return _settled(_checked(lambda: create_app(settings, demo=True, spans=spans)))
 
 
 def _settled(app: Gateway) -> Gateway:
@@ -263,10 +298,14 @@ def _settled(app: Gateway) -> Gateway:
     return app
 
 
-def _loaded(**instead: object) -> Settings:
+def _traced() -> Spans:
+    return _checked(lambda: spans_of(os.environ))
+
+
+def _checked(load: Callable[[], T]) -> T:
     """Says what is wrong with the settings in one line, and exits."""
     try:
-        return Settings.load(**instead)
+        return load()
     except SettingsError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - there is no log yet
         # A worker that ends with anything but uvicorn's own code is started again, for ever.

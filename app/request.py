@@ -1,26 +1,30 @@
 """What a client sent over HTTP: negotiated, bounded and read, before anything is run.
 
 The bytes that say what to run come first (`received`), because an answer to the same bytes may be held; only then
-are they read (`request_in`).
+are they read (`wanted_in`).
 """
 
 import asyncio
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from app.execution import Request
-
 RESPONSE_JSON: Final = "application/graphql-response+json"
 PLAIN_JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
-_MEMBERS: Final = ("query", "variables", "operationName", "extensions")
+SHA_256: Final = "sha256:"
+"""Before what names a document by that hash of it."""
+_MEMBERS: Final = (
+    *("query", "variables", "operationName", "extensions"),
+    *("documentId", "id", "persistedQuery", "sha256Hash"),
+)
 _QUOTED: Final = [f'"{name}"'.encode() for name in _MEMBERS]
 
 _AGE: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
@@ -38,6 +42,16 @@ class Refused(Exception):
 
 class Gone(Exception):
     """The client hung up."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a client wants to be run, its form checked: a document, the id of one, or both."""
+
+    query: str | None
+    document_id: str | None
+    variables: dict[str, Any]
+    operation_name: str | None
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -100,9 +114,9 @@ async def received(
     raise Refused(405, "Send operations by POST, or queries by GET.", allow="GET, POST")
 
 
-def request_in(method: str, sent: bytes) -> Request:
+def wanted_in(method: str, sent: bytes) -> Wanted:
     """What was received, read. Raises Refused."""
-    return _request(_json(sent, "The body") if method == "POST" else _pairs(sent))
+    return _wanted(_json(sent, "The body") if method == "POST" else _pairs(sent))
 
 
 def _check_content_type(content_type: str) -> None:
@@ -199,18 +213,41 @@ def _check_distinct(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _request(values: object) -> Request:
+def _wanted(values: object) -> Wanted:
     if not isinstance(values, dict):
         raise Refused(400, 'The body must be one JSON object, such as {"query": "{ sessions { nodes { name } } }"}.')
     query = values.get("query")
-    if not isinstance(query, str) or not query:
-        raise Refused(400, "`query` must hold a GraphQL document.")
     variables = values.get("variables")
     if not isinstance(variables, dict | None):
         raise Refused(400, "`variables` must be an object.")
-    if not isinstance(values.get("extensions"), dict | None):
+    extensions = values.get("extensions")
+    if not isinstance(extensions, dict | None):
         raise Refused(400, "`extensions` must be an object.")
     name = values.get("operationName")
     if not isinstance(name, str | None):
         raise Refused(400, "`operationName` must be a string.")
-    return Request(query, variables or {}, name or None)
+    document_id = _document_id(values, extensions or {})
+    if not isinstance(query, str | None) or not (query or document_id):
+        raise Refused(400, "`query` must hold a GraphQL document.")
+    return Wanted(query or None, document_id, variables or {}, name or None)
+
+
+def _document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | None:
+    """As the specification's appendix has it, or Apollo's protocol; Relay's `id` counts where nothing else does."""
+    given = values.get("documentId")
+    if not isinstance(given, str | None):
+        raise Refused(400, "`documentId` must be a string.")
+    persisted = extensions.get("persistedQuery")
+    if not isinstance(persisted, dict | None):
+        raise Refused(400, "`extensions.persistedQuery` must be an object.")
+    if persisted and persisted.get("version") != 1:
+        raise Refused(400, "Unsupported persisted query version")
+    digest = persisted.get("sha256Hash") if persisted else None
+    if not isinstance(digest, str | None):
+        raise Refused(400, "`extensions.persistedQuery.sha256Hash` must be a string.")
+    if digest and given and given != f"{SHA_256}{digest}":
+        raise Refused(400, "`documentId` and `extensions.persistedQuery` name two documents.")
+    if digest or given:
+        return f"{SHA_256}{digest}" if digest else given
+    own = values.get("id")
+    return own if isinstance(own, str) and own and not values.get("query") else None

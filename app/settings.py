@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     max_depth: Annotated[int, Field(ge=1)] = 12
     max_aliases: Annotated[int, Field(ge=0)] = 30
     max_cost: Annotated[int, Field(ge=1)] = 1000
+    trusted_documents: Path | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -85,6 +86,11 @@ class Settings(BaseSettings):
     @classmethod
     def _is_rate(cls, value: object) -> object:
         return (Rate.parse(value) if value else None) if isinstance(value, str) else value
+
+    @field_validator("trusted_documents", mode="before")
+    @classmethod
+    def _is_path(cls, value: object) -> object:
+        return value or None
 
     @field_validator("cache_url", "client_rate_url")
     @classmethod

@@ -21,6 +21,11 @@ class Slots:
         self._free = asyncio.Semaphore(count)
         self._most = count * _WAITING_PER_SLOT
         self._waiting: Counter[str] = Counter()
+        self.under_way = 0
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting.total()
 
     @contextlib.asynccontextmanager
     async def one(self, scope: str) -> AsyncIterator[None]:
@@ -29,13 +34,15 @@ class Slots:
             await self._wait(scope)
         else:
             await self._free.acquire()
+        self.under_way += 1
         try:
             yield
         finally:
+            self.under_way -= 1
             self._free.release()
 
     async def _wait(self, scope: str) -> None:
-        if self._waiting.total() >= self._most or self._waiting[scope] >= self._most // 2:
+        if self.waiting >= self._most or self._waiting[scope] >= self._most // 2:
             raise RateLimited(
                 "Too many requests to LangSmith are waiting already. Try again shortly.", retry_after=_RETRY_AFTER
             )

@@ -7,7 +7,7 @@ the time that is left. Each try is counted, and waits for its turn, before it ta
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.session import FIELDS, rows
 from app.slots import Slots
 from app.trace import Call
+from app.tracing import OFF, Spans
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
@@ -59,6 +60,7 @@ class Upstream:
         metrics: Metrics,
         log: FilteringBoundLogger,
         clock: Clock = time.monotonic,
+        spans: Spans = OFF,
     ) -> None:
         self._transport = transport
         self._url = httpx.URL(sessions_url(base_url))
@@ -71,6 +73,8 @@ class Upstream:
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self._spans = spans
+        metrics.watch_upstream(under_way=lambda: self._slots.under_way, waiting=lambda: self._slots.waiting)
         self._breaker = Breaker(clock, self._notice_breaker)
         self._selecting = True
         self._seen: set[str] = set()
@@ -156,10 +160,15 @@ class Upstream:
 
     async def _sent(self, call: Call, credential: Credential) -> bytes:
         call.attempts += 1
+        if call.attempts > 1:
+            self._metrics.retries.inc()
         started = self._clock()
         outcome = "cancelled"
+        sending = self._spans.request(
+            str(self._url), attempts=call.attempts, statistics=sum(name == "stats_select" for name, _ in call.params)
+        )
         try:
-            async with self._answer(call, credential) as response:
+            async with self._answer(call, credential, sending.headers) as response:
                 call.status = response.status_code
                 outcome = str(response.status_code)
                 self._notice_deprecation(response)
@@ -172,6 +181,7 @@ class Upstream:
             outcome, failure = failure_of(exc)
             raise failure from exc
         finally:
+            sending.end(outcome)
             self._metrics.upstream.labels(outcome).inc()
             self._metrics.upstream_seconds.observe(self._clock() - started)
         if response.status_code != 200:
@@ -198,11 +208,13 @@ class Upstream:
         self._breaker.answered(admitted)
 
     @contextlib.asynccontextmanager
-    async def _answer(self, call: Call, credential: Credential) -> AsyncIterator[httpx.Response]:
+    async def _answer(
+        self, call: Call, credential: Credential, traced: Mapping[str, str]
+    ) -> AsyncIterator[httpx.Response]:
         request = httpx.Request(
             "GET",
             self._url.copy_with(raw_path=self._url.raw_path + b"?" + urlencode(call.params).encode()),
-            headers={**_HEADERS, **credential.headers},
+            headers={**_HEADERS, **traced, **credential.headers},
             extensions=self._extensions,
         )
         response = await self._transport.handle_async_request(request)

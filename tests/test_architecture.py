@@ -10,10 +10,10 @@ APP = Path(__file__).parent.parent / "app"
 
 LAYERS = [
     ["__main__"],
-    ["main", "protocol"],
+    ["main", "protocol", "check"],
     ["http"],
-    ["repeats"],
-    ["front", "request", "responses", "account", "cost"],
+    ["repeats", "persisted"],
+    ["front", "request", "responses", "account", "cost", "pages"],
     ["execution"],
     ["schema"],
     ["graph", "guards"],
@@ -28,7 +28,7 @@ LAYERS = [
     ["upstream"],
     ["budget"],
     ["transport", "refusal", "slots", "window"],
-    ["page", "trace"],
+    ["page", "trace", "tracing"],
     ["inputs"],
     ["session"],
     ["feedback"],
@@ -51,12 +51,13 @@ OWNERS = {
     "redis": {"link", "address"},
     "aiocache": {"store", "link"},
     "fastapi": {"main", "front"},
-    "starlette": {"main", "front", "http", "request", "emulator"},
+    "starlette": {"main", "account", "tracing", "front", "pages", "http", "request", "emulator"},
     "uvicorn": {"__main__", "protocol", "emulator"},
     "click": {"__main__"},
     "pydantic": {"settings", "emulator"},
     "pydantic_settings": {"settings"},
     "prometheus_client": {"metrics"},
+    "opentelemetry": {"tracing"},
     "structlog": {"log", "main", "http", "account", "link", "rates", "execution", "upstream", "budget"},
 }
 

@@ -198,6 +198,19 @@ async def test_what_failed_is_not_asked_for_on_behalf_of_others(
         assert ("stats_select", "error_rate") not in asked(langsmith)[0]
 
 
+async def test_nobody_fails_for_what_others_wanted(serve: Serve, langsmith: Emulator, clock: Clock) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        await gateway.data(THREE)
+        await gateway.data(ONE_MORE)
+        clock.forward(20)
+        asked(langsmith)
+        langsmith.faults.append(Fault(status=500))
+        assert len((await gateway.data(THREE))["sessions"]["nodes"]) == 5
+        together, alone = asked(langsmith)
+        assert ("stats_select", "error_rate") in together
+        assert ("stats_select", "error_rate") not in alone
+
+
 async def test_an_empty_page_is_believed_for_a_moment_only(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     query = '{ sessions(filter: {name: "nobody-has-this-name"}) { nodes { id } } }'
     await gateway.data(query)
@@ -425,7 +438,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps=STEPS)
 def test_the_cache_changes_no_answer(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
     """Operations of several clients, in any order and at the same time, are answered as one by one without a cache."""

@@ -35,12 +35,6 @@ async def test_the_schema_is_not_served_where_introspection_is_off(serve: Serve)
     assert "type" not in response.text
 
 
-async def test_the_root_leads_to_graphql(gateway: Gateway) -> None:
-    response = await gateway.client.get("/")
-    assert response.status_code == 307
-    assert response.headers["location"] == "/graphql"
-
-
 async def test_nothing_else_is_there(gateway: Gateway) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/nope"):
         assert (await gateway.client.get(path)).status_code == 404

@@ -18,6 +18,9 @@ from tests.test_session import ALL
 TENANTS = {"demo": 12}
 SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]
 # Without shrinking, which would take longer than a test may.
+# The last test of a property counts how its operations ran.
+pytestmark = pytest.mark.xdist_group("plan")
+
 OURS = settings(
     max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
 )

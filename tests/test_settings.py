@@ -35,6 +35,7 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_MAX_DEPTH": 12,
     "GATEWAY_MAX_ALIASES": 30,
     "GATEWAY_MAX_COST": 1000,
+    "GATEWAY_TRUSTED_DOCUMENTS": None,
     "GATEWAY_LOG_FORMAT": "console",
     "GATEWAY_LOG_LEVEL": "info",
 }

@@ -393,7 +393,7 @@ async def test_without_a_time_to_live_nothing_is_shared(serve: Serve, redis: Rea
     assert redis.keys() == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps=STEPS)
 def test_two_that_share_change_no_answer(
     server: RealRedis, steps: list[tuple[list[tuple[str, Operation]], float]]

@@ -1,0 +1,16 @@
+"""What operations will ask of LangSmith, told before they run.
+
+    checking     each is validated and run              report       what is told of them
+    sources      the files they are in                  sent         operations with their fragments
+    variables    values for those that have none        langsmith    one that remembers what it was asked
+
+Documents are joined over files, as frontends do it: an operation is checked with the fragments that it needs, wherever
+they are. What the LangSmith here is asked is what the real one would be.
+"""
+
+from app.check.checking import check
+from app.check.report import Checked, Report
+from app.check.sources import Unusable, sources_at
+from app.check.variables import EXAMPLES
+
+__all__ = ["EXAMPLES", "Checked", "Report", "Unusable", "check", "sources_at"]

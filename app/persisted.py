@@ -1,0 +1,216 @@
+"""Persisted documents: those that a client names instead of sending them.
+
+*Automatic* ones, by Apollo's protocol: whoever sends a document with its SHA-256 may name it by that from then on. They
+are shared by all clients and, through the Redis, by all processes. That is safe, as a name says what it names: nobody
+can put another document in its place, in the Redis neither, and each is checked as if it had been sent, and runs with
+the credential of who names it. Only what ran is kept. A client that sends very many can make others send theirs once
+more, and no worse.
+
+*Trusted* ones are all that runs where a manifest lists them.
+"""
+
+import contextlib
+import hashlib
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import msgspec
+
+from app.bound import Bounded, Recent
+from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
+from app.execution import Request
+from app.execution.documents import Documents
+from app.execution.failures import Invalid
+from app.link import Away, Link
+from app.request import SHA_256, Wanted
+from app.settings import SettingsError
+from app.shared import PREFIX
+
+_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Bound of each of the two parts that are held."""
+_OVERHEAD: Final = 300
+_LASTS: Final = 86_400
+"""Seconds that the Redis has a document after it was used."""
+_USED: Final = 3600.0
+_SENT: Final = 10.0
+"""Seconds until a document is put there again by who used it by name, and by who sent it."""
+_MOST_A_MINUTE: Final = 256 * 1024
+"""Bytes of documents that a process puts there: the Redis has pages to hold."""
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+_READ: Final = """
+local text = redis.pcall('GET', KEYS[1])
+if type(text) ~= 'string' then return false end
+redis.pcall('EXPIRE', KEYS[1], ARGV[1])
+return text
+"""
+_WRITE: Final = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
+
+
+class Automatic:
+    """Documents by their SHA-256. `clock`: monotonic seconds.
+
+    Those that were named are held apart from those that were only sent, so that many new ones push out none in use.
+    """
+
+    def __init__(self, link: Link | None, clock: Callable[[], float]) -> None:
+        self._link = link
+        self._clock = clock
+        self._sent: Bounded[str, str] = Bounded(_MAX_BYTES)
+        self._named: Bounded[str, str] = Bounded(_MAX_BYTES)
+        self._put_at: Recent[str, float] = Recent()
+        self._minute = self._put_bytes = 0
+
+    async def request_of(self, wanted: Wanted) -> Request:
+        """With the document. Raises BadUserInput and PersistedQueryNotFound."""
+        text = wanted.query
+        digest = _digest_in(wanted)
+        if text is None:
+            if digest is None:
+                message = "this gateway has no list of documents; name one by sha256: and its SHA-256."
+                raise BadUserInput(message, argument="documentId")
+            text = self._named.use(digest) or self._sent.use(digest) or await self._found(digest)
+        elif digest and digest != _sha256(text):
+            raise BadUserInput("provided sha does not match query")
+        return Request(text, wanted.variables, wanted.operation_name)
+
+    async def ran(self, wanted: Wanted, text: str) -> None:
+        """Keeps the document, if it was named."""
+        if digest := _digest_in(wanted):
+            held = self._sent
+            if wanted.query is None or self._named.use(digest):
+                self._sent.drop(digest)
+                held = self._named
+            held.keep(digest, text, sys.getsizeof(text) + _OVERHEAD)
+            encoded = text.encode()
+            if self._link and self._is_to_be_put(digest, len(encoded), _USED if wanted.query is None else _SENT):
+                with contextlib.suppress(Away):
+                    await self._link.script(_WRITE, [_key(digest)], [encoded, _LASTS])
+
+    async def _found(self, digest: str) -> str:
+        """From the Redis, which may hold anything. Raises PersistedQueryNotFound."""
+        if self._link:
+            with contextlib.suppress(Away):
+                held: Any = await self._link.script(_READ, [_key(digest)], [_LASTS])
+                if isinstance(held, bytes) and _sha256(text := held.decode(errors="replace")) == digest:
+                    self._put_at[digest] = self._clock()
+                    return text
+        raise PersistedQueryNotFound
+
+    def _is_to_be_put(self, digest: str, length: int, seconds: float) -> bool:
+        now = self._clock()
+        if now < self._put_at.get(digest, -math.inf) + seconds:
+            return False
+        if self._minute != now // 60:
+            self._minute, self._put_bytes = int(now // 60), 0
+        self._put_bytes += length
+        self._put_at[digest] = now
+        return self._put_bytes <= _MOST_A_MINUTE
+
+
+class Trusted:
+    """Documents by the ids that a manifest gives them, and by their SHA-256."""
+
+    def __init__(self, documents: dict[str, str]) -> None:
+        self._by_id = documents | {f"{SHA_256}{_sha256(text)}": text for text in documents.values()}
+        self._texts = frozenset(documents.values())
+
+    @classmethod
+    def read(cls, path: Path, checked: Documents) -> Self:
+        """The manifest at this path, each document held to the schema and the limits. Raises SettingsError."""
+        try:
+            documents = _listed(path.read_bytes())
+        except OSError as exc:
+            raise _unusable(f"{path} cannot be read: {exc.strerror}.") from None
+        except (ValueError, RecursionError) as exc:
+            raise _unusable(f"{path} is no manifest of documents: {exc}.") from None
+        if not documents:
+            raise _unusable(f"{path} has no documents.")
+        for name, text in documents.items():
+            try:
+                checked.get(text)
+            except (Invalid, GatewayError) as exc:
+                reason = exc.errors[0].message if isinstance(exc, Invalid) else str(exc)
+                raise _unusable(f"{path}: {_operation_in(text)}, id {name[:100]}, cannot run: {reason}") from None
+        return cls(documents)
+
+    async def request_of(self, wanted: Wanted) -> Request:
+        """With the document. Raises BadUserInput."""
+        return Request(self._text_of(wanted), wanted.variables, wanted.operation_name)
+
+    async def ran(self, wanted: Wanted, text: str) -> None:
+        """There is nothing to learn."""
+
+    def _text_of(self, wanted: Wanted) -> str:
+        query, name = wanted.query, wanted.document_id
+        if name is None:
+            if query is None or query not in self._texts:
+                raise BadUserInput("this gateway runs a list of documents, and this is none of them.", argument="query")
+            return query
+        # Some clients send whatever id the manifest has in place of a SHA-256.
+        text = self._by_id.get(name) or self._by_id.get(name.removeprefix(SHA_256))
+        if text is None:
+            message = "this gateway runs a list of documents, and it has none of this id."
+            raise BadUserInput(message, argument="documentId")
+        if query not in {None, text}:
+            raise BadUserInput("this is not the document of that id.", argument="query")
+        return text
+
+
+Persisted = Automatic | Trusted
+
+
+def _digest_in(wanted: Wanted) -> str | None:
+    """The SHA-256 that it names its document by; None where it names none so. Raises BadUserInput."""
+    if wanted.document_id is None or not wanted.document_id.startswith(SHA_256):
+        return None
+    digest = wanted.document_id.removeprefix(SHA_256)
+    if not _DIGEST.fullmatch(digest):
+        raise BadUserInput("The SHA-256 that names a document is 64 hexadecimal digits in lower case.")
+    return digest
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _key(digest: str) -> str:
+    return f"{PREFIX}document:{digest}"
+
+
+class _Listed(msgspec.Struct):
+    """An operation in Apollo's manifest."""
+
+    id: str
+    body: str
+
+
+class _Apollos(msgspec.Struct, tag_field="format", tag="apollo-persisted-query-manifest"):
+    version: Literal[1]
+    operations: list[_Listed]
+
+
+def _listed(text: bytes) -> dict[str, str]:
+    """By id, in Apollo's form or the one that Relay and GraphQL Code Generator have in common. Raises ValueError."""
+    manifest = msgspec.json.decode(text)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("operations"), list):
+        return msgspec.convert(manifest, dict[str, str])
+    documents: dict[str, str] = {}
+    for each in msgspec.convert(manifest, _Apollos).operations:
+        if documents.setdefault(each.id, each.body) != each.body:
+            raise ValueError(f"it has two documents with the id {each.id[:100]}")
+    return documents
+
+
+def _operation_in(text: str) -> str:
+    """The name of the first, as it stands there, since the document may be unreadable."""
+    name = re.search(r"^\s*(?:query|mutation|subscription)\s+(\w{1,100})", text, re.MULTILINE | re.ASCII)
+    return name[1] if name else "an operation without a name"
+
+
+def _unusable(what: str) -> SettingsError:
+    return SettingsError(f"GATEWAY_TRUSTED_DOCUMENTS: {' '.join(what.split())}")

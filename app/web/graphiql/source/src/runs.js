@@ -1,0 +1,16 @@
+// The last run, and who wants to know of the next.
+
+let value = null;
+const listeners = new Set();
+
+export const lastRun = {
+  get: () => value,
+  set(run) {
+    value = run;
+    listeners.forEach((listener) => listener());
+  },
+  subscribe(listener) {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  },
+};

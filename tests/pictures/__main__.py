@@ -1,0 +1,78 @@
+"""`python -m tests.pictures [NAME …]`: those of that name, or all."""
+
+import asyncio
+import io
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from playwright.async_api import Page, expect
+
+from app.emulator import Emulator, serving
+from app.emulator.server import serving_app
+from app.log import create_log
+from app.main import create_app
+from app.protocol import Protocol
+from app.settings import Settings
+from tests.browser import browsing
+from tests.conftest import NOON, Clock
+
+FOLDER = Path(__file__).parent
+
+
+class Picture(NamedTuple):
+    """`steps`: from the loaded page to what is to be seen."""
+
+    name: str
+    path: str
+    steps: Callable[[Page], Awaitable[None]]
+
+
+async def graphiql(page: Page) -> None:
+    upstream = page.get_by_role("region", name="Upstream")
+    run = page.get_by_role("button", name="Execute query")
+    # The first request of all takes longer than any other.
+    await expect(page.get_by_role("region", name="Operation Editor")).to_contain_text("query NewestProjects")
+    await run.click()
+    await expect(upstream).to_contain_text("NewestProjects")
+    await page.get_by_role("tab", name="TwoWindows").click()
+    await expect(page.get_by_role("region", name="Operation Editor")).to_contain_text("query TwoWindows")
+    await run.click()
+    await expect(upstream).to_contain_text("TwoWindows")
+    await expect(page.locator(".graphiql-response .view-lines")).to_contain_text("hr-helpdesk-eu")
+
+
+async def dashboard(page: Page) -> None:
+    await page.clock.set_fixed_time(NOON)  # from which it says how long ago the runs were
+    await page.reload()
+    await expect(page.locator("tbody th")).to_have_count(20)
+
+
+PICTURES = [
+    Picture("dashboard", "/#window=1h&sort=-runs", dashboard),
+    Picture("graphiql", "/graphql", graphiql),
+]
+
+
+async def take(pictures: list[Picture]) -> None:
+    clock = Clock()
+    async with serving(Emulator(clock=clock.now)) as langsmith:
+        settings = Settings.model_validate({"langsmith_endpoint": langsmith})
+        app = create_app(settings, log=create_log("json", "error", io.StringIO()), now=clock.now, demo=True)
+        async with (
+            app.router.lifespan_context(app) as state,
+            serving_app(app, state, http=Protocol, ws="none") as url,
+        ):
+            for name, path, steps in pictures:
+                async with browsing(url) as watched:
+                    await watched.page.goto(f"{watched.origin}{path}")
+                    await steps(watched.page)
+                    # The pointer would show what it is above of.
+                    await watched.page.mouse.move(0, 0)
+                    await watched.page.screenshot(path=FOLDER / f"{name}.png", animations="disabled", caret="hide")
+                    watched.assert_clean()
+
+
+if __name__ == "__main__":
+    asyncio.run(take([each for each in PICTURES if each.name in (sys.argv[1:] or [each.name])]))
