@@ -1,0 +1,33 @@
+"""The gateway as a Python program uses it, with gql."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from gql import Client, gql
+from gql.transport.aiohttp import AIOHTTPTransport
+from gql.utilities import update_schema_scalars
+from graphql import GraphQLScalarType, build_schema
+
+
+def connected(url: str, headers: Mapping[str, str], sdl: str) -> Client:
+    """`sdl`: what the gateway's `/schema.graphql` says. Operations are checked against it before they are sent."""
+    schema = build_schema(sdl)
+    instants = GraphQLScalarType("DateTime", serialize=datetime.isoformat, parse_value=datetime.fromisoformat)
+    decimals = GraphQLScalarType("Decimal", serialize=str, parse_value=Decimal)
+    update_schema_scalars(schema, [instants, decimals])
+    transport = AIOHTTPTransport(url, headers={"accept": "application/graphql-response+json", **headers})
+    return Client(transport=transport, schema=schema, serialize_variables=True, parse_results=True)
+
+
+async def polled(
+    client: Client, query: str, variables: Mapping[str, Any], seconds: float = 15
+) -> AsyncIterator[dict[str, Any]]:
+    request = gql(query)
+    request.variable_values = dict(variables)
+    async with client as session:
+        while True:
+            yield await session.execute(request)
+            await asyncio.sleep(seconds)
