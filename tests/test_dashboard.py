@@ -330,7 +330,7 @@ async def test_it_rests_while_it_is_paused_or_hidden(gateway: Gateway, langsmith
         page = watched.page
         asked(langsmith)
         await page.get_by_role("button", name="Pause").click()
-        await pass_by(page, clock, 10 * REFRESH)
+        await pass_by(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await page.get_by_role("button", name="Resume").click()
         await langsmith.arrived(2)
@@ -344,7 +344,7 @@ async def test_it_rests_while_it_is_paused_or_hidden(gateway: Gateway, langsmith
 
         await turn("true")
         asked(langsmith)
-        await pass_by(page, clock, 10 * REFRESH)
+        await pass_by(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await turn("false")
         await langsmith.arrived(1)

@@ -16,6 +16,8 @@ CPU_SECONDS = 0.2
 STALL_SECONDS = 0.1
 MEGABYTE = 1_000_000
 
+pytestmark = pytest.mark.xdist_group("hostile")
+
 
 def _operations() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
     """A name, a document, variables. Those in the first half pass the limit on tokens or length, the others do not."""
@@ -102,7 +104,7 @@ def refused(body: dict[str, Any]) -> bool:
     return not any(body.get("data", {}).values()) and bool(body["errors"])
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _only_what_is_new_is_collected() -> Iterator[None]:
     """As in the server's process, which leaves out what is there from the start."""
     gc.collect()
