@@ -7,6 +7,16 @@ export default [
     files: ['**/*.graphql'],
     languageOptions: { parser: graphql.parser, parserOptions: { graphQLConfig: { schema: 'schema.graphql' } } },
     plugins: { '@graphql-eslint': graphql },
-    rules: { ...rulesOf('schema-recommended'), ...rulesOf('schema-relay') },
+    rules: {
+      ...rulesOf('schema-recommended'),
+      ...rulesOf('schema-relay'),
+      // Relay's own types have no id, and a FeedbackStat is told apart by its key, within its session.
+      '@graphql-eslint/strict-id-in-types': [
+        'error',
+        { exceptions: { types: ['PageInfo', 'FeedbackStat'], suffixes: ['Connection', 'Edge'] } },
+      ],
+      // Read strictly, Relay's specification would have no list of anything but edges.
+      '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false }],
+    },
   },
 ];
