@@ -25,11 +25,6 @@ from app.settings import Settings
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, since some wait for other processes."""
-    return (os.cpu_count() or 1) + 1
-
-
 @dataclass
 class Clock:
     """The time for everybody in a test. It stands still until it is moved."""

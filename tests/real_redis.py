@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-import random
+import secrets
 import signal
 import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ class RealRedis:
                 except redis.ConnectionError:
                     assert self.process
                     assert self.process.poll() is None
+                    time.sleep(0.01)
                 else:
                     return
 
@@ -99,7 +101,7 @@ def real_cluster() -> Iterator[str]:
     with real_redis("--cluster-enabled", "yes", database=0) as server, server.client() as client:
         client.execute_command("CLUSTER ADDSLOTS", *range(16384))
         while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-            pass
+            time.sleep(0.02)
         yield f"redis+cluster://:{QUOTED}@127.0.0.1:{server.port}"
 
 
@@ -199,6 +201,6 @@ def _free_port() -> int:
     """Below 30000: a cluster needs the port 10000 above too."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(10_000, 30_000)))
+            probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(20_000)))
             port: int = probe.getsockname()[1]
             return port

@@ -60,7 +60,7 @@ class Pair:
 
     async def _until(self, holds: Callable[[list[bytes]], object]) -> None:
         while not holds(self.values("*:turn:[ps]*")):  # noqa: ASYNC110 - Redis tells nobody
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.002)
 
 
 def sharing(redis: RealRedis) -> dict[str, Any]:
@@ -403,6 +403,8 @@ def test_two_that_share_change_no_answer(
     async def run() -> None:
         langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
         clock = Clock()
+        if server.process is None:
+            server.start()
         with server.client() as client:
             client.flushall()
         own = sharing(server)

@@ -72,6 +72,7 @@ def test_a_target_is_met_from_either_side() -> None:
     assert Target("unknown", 2, None).verdict == "not measured"
 
 
+pytestmark = pytest.mark.xdist_group("bench")
 SMALL = World(seed=1, tenants=50, viewers=150, minutes=1.5)
 
 
