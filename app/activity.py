@@ -4,9 +4,10 @@ A run that starts moves `last_run_start_time_live`, which comes with every row a
 neither that nor `end_time`, such as feedback or a run that ends, is seen all the same once in `LONGEST` seconds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
+from app.clocks import Clocks
 from app.page import Page, PageQuery
 from app.session import Row
 
@@ -16,11 +17,8 @@ _MOVES: Final = ("last_run_start_time_live", "end_time")
 
 
 class Activity:
-    """`clock`: monotonic seconds; `wall`: those of the day."""
-
-    def __init__(self, clock: Callable[[], float], wall: Callable[[], float]) -> None:
-        self._clock = clock
-        self._wall = wall
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
 
     def tells(self, held: Page | None, query: PageQuery) -> bool:
         """Whether what is held may be compared with the page as it is now."""
@@ -28,9 +26,9 @@ class Activity:
         if known is None or not query.statistics <= known.asked_at.keys():
             return False
         # All processes meet the same edges, so that no statistic passes two of them on its way through several.
-        now, offset = self._wall(), int(query.digest[:8], 16) % LONGEST
+        now, offset = self._clocks.wall(), int(query.digest[:8], 16) % LONGEST
         since_edge = (now + offset) % LONGEST
-        return self._clock() - min(known.asked_at[name] for name in query.statistics) < since_edge
+        return self._clocks.monotonic() - min(known.asked_at[name] for name in query.statistics) < since_edge
 
     @staticmethod
     def unmoved(now: Page, held: Page, query: PageQuery) -> Mapping[str, Row]:

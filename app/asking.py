@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from app.clocks import Clock
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
 from app.freshness import Freshness
@@ -15,7 +16,7 @@ from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
 from app.tracing import OFF, Spans
 from app.underway import Shares
-from app.upstream import Clock, Upstream
+from app.upstream import Upstream
 
 T = TypeVar("T")
 

@@ -73,7 +73,7 @@ class Budget:
                 if not is_waiting:
                     self._lines.setdefault(scope, []).append(ticket)
                     is_waiting = True
-                await asyncio.sleep(seconds + random.uniform(0, min(_JITTER, spare)))  # noqa: S311 - no secret
+                await asyncio.sleep(seconds + random.uniform(0, min(_JITTER, spare)))  # noqa: S311 - only spreads them out
         finally:
             if is_waiting:
                 self._leave(scope, ticket)

@@ -19,7 +19,7 @@ API_KEY: Final = "x-api-key"
 AUTHORIZATION: Final = "authorization"
 TENANT: Final = "x-tenant-id"
 ORGANIZATION: Final = "x-organization-id"
-_FORWARDED: Final = (API_KEY, AUTHORIZATION, TENANT, ORGANIZATION)
+FORWARDED: Final = (API_KEY, AUTHORIZATION, TENANT, ORGANIZATION)
 
 _ONE_LINE: Final = re.compile(rb"[\x21-\x7e]+( [\x21-\x7e]+)*")
 _HASH: Final = functools.partial(hashlib.blake2b, digest_size=16)
@@ -42,7 +42,7 @@ class Credential:
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":
         digest = _HASH(key=hash_key)
-        for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in _FORWARDED)):
+        for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in FORWARDED)):
             digest.update(len(part).to_bytes(4, "big") + part.encode())
         return cls(digest.hexdigest(), dict(headers), client=digest.hexdigest())
 
@@ -107,7 +107,7 @@ def _shown(headers: RawHeaders) -> dict[str, str]:
     shown: dict[str, str] = {}
     for raw_name, value in headers:
         name = raw_name.decode("latin-1")
-        if name not in _FORWARDED or not value:
+        if name not in FORWARDED or not value:
             continue
         if name in shown:
             raise BadUserInput("The header was sent twice.", argument=name)

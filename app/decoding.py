@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import GenericAlias
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -59,7 +60,7 @@ def rows_of(
     """
     try:
         _check_utf_8(body)  # msgspec passes on, unchecked, strings that nobody looks into
-        rows: list[_Struct | None] = _decoder(list[row]).decode(body)  # type: ignore[valid-type]  # made at run time
+        rows: list[_Struct | None] = _decoder(GenericAlias(list, row)).decode(body)
     except (ValueError, RecursionError):
         rows = [_leniently(item, row, required) for item in _objects(body)]
     kept = [each for each in rows if each is not None]

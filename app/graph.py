@@ -54,13 +54,9 @@ class SessionStats(Statistics):
     )
 
 
-class _WindowRow(msgspec.Struct):
-    id: str
-
-
 _STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
 _statistics_of: Final = attrgetter(*_STATISTICS)
-_WindowRow = msgspec.defstruct(  # type: ignore[assignment,misc]  # the same with its fields
+_WindowRow: Final[Any] = msgspec.defstruct(
     "_WindowRow", [("id", str), *((name, Any) for name in _STATISTICS)], namespace={**LISTED}, gc=False
 )
 
@@ -84,8 +80,9 @@ def _stats(
     window, label = operation.window(StatsOptions(since=since, last=last, filter=filter, approximate=approximate))
     # None were looked up where the window is the page's own, or no statistic of it is selected.
     found = operation.windows.get((info.root_key, window))
-    row = row_of(found, root.id, info.raw.path) if found else root
-    return row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))  # type: ignore[return-value]  # read as one
+    row: Any = row_of(found, root.id, info.raw.path) if found else root
+    seen: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))
+    return seen
 
 
 @strawberry.type(description="A tracing project, or an experiment if it has a reference dataset.")

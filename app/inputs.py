@@ -161,10 +161,10 @@ def _as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _params(values: object) -> Params:
+def _params(values: Any) -> Params:
     return tuple(
         (line.metadata["param"], text)
-        for line in fields(values)  # type: ignore[arg-type]  # one of the inputs above
+        for line in fields(values)
         for text in _texts(getattr(values, line.name))
         if text != line.metadata["unsent"]
     )

@@ -1,21 +1,16 @@
 """create_app: the only place where the parts of the gateway are put together."""
 
 import contextlib
-import functools
 import gc
-import hashlib
 import multiprocessing
 import os
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
@@ -25,14 +20,15 @@ from app.activity import Activity
 from app.asking import Asking
 from app.budget import Budget
 from app.cache import PageCache
+from app.clocks import Clock, Clocks
 from app.cost import cost_by
-from app.credentials import API_KEY, AUTHORIZATION, ORGANIZATION, TENANT, Credential, Gate, OwnKey, Passthrough
 from app.demand import lately
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
 from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
+from app.gates import gate_of
 from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.link import Link
@@ -51,11 +47,10 @@ from app.shared import Shared
 from app.store import MemoryStore
 from app.tracing import OFF, Spans, spans_of
 from app.transport import create_transport
-from app.upstream import Clock, Upstream
+from app.upstream import Upstream
 
 T = TypeVar("T")
 
-DEMO_KEY: Final = "demo"
 _BODY_SECONDS: Final = 10.0
 DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"
 """The variable that tells the processes of one demo where its LangSmith is."""
@@ -106,8 +101,9 @@ def create_app(
         spans=spans,
     )
     freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
-    shared = _shared(settings, link, store, clock, wall)
-    activity = Activity(clock, wall) if settings.cache_activity_check else None
+    clocks = Clocks(clock, wall)
+    shared = _shared(settings, link, store, clocks)
+    activity = Activity(clocks) if settings.cache_activity_check else None
     cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared, spans), activity)
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
@@ -125,7 +121,7 @@ def create_app(
             compiled=compiled,
         ),
         documents=trusted or Automatic(link, clock),
-        gate=_gate(settings, demo=demo),
+        gate=gate_of(settings, demo=demo),
         cache=cache,
         responses=responses,
         repeats=repeats,
@@ -161,8 +157,9 @@ def create_app(
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.put_in_front(Direct, path="/graphql", endpoint=account.around(endpoint))
-    _add_pages(app, settings, demo=demo)
-    _allow_origins(app, settings)
+    pages.add(app, settings, demo=demo)
+    if settings.cors_origins:
+        app.allow_origins(settings.cors_origins)
     app.put_in_front(Envelope)
 
     @app.get("/schema.graphql")
@@ -191,61 +188,21 @@ def _trusted(settings: Settings, checked: Documents) -> Trusted | None:
     return Trusted.read(settings.trusted_documents, checked) if settings.trusted_documents else None
 
 
-def _add_pages(app: Gateway, settings: Settings, *, demo: bool) -> None:
-    # Whether to ask for a key, and what there is beside them.
-    data = {
-        "auth": "demo" if demo else settings.auth,
-        "tokens": bool(settings.client_tokens),
-        "graphiql": settings.graphiql,
-        "explain": settings.explain,
-        "introspection": settings.introspection,
-    }
-    if settings.graphiql:
-        app.put_in_front(pages.Playground, path="/graphql", data=data)
-    app.mount(pages.ASSETS, pages.assets())
-
-    @app.get("/", include_in_schema=False)
-    async def dashboard() -> Response:
-        return pages.page("dashboard", data)
-
-
-def _allow_origins(app: Gateway, settings: Settings) -> None:
-    if settings.cors_origins:
-        app.put_in_front(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=[
-                "content-type",
-                API_KEY,
-                AUTHORIZATION,
-                TENANT,
-                ORGANIZATION,
-                "cache-control",
-                "if-none-match",
-                "x-gateway-explain",
-                "x-request-id",
-            ],
-            expose_headers=["etag", "x-request-id", "retry-after"],
-        )
-
-
 def _link(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> Link | None:
     """To the Redis that processes share, if they do."""
     url = settings.cache_url.get_secret_value()
     return None if url == MEMORY else Link(url, use="cache", metrics=metrics, log=log, clock=clock)
 
 
-def _shared(settings: Settings, link: Link | None, store: MemoryStore, clock: Clock, wall: Clock) -> Shared | None:
+def _shared(settings: Settings, link: Link | None, store: MemoryStore, clocks: Clocks) -> Shared | None:
     """Where nothing is kept, there is nothing to share."""
     if link is None or not settings.cache_ttl:
         return None
     return Shared(
         link,
+        clocks,
         lifetime=settings.cache_ttl + settings.cache_stale,
         remembers=lately(settings.cache_ttl),
-        clock=clock,
-        wall=wall,
         forgets=store.forget_before,
     )
 
@@ -253,27 +210,6 @@ def _shared(settings: Settings, link: Link | None, store: MemoryStore, clock: Cl
 def _rate(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> ClientRate:
     url = settings.client_rate_url.get_secret_value()
     return ClientRate(settings.client_rate, url, metrics=metrics, log=log, clock=clock)
-
-
-def _gate(settings: Settings, *, demo: bool) -> Gate:
-    base_url = settings.langsmith_endpoint
-    hash_key = _hash_key(settings)
-    credential_of = functools.partial(Credential.of, base_url, hash_key=hash_key)
-    if settings.auth == "passthrough":
-        return Passthrough(base_url, hash_key, credential_of({API_KEY: DEMO_KEY}) if demo else None)
-    headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
-    if settings.langsmith_workspace_id:
-        headers[TENANT] = settings.langsmith_workspace_id
-    tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
-    # Who asks is somebody else than whom LangSmith knows.
-    return OwnKey(replace(credential_of(headers), client=None), tokens, hash_key)
-
-
-def _hash_key(settings: Settings) -> bytes:
-    """Of this process; where several share a Redis, of that Redis, whose URL holds its password."""
-    urls = [each.get_secret_value() for each in (settings.cache_url, settings.client_rate_url)]
-    shared = next((url for url in urls if url != MEMORY), None)
-    return hashlib.blake2b(shared.encode(), digest_size=32).digest() if shared else secrets.token_bytes(32)
 
 
 def create_configured() -> Gateway:

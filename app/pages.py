@@ -16,6 +16,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.front import Gateway
+from app.settings import Settings
+
 FOLDER: Final = Path(__file__).parent / "web"
 ASSETS: Final = "/assets"
 _POLICY: Final = (
@@ -37,6 +40,24 @@ _TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """Python's own table is completed by the machine's, which may be wrong."""
+
+
+def add(app: Gateway, settings: Settings, *, demo: bool) -> None:
+    # Whether to ask for a key, and what there is beside them.
+    data = {
+        "auth": "demo" if demo else settings.auth,
+        "tokens": bool(settings.client_tokens),
+        "graphiql": settings.graphiql,
+        "explain": settings.explain,
+        "introspection": settings.introspection,
+    }
+    if settings.graphiql:
+        app.put_in_front(Playground, path="/graphql", data=data)
+    app.mount(ASSETS, assets())
+
+    @app.get("/", include_in_schema=False)
+    async def dashboard() -> Response:
+        return page("dashboard", data)
 
 
 def page(name: str, data: Mapping[str, Any]) -> Response:

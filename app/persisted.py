@@ -26,9 +26,9 @@ from app.execution import Request
 from app.execution.documents import Documents
 from app.execution.failures import Invalid
 from app.link import Away, Link
+from app.records import PREFIX
 from app.request import SHA_256, Wanted
 from app.settings import SettingsError
-from app.shared import PREFIX
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 """Bound of each of the two parts that are held."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.bound import Bounded
+from app.clocks import Clock
 from app.trace import Use
-from app.upstream import Clock
 
 _REQUEST_LENGTH: Final = 16 * 1024
 """Longer requests are not remembered."""

@@ -69,11 +69,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
-    def load(cls, **instead: object) -> Self:
+    def load(cls, **instead: Any) -> Self:
         """From the environment and `.env` in the working directory; `instead` overrides both. Raises SettingsError."""
         _refuse_unknown_names(_known_names(cls))
         try:
-            return cls(**instead)  # type: ignore[arg-type]  # pydantic checks them
+            return cls(**instead)
         except ValidationError as exc:
             raise SettingsError(_one_line(exc, cls)) from None
 

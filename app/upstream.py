@@ -18,8 +18,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
+from app.body import body_of
 from app.breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.budget import Budget
+from app.clocks import Clock
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
@@ -29,20 +31,15 @@ from app.slots import Slots
 from app.trace import Call
 from app.tracing import OFF, Spans
 
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
 _TICK: Final = 0.01
 """Seconds that a timer of the event loop may come too early."""
-_ENCODINGS: Final = {"", "identity", "gzip"}
 _HEADERS: Final = {
     "accept": "application/json",
     "accept-encoding": "gzip",
     "user-agent": f"sessions-gateway/{__version__}",
 }
-
-Clock = Callable[[], float]
-"""Monotonic seconds."""
 
 
 class Upstream:
@@ -172,7 +169,7 @@ class Upstream:
                 call.status = response.status_code
                 outcome = str(response.status_code)
                 self._notice_deprecation(response)
-                body = await _body(response)
+                body = await body_of(response)
         except httpx.InvalidURL as exc:
             outcome = "unsent"
             raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
@@ -273,30 +270,3 @@ def _wait(state: RetryCallState) -> float:
     if isinstance(passing, Passing) and passing.retry_after is not None:
         return passing.retry_after
     return _BACKOFF(state)
-
-
-async def _body(response: httpx.Response) -> bytes:
-    """Raises UpstreamMalformed, but not about a refusal, whose status says enough."""
-    try:
-        return await _bounded(response)
-    except errors.UpstreamMalformed:
-        if response.status_code == 200:
-            raise
-        return b""
-
-
-async def _bounded(response: httpx.Response) -> bytes:
-    # httpx would take two compressions, one within the other, and one step of the inner one knows no bound.
-    if response.headers.get("content-encoding", "identity").strip().lower() not in _ENCODINGS:
-        raise errors.UpstreamMalformed("LangSmith's answer is compressed in a way that was not asked for.")
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in response.aiter_bytes():
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise errors.UpstreamMalformed("LangSmith answered more than 32 MiB. Ask for fewer rows.")
-            chunks.append(chunk)
-    except httpx.DecodingError as exc:
-        raise errors.UpstreamMalformed("LangSmith's answer could not be decompressed.") from exc
-    return b"".join(chunks)

@@ -3,7 +3,6 @@
 import ast
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -305,4 +304,4 @@ def test_the_redis_of_compose_is_bounded_keeps_nothing_and_asks_for_the_password
                 stranger.ping()
         finally:
             process.kill()
-    assert os.listdir(tmp_path) == []  # noqa: PTH208
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from app.scalars import as_text, fixed_point, in_utc
 from tests.conftest import Gateway, Serve
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offsets)  # noqa: DTZ001
+instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offsets)  # noqa: DTZ001 - bounds have no zone
 
 
 @given(instant=instants)

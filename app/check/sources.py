@@ -20,11 +20,16 @@ def sources_at(patterns: Iterable[str], stdin: Callable[[], bytes]) -> list[Sour
     for pattern in patterns:
         # A path may look like a pattern, as `[id].graphql` does.
         is_path = pattern == STDIN or Path(pattern).is_file()
-        found = [pattern] if is_path else sorted(filter(_is_file, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+        found = [pattern] if is_path else _matching(pattern)
         if not found:
             raise Unusable(f"No file matches {pattern!r}.")
         names |= dict.fromkeys(found)
     return [_source(name, stdin) for name in names]
+
+
+def _matching(pattern: str) -> list[str]:
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute pattern
+    return sorted(filter(_is_file, found))
 
 
 def _is_file(name: str) -> bool:

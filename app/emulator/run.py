@@ -83,7 +83,7 @@ class Runs:
 
     @cached_property
     def all(self) -> tuple[Run, ...]:
-        dice = random.Random(self._session_id)  # noqa: S311 (made-up data)
+        dice = random.Random(self._session_id)
         return _made_up(self._session_id, self._starts(dice), dice, scale=100_000 if self._huge else 1)
 
     def between(self, since: int | None, until: int) -> Sequence[Run]:

@@ -38,7 +38,7 @@ class Workspace:
 
         It is frozen, and shared by emulators that ask for the same one, with its runs.
         """
-        dice = random.Random(f"{seed}/{key}")  # noqa: S311 (made-up data)
+        dice = random.Random(f"{seed}/{key}")
         tenant_id = _identifier(dice)
         datasets = tuple(Dataset(id=_identifier(dice), name=name, versions=_VERSIONS) for name in _DATASETS)
         tag_values = tuple(_identifier(dice) for _ in range(6))

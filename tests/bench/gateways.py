@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 from app.asking import Asking, Caller
 from app.cache import PageCache
+from app.clocks import Clocks
 from app.credentials import Credential
 from app.demand import lately
 from app.freshness import Freshness
@@ -102,10 +103,9 @@ class Ours:
         if self._redis:
             shared = Shared(
                 self._redis,
+                Clocks(self._now, lambda: self._now() + _WALL),
                 lifetime=TTL + stale,
                 remembers=lately(TTL),
-                clock=self._now,
-                wall=lambda: self._now() + _WALL,
                 forgets=store.forget_before,
             )
             self._shared.append(shared)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.shared import _FORGET, _PAGE, _READ, _WANT, _WRITE
+from app.records import _FORGET, _PAGE, _READ, _WANT, _WRITE
 from app.turns import _END, _LOOK, _RENEW, _TAKE
 
 _MOST_FIELDS: Final = 16

@@ -14,7 +14,7 @@ import pytest
 from app.link import Link
 from app.log import create_log
 from app.metrics import Metrics
-from app.shared import _FORGET, _PAGE, _READ, _WANT, _WRITE
+from app.records import _FORGET, _PAGE, _READ, _WANT, _WRITE
 from app.turns import _END, _LOOK, _RENEW, _TAKE
 from tests.bench.answer import AnswerError, differences, rows_of
 from tests.bench.contenders import CONTENDERS
