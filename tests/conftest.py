@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import io
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,7 +23,24 @@ from app.main import create_app
 from app.protocol import Protocol
 from app.settings import Settings
 
+_LONGEST_NAME = 80
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """More than there are cores: many tests wait for time to pass, or for a process."""
+    return len(os.sched_getaffinity(0)) * 3 // 2
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected stays until the end: collections of garbage need not look through it each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Long texts would make each test's name, which every worker sends and keeps, as long."""
+    return ascii(val[:_LONGEST_NAME]) if isinstance(val, str | bytes) and len(val) > _LONGEST_NAME else None
 
 
 @dataclass

@@ -198,9 +198,9 @@ async def between(target: RealRedis, tls: ssl.SSLContext | None = None) -> Async
 
 
 def _free_port() -> int:
-    """Below 30000: a cluster needs the port 10000 above too."""
+    """Below 20000: a cluster needs the port 10000 above too, and those from 32768 on are given to clients."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(20_000)))
+            probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(10_000)))
             port: int = probe.getsockname()[1]
             return port
