@@ -36,6 +36,7 @@ from app.log import create_log
 from app.metrics import Metrics
 from app.persisted import Automatic, Trusted
 from app.rates import MEMORY, ClientRate
+from app.records import Records
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.responses import KeptResponses
@@ -198,13 +199,14 @@ def _shared(settings: Settings, link: Link | None, store: MemoryStore, clocks: C
     """Where nothing is kept, there is nothing to share."""
     if link is None or not settings.cache_ttl:
         return None
-    return Shared(
+    records = Records(
         link,
         clocks,
         lifetime=settings.cache_ttl + settings.cache_stale,
         remembers=lately(settings.cache_ttl),
         forgets=store.forget_before,
     )
+    return Shared(link, clocks, records)
 
 
 def _rate(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> ClientRate:

@@ -44,22 +44,11 @@ class Settled:
 
 
 class Shared:
-    """`lifetime`: seconds that what is put there is of use; `remembers`: that it is known what was wanted.
+    """`records`, and whose turn it is to ask for what they lack. Where there is no Redis, nothing is raised."""
 
-    `forgets` is told that nothing of a scope counts that was asked for before that time (monotonic).
-    """
-
-    def __init__(
-        self,
-        redis: Scripts,
-        clocks: Clocks,
-        *,
-        lifetime: float,
-        remembers: float,
-        forgets: Callable[[str, float], Awaitable[None]],
-    ) -> None:
+    def __init__(self, redis: Scripts, clocks: Clocks, records: Records) -> None:
         self._clocks = clocks
-        self._records = Records(redis, clocks, lifetime=lifetime, remembers=remembers, forgets=forgets)
+        self._records = records
         self._turns = Turns(redis, PREFIX_HERE)
         self._reading: dict[Hashable, Flight[Any]] = {}
         self._background: set[asyncio.Task[None]] = set()

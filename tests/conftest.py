@@ -5,7 +5,7 @@ import functools
 import gc
 import io
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from app.log import create_log
 from app.main import create_app
 from app.protocol import Protocol
 from app.settings import Settings
+from tests.real_redis import RealRedis, real_redis
 
 _LONGEST_NAME = 80
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
@@ -114,6 +115,13 @@ def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith(("GATEWAY_", "LANGSMITH_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def redis() -> Iterator[RealRedis]:
+    """A server of the test's own, with nothing in it, which it may kill."""
+    with real_redis() as server:
+        yield server
 
 
 @pytest.fixture

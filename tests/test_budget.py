@@ -3,11 +3,10 @@
 import asyncio
 import contextlib
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import redis
 
 from app.budget import Budget
 from app.emulator import Emulator, Fault
@@ -19,7 +18,7 @@ from app.rates import MEMORY, Rate
 from app.settings import Settings
 from tests.conftest import Clock, Gateway, Serve
 from tests.raw_upstream import black_hole, raw_upstream
-from tests.real_redis import RealRedis, real_redis
+from tests.real_redis import RealRedis
 from tests.test_log import lines
 
 HOURLY = Rate(5, 3600)
@@ -43,12 +42,6 @@ async def counted(gateway: Gateway) -> dict[str, float]:
     text = (await gateway.client.get("/metrics")).text
     samples = [line.split() for line in text.splitlines() if line.startswith("gateway_upstream_budget_total{")]
     return {name.split('"')[1]: float(value) for name, value in samples}
-
-
-@pytest.fixture
-def shared() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
 
 
 async def test_no_more_requests_reach_langsmith_than_may(serve: Serve, langsmith: Emulator) -> None:
@@ -147,16 +140,16 @@ async def test_without_a_rate_nothing_is_counted(gateway: Gateway) -> None:
     assert await counted(gateway) == {}
 
 
-async def test_processes_with_one_redis_share_it(serve: Serve, langsmith: Emulator, shared: RealRedis) -> None:
-    both = {"upstream_rate": HOURLY, "cache_url": shared.url}
+async def test_processes_with_one_redis_share_it(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+    both = {"upstream_rate": HOURLY, "cache_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         answers = await asyncio.gather(*(codes(each, *range(n, n + 6)) for n, each in ((0, one), (100, other))))
         assert sum(answer.count(None) for answer in answers) == len(langsmith.requests) == 5
         assert await codes(one, 200, key="demo-2") == [None]
 
 
-async def test_processes_with_one_redis_wait_together(serve: Serve, langsmith: Emulator, shared: RealRedis) -> None:
-    both = {"upstream_rate": SHORT, "cache_url": shared.url}
+async def test_processes_with_one_redis_wait_together(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+    both = {"upstream_rate": SHORT, "cache_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         now = asyncio.get_running_loop().time
         began = now()
@@ -166,11 +159,11 @@ async def test_processes_with_one_redis_wait_together(serve: Serve, langsmith: E
     assert len(langsmith.requests) == 10
 
 
-async def test_without_its_redis_each_counts_for_itself(serve: Serve, langsmith: Emulator, shared: RealRedis) -> None:
-    both = {"upstream_rate": HOURLY, "cache_url": shared.url}
+async def test_without_its_redis_each_counts_for_itself(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+    both = {"upstream_rate": HOURLY, "cache_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         assert await codes(one, 0) == [None]
-        shared.kill()
+        redis.kill()
         for gateway, first in ((one, 10), (other, 20)):
             assert await codes(gateway, *range(first, first + 6)) == [None] * 5 + ["RATE_LIMITED"]
             assert "p@ss" not in gateway.log.getvalue()
@@ -185,10 +178,10 @@ async def test_a_redis_that_hangs_costs_a_moment(serve: Serve) -> None:
 
 
 async def test_a_retry_after_stops_everybody_with_that_credential(
-    serve: Serve, langsmith: Emulator, shared: RealRedis
+    serve: Serve, langsmith: Emulator, redis: RealRedis
 ) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
-    async with serve(cache_url=shared.url) as one, serve(cache_url=shared.url) as other:
+    async with serve(cache_url=redis.url) as one, serve(cache_url=redis.url) as other:
         assert await codes(one, 0) == ["RATE_LIMITED"]
         for number, gateway in enumerate((one, other), start=1):
             (error,) = await gateway.errors(page(number))
@@ -199,22 +192,22 @@ async def test_a_retry_after_stops_everybody_with_that_credential(
     assert len(langsmith.requests) == 3
 
 
-async def test_a_stop_ends_by_itself(serve: Serve, langsmith: Emulator, shared: RealRedis) -> None:
+async def test_a_stop_ends_by_itself(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "2"}))
-    async with serve(cache_url=shared.url, upstream_retries=0) as one, serve(cache_url=shared.url) as other:
+    async with serve(cache_url=redis.url, upstream_retries=0) as one, serve(cache_url=redis.url) as other:
         now = asyncio.get_running_loop().time
         assert await codes(one, 0) == ["RATE_LIMITED"]
         stopped = now()
         # There is time until then, so that both wait.
         assert [*await asyncio.gather(codes(one, 1), codes(other, 2))] == [[None], [None]]
         assert now() - stopped >= 1.5
-    with redis.Redis.from_url(shared.url) as client:
+    with redis.client() as client:
         assert client.keys("*:stopped") == []
 
 
-async def test_who_met_the_stop_tries_again_after_it(serve: Serve, langsmith: Emulator, shared: RealRedis) -> None:
+async def test_who_met_the_stop_tries_again_after_it(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "1"}))
-    async with serve(cache_url=shared.url, upstream_timeout=3) as gateway:
+    async with serve(cache_url=redis.url, upstream_timeout=3) as gateway:
         assert await codes(gateway, 0) == [None]
         assert await counted(gateway) in ({}, {"waited": 1})
     assert len(langsmith.requests) == 2
@@ -228,13 +221,13 @@ async def test_a_limit_without_a_time_stops_nobody(serve: Serve, langsmith: Emul
 
 
 async def test_what_is_in_redis_ends_and_holds_no_credential(
-    serve: Serve, langsmith: Emulator, shared: RealRedis
+    serve: Serve, langsmith: Emulator, redis: RealRedis
 ) -> None:
-    async with serve(upstream_rate=HOURLY, cache_url=shared.url) as gateway:
+    async with serve(upstream_rate=HOURLY, cache_url=redis.url) as gateway:
         assert await codes(gateway, 0, key="demo-2") == [None]
         langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
         assert await codes(gateway, 1, key="demo-2") == ["RATE_LIMITED"]
-    with redis.Redis.from_url(shared.url) as client:
+    with redis.client() as client:
         keys = [*client.keys("sessions-gateway:{*}:stopped"), *client.keys("sessions-gateway:budget:*")]
         assert len(keys) == 2
         for key in keys:
@@ -254,10 +247,10 @@ async def budgets(rate: Rate | None, url: str = MEMORY) -> AsyncIterator[tuple[B
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
-async def test_it_is_near_when_less_than_a_fifth_is_left(place: str, shared: RealRedis) -> None:
+async def test_it_is_near_when_less_than_a_fifth_is_left(place: str, redis: RealRedis) -> None:
     deadline = asyncio.get_running_loop().time() + 1
     near = []
-    async with budgets(Rate(10, 3600), MEMORY if place == "here" else shared.url) as (one, other):
+    async with budgets(Rate(10, 3600), MEMORY if place == "here" else redis.url) as (one, other):
         for _ in range(10):
             await one.admit("a", deadline)
             near.append(one.is_near("a"))
@@ -275,8 +268,8 @@ async def test_it_is_near_while_stopped() -> None:
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
-async def test_a_shorter_stop_ends_no_longer_one(place: str, shared: RealRedis) -> None:
-    async with budgets(None, shared.url) as (one, other):
+async def test_a_shorter_stop_ends_no_longer_one(place: str, redis: RealRedis) -> None:
+    async with budgets(None, redis.url) as (one, other):
         for seconds in (600, 60):
             await one.stop("a", seconds)
         with pytest.raises(RateLimited) as refused:

@@ -89,39 +89,33 @@ async def asking(url: str, clock: Clock, patience: float = LONG) -> AsyncIterato
         gc.collect()  # what was left open warns
 
 
-@pytest.fixture
-def server() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     with real_cluster() as url:
         yield url
 
 
-async def test_a_script_is_answered(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock) as over:
+async def test_a_script_is_answered(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock) as over:
         assert await over.put(b"\x00\xff")
         assert await over.link.script(GET, ["k"], []) == b"\x00\xff"
         assert await over.link.script("return {KEYS[1], ARGV[1], 7, false}", ["k"], [1]) == [b"k", b"1", 7, None]
         assert (over.events, over.failures, over.is_up) == ([], {}, True)
 
 
-async def test_over_a_unix_socket(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.unix_url, clock) as over:
+async def test_over_a_unix_socket(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.unix_url, clock) as over:
         assert await over.put()
-    assert server.keys() == [b"k"]
+    assert redis.keys() == [b"k"]
 
 
-async def test_with_a_user_whose_name_and_password_need_codes(server: RealRedis, clock: Clock) -> None:
-    with server.client() as client:
+async def test_with_a_user_whose_name_and_password_need_codes(redis: RealRedis, clock: Clock) -> None:
+    with redis.client() as client:
         client.acl_setuser("é:@", enabled=True, passwords=["+#/?@:%"], categories=["+@all"], keys=["*"])
     who = "%C3%A9%3A%40:%23%2F%3F%40%3A%25"
-    async with asking(f"redis://{who}@127.0.0.1:{server.port}/3?client_name=gateway", clock) as over:
+    async with asking(f"redis://{who}@127.0.0.1:{redis.port}/3?client_name=gateway", clock) as over:
         assert await over.put()
-    assert server.keys() == [b"k"]
+    assert redis.keys() == [b"k"]
 
 
 class Certificates:
@@ -133,9 +127,9 @@ class Certificates:
         authority.issue_cert("127.0.0.1").configure_cert(self.context)
 
 
-async def test_over_tls(server: RealRedis, clock: Clock, tmp_path: Path) -> None:
+async def test_over_tls(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
-    async with between(server, certificates.context) as there:
+    async with between(redis, certificates.context) as there:
         url = f"rediss://:{QUOTED}@127.0.0.1:{there.port}/3"
         async with asking(f"{url}?ssl_ca_certs={certificates.path}", clock) as over:
             assert await over.put()
@@ -144,12 +138,12 @@ async def test_over_tls(server: RealRedis, clock: Clock, tmp_path: Path) -> None
             assert over.events == [("redis_away", "connection")]
 
 
-async def test_a_master_that_sentinels_name(server: RealRedis, clock: Clock) -> None:
-    with real_sentinel(server) as sentinel, real_redis() as other:
+async def test_a_master_that_sentinels_name(redis: RealRedis, clock: Clock) -> None:
+    with real_sentinel(redis) as sentinel, real_redis() as other:
         async with asking(sentinel.url, clock) as over:
             assert await over.put()
-            assert server.keys() == [b"k"]
-            server.follow(other)
+            assert redis.keys() == [b"k"]
+            redis.follow(other)
             sentinel.name(other)
             assert not await over.put()
             assert over.failures == {"readonly": 1}
@@ -173,10 +167,10 @@ async def test_a_cluster(cluster: str, clock: Clock) -> None:
 
 @pytest.mark.parametrize("kind", ["cluster", "sentinel"])
 async def test_where_one_of_several_hangs_another_is_asked(
-    server: RealRedis, cluster: str, clock: Clock, kind: str
+    redis: RealRedis, cluster: str, clock: Clock, kind: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging, contextlib.ExitStack() as others:
-        url = cluster if kind == "cluster" else others.enter_context(real_sentinel(server)).url
+        url = cluster if kind == "cluster" else others.enter_context(real_sentinel(redis)).url
         _, _, hosts = url.rpartition("@")
         async with asking(url.replace(hosts, f"127.0.0.1:{hanging.getsockname()[1]},{hosts}"), clock, 1.5) as over:
             assert await over.put()
@@ -184,16 +178,16 @@ async def test_where_one_of_several_hangs_another_is_asked(
 
 @pytest.mark.parametrize("kind", ["redis", "cluster", "sentinel"])
 async def test_one_that_is_not_there_yet(clock: Clock, kind: str) -> None:
-    with real_redis() as server:
-        server.kill()
-        url = server.url if kind == "redis" else f"redis+{kind}://:{QUOTED}@127.0.0.1:{server.port}"
+    with real_redis() as redis:
+        redis.kill()
+        url = redis.url if kind == "redis" else f"redis+{kind}://:{QUOTED}@127.0.0.1:{redis.port}"
         async with asking(f"{url}/mymaster" if kind == "sentinel" else url, clock) as over:
             await over.until_away()
             assert not await over.echo()
             assert over.failures == {"connection": 3}
             assert over.events == [("redis_away", "connection")]
             if kind == "redis":
-                server.start()
+                redis.start()
                 assert not await over.echo()
                 clock.forward(1)
                 assert await over.echo()
@@ -201,32 +195,32 @@ async def test_one_that_is_not_there_yet(clock: Clock, kind: str) -> None:
                 assert over.events[1:] == [("redis_back", None)]
 
 
-async def test_another_in_its_place_is_asked_at_once(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock) as over:
+async def test_another_in_its_place_is_asked_at_once(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock) as over:
         assert all(await asyncio.gather(*(over.put() for _ in range(10))))
-        server.kill()
-        server.start()
+        redis.kill()
+        redis.start()
         assert await over.link.script(GET, ["k"], []) is None
         assert all(await asyncio.gather(*(over.put() for _ in range(10))))
         assert (over.events, over.failures) == ([], {})
 
 
 @pytest.mark.parametrize("over_unix", [False, True])
-async def test_one_that_is_killed_and_started_again(server: RealRedis, clock: Clock, over_unix: bool) -> None:
-    async with asking(server.unix_url if over_unix else server.url, clock) as over:
+async def test_one_that_is_killed_and_started_again(redis: RealRedis, clock: Clock, over_unix: bool) -> None:
+    async with asking(redis.unix_url if over_unix else redis.url, clock) as over:
         assert await over.put()
-        server.kill()
+        redis.kill()
         await over.until_away()
-        server.start()
+        redis.start()
         clock.forward(1)
         assert await over.put()
         assert over.events == [("redis_away", "connection"), ("redis_back", None)]
 
 
-async def test_a_frozen_one_costs_a_moment_and_then_nothing(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock, patience=0.25) as over:
+async def test_a_frozen_one_costs_a_moment_and_then_nothing(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock, patience=0.25) as over:
         assert await over.echo()
-        server.freeze()
+        redis.freeze()
         started = time.monotonic()
         await over.until_away()
         assert time.monotonic() - started < 3
@@ -235,16 +229,16 @@ async def test_a_frozen_one_costs_a_moment_and_then_nothing(server: RealRedis, c
         clock.forward(1)
         assert not await over.echo()
         assert over.events == [("redis_away", "timeout")]
-        server.thaw()
+        redis.thaw()
         over.link._patience = LONG
         clock.forward(2)
         assert await over.echo()
         assert over.events[1:] == [("redis_back", None)]
 
 
-async def test_one_that_is_slow_once_is_not_away(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock, patience=0.25) as over:
-        with server.client() as client:
+async def test_one_that_is_slow_once_is_not_away(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock, patience=0.25) as over:
+        with redis.client() as client:
             client.client_pause(60_000, all=False)
             assert not await over.put()
             client.execute_command("CLIENT UNPAUSE")
@@ -253,9 +247,9 @@ async def test_one_that_is_slow_once_is_not_away(server: RealRedis, clock: Clock
         assert (over.events, over.failures) == ([], {"timeout": 1})
 
 
-async def test_who_tries_and_hangs_up_leaves_the_next_to_try(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock, patience=0.25) as over:
-        server.freeze()
+async def test_who_tries_and_hangs_up_leaves_the_next_to_try(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock, patience=0.25) as over:
+        redis.freeze()
         await over.until_away()
         over.link._patience = LONG
         clock.forward(1)
@@ -265,13 +259,13 @@ async def test_who_tries_and_hangs_up_leaves_the_next_to_try(server: RealRedis, 
         trying.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await trying
-        server.thaw()
+        redis.thaw()
         assert await over.echo()
 
 
-async def test_connections_that_are_lost_unnoticed_are_found_to_be_so_together(server: RealRedis, clock: Clock) -> None:
-    async with between(server) as there:
-        url = server.url.replace(str(server.port), str(there.port))
+async def test_connections_that_are_lost_unnoticed_are_found_to_be_so_together(redis: RealRedis, clock: Clock) -> None:
+    async with between(redis) as there:
+        url = redis.url.replace(str(redis.port), str(there.port))
         async with asking(url, clock, patience=1) as over:
             assert all(await asyncio.gather(*(over.echo() for _ in range(20))))
             assert there.connections == 20
@@ -281,10 +275,10 @@ async def test_connections_that_are_lost_unnoticed_are_found_to_be_so_together(s
             assert over.failures == {"timeout": 1}
 
 
-async def test_a_full_one_answers_what_reads_and_is_logged_once(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock) as over:
+async def test_a_full_one_answers_what_reads_and_is_logged_once(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock) as over:
         assert await over.put()
-        server.configure(maxmemory=1)
+        redis.configure(maxmemory=1)
         for _ in range(10):
             assert not await over.put()
             assert await over.link.script(GET, ["k"], []) == b"v"
@@ -292,7 +286,7 @@ async def test_a_full_one_answers_what_reads_and_is_logged_once(server: RealRedi
         assert over.is_up
         assert over.events == [("redis_refuses_writes", "full")]
         assert over.failures == {"full": 10}
-        server.configure(maxmemory=0)
+        redis.configure(maxmemory=0)
         clock.forward(60)
         assert await over.link.script(GET, ["k"], []) == b"v"
         assert len(over.events) == 1
@@ -300,26 +294,26 @@ async def test_a_full_one_answers_what_reads_and_is_logged_once(server: RealRedi
         assert over.events[1:] == [("redis_takes_writes", None)]
 
 
-async def test_one_that_cannot_save_is_like_a_full_one(server: RealRedis, clock: Clock) -> None:
+async def test_one_that_cannot_save_is_like_a_full_one(redis: RealRedis, clock: Clock) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        server.configure(dir=folder, save="3600 1000000")
-    with server.client() as client:
+        redis.configure(dir=folder, save="3600 1000000")
+    with redis.client() as client:
         client.bgsave()
         while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
             pass
-    async with asking(server.url, clock) as over:
+    async with asking(redis.url, clock) as over:
         assert [await over.put() for _ in range(5)] == [False] * 5
         assert over.is_up
         assert over.events == [("redis_refuses_writes", "misconf")]
 
 
-async def test_after_a_failover_the_next_asks_the_new_master(server: RealRedis, clock: Clock) -> None:
-    async with between(server) as there:
-        url = server.url.replace(str(server.port), str(there.port))
+async def test_after_a_failover_the_next_asks_the_new_master(redis: RealRedis, clock: Clock) -> None:
+    async with between(redis) as there:
+        url = redis.url.replace(str(redis.port), str(there.port))
         with real_redis() as other:
             async with asking(url, clock) as over:
                 assert all(await asyncio.gather(*(over.put() for _ in range(5))))
-                server.follow(other)
+                redis.follow(other)
                 there.target = other
                 assert not await over.put()
                 assert all(await asyncio.gather(*(over.put() for _ in range(5))))
@@ -327,14 +321,14 @@ async def test_after_a_failover_the_next_asks_the_new_master(server: RealRedis, 
                 assert (over.events, over.failures) == ([], {"readonly": 1})
 
 
-async def test_one_that_is_still_loading(server: RealRedis, clock: Clock, tmp_path: Path) -> None:
-    server.configure(rdbcompression="no")
-    with server.client() as client:
+async def test_one_that_is_still_loading(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
+    redis.configure(rdbcompression="no")
+    with redis.client() as client:
         client.execute_command("DEBUG POPULATE", 40, "key", 1_000_000)
         client.save()
-    server.kill()
-    server.spawn("--key-load-delay", "20000")
-    async with asking(server.url, clock) as over:
+    redis.kill()
+    redis.spawn("--key-load-delay", "20000")
+    async with asking(redis.url, clock) as over:
         while not over.failures.get("loading"):
             await over.echo()
             clock.forward(10)
@@ -347,9 +341,9 @@ async def test_one_that_is_still_loading(server: RealRedis, clock: Clock, tmp_pa
 @pytest.mark.parametrize(
     "url", ["redis://:wr0ng@127.0.0.1:{port}/3", "unix://:wr0ng@{path}", "redis://127.0.0.1:{port}"]
 )
-async def test_a_wrong_password_is_told_as_one(server: RealRedis, clock: Clock, url: str) -> None:
-    path = server.unix_url.partition("@")[2]
-    async with asking(url.format(port=server.port, path=path), clock) as over:
+async def test_a_wrong_password_is_told_as_one(redis: RealRedis, clock: Clock, url: str) -> None:
+    path = redis.unix_url.partition("@")[2]
+    async with asking(url.format(port=redis.port, path=path), clock) as over:
         await over.until_away()
         assert over.events == [("redis_away", "auth")]
         assert "wr0ng" not in over.log.getvalue()
@@ -384,18 +378,18 @@ async def test_rubbish_is_no_answer(clock: Clock, scheme: str, rubbish: bytes, k
             assert len(over.events) == 1
 
 
-async def test_more_callers_than_connections_take_turns(server: RealRedis, clock: Clock) -> None:
-    async with asking(server.url, clock) as over:
+async def test_more_callers_than_connections_take_turns(redis: RealRedis, clock: Clock) -> None:
+    async with asking(redis.url, clock) as over:
         assert all(await asyncio.gather(*(over.echo(b"%d" % number) for number in range(500))))
-        with server.client() as client:
+        with redis.client() as client:
             assert len(client.client_list()) <= 33
 
 
 @pytest.mark.parametrize("over_cluster", [False, True])
 async def test_callers_that_are_cancelled_leave_nothing_behind(
-    server: RealRedis, cluster: str, clock: Clock, over_cluster: bool
+    redis: RealRedis, cluster: str, clock: Clock, over_cluster: bool
 ) -> None:
-    async with asking(f"{cluster if over_cluster else server.url}?max_connections=4", clock) as over:
+    async with asking(f"{cluster if over_cluster else redis.url}?max_connections=4", clock) as over:
         for rest in range(40):
             calls = [asyncio.create_task(over.echo(b"%d" % number)) for number in range(10)]
             for _ in range(rest):
@@ -412,14 +406,14 @@ async def test_callers_that_are_cancelled_leave_nothing_behind(
             assert not over.link.client.connection_pool._in_use_connections
 
 
-async def test_the_end_waits_for_nobody(server: RealRedis, clock: Clock, tmp_path: Path) -> None:
+async def test_the_end_waits_for_nobody(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
-    async with between(server, certificates.context) as there:
+    async with between(redis, certificates.context) as there:
         url = f"rediss://:{QUOTED}@127.0.0.1:{there.port}/3?ssl_ca_certs={certificates.path}"
         async with asking(url, clock, patience=0.25) as over:
             over.link._patience = LONG
             assert all(await asyncio.gather(*(over.echo() for _ in range(5))))
-            server.freeze()
+            redis.freeze()
             started = time.monotonic()
             await over.link.aclose()
             assert time.monotonic() - started < 5

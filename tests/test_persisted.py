@@ -3,7 +3,7 @@
 import hashlib
 import json
 import multiprocessing
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from app import main, persisted
 from app.emulator import Emulator
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.real_redis import RealRedis, real_redis
+from tests.real_redis import RealRedis
 from tests.test_log import lines
 from tests.test_responses import ran
 
@@ -252,21 +252,6 @@ async def test_many_new_documents_push_out_the_oldest_but_none_that_was_named(
     assert await knows(gateway, texts[-1])
     assert not await knows(gateway, NAMES)
     assert not await knows(gateway, texts[0])
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RealRedis) -> RealRedis:
-    if server.process is None:
-        server.start()
-    with server.client() as client:
-        client.flushall()
-    return server
 
 
 @pytest.fixture

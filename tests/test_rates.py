@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,7 +10,7 @@ from app.rates import Rate
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve
 from tests.raw_upstream import black_hole, raw_upstream
-from tests.real_redis import RealRedis, real_cluster, real_redis, real_sentinel
+from tests.real_redis import RealRedis, real_cluster, real_sentinel
 from tests.test_log import lines
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
@@ -74,31 +73,25 @@ def test_what_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> 
         Settings.load()
 
 
-@pytest.fixture
-def shared() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
-
-
-async def test_all_processes_count_together_in_a_redis(serve: Serve, shared: RealRedis) -> None:
-    both = {"client_rate": LIMITED, "client_rate_url": shared.url}
+async def test_all_processes_count_together_in_a_redis(serve: Serve, redis: RealRedis) -> None:
+    both = {"client_rate": LIMITED, "client_rate_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         assert await statuses(one, 2) == [200, 200]
         assert await statuses(other, 2) == [200, 429]
         assert await statuses(one, 1) == [429]
         assert await statuses(one, 1, key="demo-2") == [200]
-    keys = shared.keys()
+    keys = redis.keys()
     assert len(keys) == 2
     assert all(key.startswith(b"sessions-gateway:rate:") and b"demo" not in key for key in keys)
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster", "unix"])
-async def test_of_whatever_kind_that_is(serve: Serve, shared: RealRedis, kind: str) -> None:
+async def test_of_whatever_kind_that_is(serve: Serve, redis: RealRedis, kind: str) -> None:
     with contextlib.ExitStack() as others:
         if kind == "sentinel":
-            url = others.enter_context(real_sentinel(shared)).url
+            url = others.enter_context(real_sentinel(redis)).url
         else:
-            url = others.enter_context(real_cluster()) if kind == "cluster" else shared.unix_url
+            url = others.enter_context(real_cluster()) if kind == "cluster" else redis.unix_url
         both = {"client_rate": LIMITED, "client_rate_url": url}
         async with serve(**both) as one, serve(**both) as other:
             assert await statuses(one, 2) == [200, 200]
@@ -107,16 +100,16 @@ async def test_of_whatever_kind_that_is(serve: Serve, shared: RealRedis, kind: s
 
 
 async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
-    serve: Serve, shared: RealRedis, clock: Clock
+    serve: Serve, redis: RealRedis, clock: Clock
 ) -> None:
-    both = {"client_rate": LIMITED, "client_rate_url": shared.url}
+    both = {"client_rate": LIMITED, "client_rate_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         assert await statuses(one, 1) == [200]
-        shared.kill()
+        redis.kill()
         assert await statuses(one, 4) == [200, 200, 200, 429]
         assert await statuses(other, 4) == [200, 200, 200, 429]
         assert [line["use"] for line in lines(one, "redis_away")] == ["client_rate"]
-        shared.start()
+        redis.start()
         clock.forward(5)
         assert await statuses(one, 1) == [200]
         assert await statuses(other, 3) == [200, 200, 429]

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -21,21 +21,6 @@ PAGE = "{ sessions(first: 5) { nodes { id name runCount latencyP50 } } }"
 WIDER = "{ sessions(first: 5) { nodes { id name runCount errorRate } } }"
 BY_ID = "query ($id: ID!) { session(id: $id) { name runCount } }"
 DOWN = Fault(status=503, times=None)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
-
-
-@pytest.fixture
-def redis(server: RealRedis) -> RealRedis:
-    if server.process is None:
-        server.start()
-    with server.client() as client:
-        client.flushall()
-    return server
 
 
 @dataclass
@@ -395,20 +380,14 @@ async def test_without_a_time_to_live_nothing_is_shared(serve: Serve, redis: Rea
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps=STEPS)
-def test_two_that_share_change_no_answer(
-    server: RealRedis, steps: list[tuple[list[tuple[str, Operation]], float]]
-) -> None:
+def test_two_that_share_change_no_answer(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
     """Operations of several clients at two gateways, at the same time, are answered as one by one without a cache."""
 
     async def run() -> None:
         langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
         clock = Clock()
-        if server.process is None:
-            server.start()
-        with server.client() as client:
-            client.flushall()
-        own = sharing(server)
         async with serving(langsmith) as url, AsyncExitStack() as stack:
+            own = sharing(stack.enter_context(real_redis()))
             one, other, without = [
                 await stack.enter_async_context(started(url, clock, now=lambda: NOON, **values))
                 for values in (own, own, {"cache_ttl": 0})

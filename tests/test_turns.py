@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -17,17 +17,11 @@ from app.link import Link
 from app.log import create_log
 from app.metrics import Metrics
 from app.turns import LEASE, Claim, Turns
-from tests.real_redis import RealRedis, real_redis
+from tests.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 
 CLAIM = Claim(limit=10, statistics=0b11, began=0)
 QUERY = "{ sessions(first: 3) { nodes { id tenantId runCount } } }"
-
-
-@pytest.fixture
-def redis() -> Iterator[RealRedis]:
-    with real_redis() as server:
-        yield server
 
 
 @pytest.fixture

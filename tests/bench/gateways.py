@@ -13,6 +13,7 @@ from app.demand import lately
 from app.freshness import Freshness
 from app.metrics import Metrics
 from app.page import Page, PageQuery
+from app.records import Records
 from app.session import Row
 from app.shared import Shared
 from app.store import MemoryStore
@@ -101,13 +102,10 @@ class Ours:
     def _cache(self, langsmith: Langsmith, store: MemoryStore, stale: float) -> PageCache:
         shared = None
         if self._redis:
-            shared = Shared(
-                self._redis,
-                Clocks(self._now, lambda: self._now() + _WALL),
-                lifetime=TTL + stale,
-                remembers=lately(TTL),
-                forgets=store.forget_before,
-            )
+            clocks = Clocks(self._now, lambda: self._now() + _WALL)
+            forgets = store.forget_before
+            records = Records(self._redis, clocks, lifetime=TTL + stale, remembers=lately(TTL), forgets=forgets)
+            shared = Shared(self._redis, clocks, records)
             self._shared.append(shared)
         freshness = Freshness(TTL, stale, self._now)
         upstream: Any = langsmith

@@ -2,15 +2,13 @@
 import { CombinedGraphQLErrors, gql } from '@apollo/client';
 
 import * as operations from '../operations.mjs';
+import { report } from '../report.mjs';
 import { revalidating } from '../revalidating.mjs';
 import { until, witness } from '../witness.mjs';
 import { connected, polled } from './client.mjs';
 
 const uri = process.argv[2];
 const key = { 'x-api-key': 'demo' };
-const complaints = [];
-console.warn = (...words) => complaints.push(words.join(' '));
-console.error = console.warn;
 
 async function paged() {
   const { seen, fetch } = witness();
@@ -62,9 +60,4 @@ async function polling() {
   return { query: operations.polled, statuses: seen.slice(0, 4).map(({ status }) => status), failures, data };
 }
 
-const report = { paged: await paged(), numbered: await numbered(), polling: await polling(), kept: [], refused: {} };
-for (const each of ['selections', 'windows', 'orderedByWindow', 'feedback']) {
-  report.kept.push(...(await kept(operations[each])));
-}
-for (const [name, each] of Object.entries(operations.refused)) report.refused[name] = await refused(each);
-console.log(JSON.stringify({ ...report, complaints }));
+await report({ paged, numbered, polling, kept, refused });
