@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeVar
 
+from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics as metering
@@ -163,25 +165,36 @@ def create_app(
         app.allow_origins(settings.cors_origins)
     app.put_in_front(Envelope)
 
-    @app.get("/schema.graphql")
-    async def sdl() -> Response:
+    _add_routes(app, settings, schema, metrics, lambda: ready)
+    return app
+
+
+def _add_routes(
+    app: Gateway, settings: Settings, schema: Schema, metrics: Metrics, is_ready: Callable[[], bool]
+) -> None:
+    """Those for machines."""
+
+    async def sdl(_: Request) -> Response:
         if not settings.introspection:
             return PlainTextResponse("Introspection is switched off here.\n", status_code=404)
         return PlainTextResponse(schema.as_str() + "\n")
 
-    @app.get("/healthz")
-    async def healthz() -> JSONResponse:
+    async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "up"})
 
-    @app.get("/readyz")
-    async def readyz() -> JSONResponse:
-        return JSONResponse({"status": "ready" if ready else "stopping"}, status_code=200 if ready else 503)
+    async def readyz(_: Request) -> Response:
+        if not is_ready():
+            return JSONResponse({"status": "stopping"}, status_code=503)
+        return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics")
-    async def prometheus() -> Response:
+    async def prometheus(_: Request) -> Response:
         return Response(metrics.as_text(), media_type=metering.CONTENT_TYPE)
 
-    return app
+    # FastAPI's own decorator would keep these, and the gateway with them, in caches of the process.
+    app.add_route("/schema.graphql", sdl)
+    app.add_route("/healthz", healthz)
+    app.add_route("/readyz", readyz)
+    app.add_route("/metrics", prometheus)
 
 
 def _trusted(settings: Settings, checked: Documents) -> Trusted | None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -55,9 +56,10 @@ def add(app: Gateway, settings: Settings, *, demo: bool) -> None:
         app.put_in_front(Playground, path="/graphql", data=data)
     app.mount(ASSETS, assets())
 
-    @app.get("/", include_in_schema=False)
-    async def dashboard() -> Response:
+    async def dashboard(_: Request) -> Response:
         return page("dashboard", data)
+
+    app.add_route("/", dashboard)
 
 
 def page(name: str, data: Mapping[str, Any]) -> Response:

@@ -105,12 +105,10 @@ def refused(body: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _only_what_is_new_is_collected() -> Iterator[None]:
+def _only_what_is_new_is_collected() -> None:
     """As in the server's process, which leaves out what is there from the start."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], float, float]:
