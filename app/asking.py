@@ -88,5 +88,5 @@ class Asking:
     ) -> None:
         """`began`: the nanosecond of the day, where it was waited for."""
         self.metrics.cache.labels(outcome.name).inc()
-        self.spans.looked_up(outcome.name, began=began, age=age, requests=len(calls))
+        self.spans.looked_up(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
         caller.trace.note(outcome, age=age, calls=calls, uses=uses)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.tracing import UNSEEN, Sending
+
 
 class Outcome(enum.IntEnum):
     """How the cache answered; the larger, the more it had to do."""
@@ -18,13 +20,17 @@ class Outcome(enum.IntEnum):
 
 @dataclass
 class Call:
-    """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`."""
+    """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`.
+
+    `sending` is the last of them, for who traces.
+    """
 
     path: str
     params: list[tuple[str, str]]
     status: int | None = None
     milliseconds: float = 0.0
     attempts: int = 0
+    sending: Sending = UNSEEN
 
     def as_json(self) -> dict[str, Any]:
         params: dict[str, Any] = {}

@@ -1,15 +1,16 @@
 """Spans for who traces; nothing where nobody does.
 
-An operation's span goes on what the client's `traceparent` began; below it are one for each lookup in the cache and one
-for each request to LangSmith, which is sent its `traceparent`. No span has a document, a variable, a parameter or a
-credential. Where spans go is said by OpenTelemetry's own variables; its SDK is imported only then.
+An operation's span goes on what the client's `traceparent` began; below it are one for each lookup in the cache, with
+a link where it joined another operation's request, and one for each request to LangSmith, which is sent its
+`traceparent`. No span has a document, a variable, a parameter or a credential. Where spans go is said by
+OpenTelemetry's own variables; its SDK is imported only then.
 """
 
 import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -17,7 +18,9 @@ from urllib.parse import urlsplit
 from opentelemetry import propagate
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import (
+    Link,
     Span,
+    SpanContext,
     SpanKind,
     Status,
     StatusCode,
@@ -66,18 +69,18 @@ class Spans:
     def answered(self, *, name: str | None, document: str | None, outcome: str, cost: int) -> str | None:
         """Says of the operation's span what it was. The id of its trace."""
 
-    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: int) -> None:
+    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
         """A lookup in the cache. `began`: in nanoseconds, where it waited. `age`: seconds."""
 
     def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - nobody looks at it
         """`attempts`: which one it is. `statistics`: how many are asked for."""
-        return _UNSEEN
+        return UNSEEN
 
     async def aclose(self) -> None:
         """Sends what has not been sent."""
 
 
-_UNSEEN: Final = Sending()
+UNSEEN: Final = Sending()
 OFF: Final = Spans()
 
 
@@ -125,10 +128,13 @@ class Recorded(Spans):
         context = span.get_span_context()
         return format_trace_id(context.trace_id) if context.is_valid else None
 
-    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: int) -> None:
+    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
         values: dict[str, str | float] = {"gateway.cache.outcome": outcome, "gateway.cache.age": age}
-        values["gateway.cache.requests"] = requests
-        self._tracer.start_span("cache", start_time=began, attributes=values).end()
+        values["gateway.cache.requests"] = len(requests)
+        own = get_current_span().get_span_context().trace_id
+        contexts = [each.context for each in requests if isinstance(each, _Traced)]
+        links = [Link(context) for context in contexts if context.trace_id != own]
+        self._tracer.start_span("cache", start_time=began, attributes=values, links=links).end()
 
     def request(self, url: str, *, attempts: int, statistics: int) -> Sending:
         parts = urlsplit(url)
@@ -178,6 +184,10 @@ class _Traced(Sending):
         self._span = span
         self.headers = carrier = dict[str, str]()
         propagator.inject(carrier, set_span_in_context(span))
+
+    @property
+    def context(self) -> SpanContext:
+        return self._span.get_span_context()
 
     def end(self, outcome: str) -> None:
         if outcome.isdecimal():

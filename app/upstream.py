@@ -161,7 +161,7 @@ class Upstream:
             self._metrics.retries.inc()
         started = self._clock()
         outcome = "cancelled"
-        sending = self._spans.request(
+        sending = call.sending = self._spans.request(
             str(self._url), attempts=call.attempts, statistics=sum(name == "stats_select" for name, _ in call.params)
         )
         try:

@@ -180,6 +180,10 @@ async def test_who_joins_a_request_has_a_lookup_of_its_own(traced: Traced, langs
     }
     assert [by_id[parent_of(span) or 0] for span in found["GET"]] == ["query Names"]
     assert len({context_of(span).trace_id for span in found["query"]}) == 2
+    (request,) = found["GET"]
+    assert {
+        values(span)["gateway.cache.outcome"]: [link.context.span_id for link in span.links] for span in found["cache"]
+    } == {"MISS": [], "COALESCED": [id_of(request)]}
 
 
 async def test_an_incoming_trace_goes_on_and_langsmith_is_told(traced: Traced, langsmith: Emulator) -> None:
