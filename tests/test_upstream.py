@@ -76,6 +76,10 @@ def _nothing_is_left_open(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"] == []
 
 
+WAVES = pytest.mark.xdist_group("waves")
+"""Groups begin first: nobody is to wait for the longest tests in the end."""
+
+
 async def wave_of(count: int, gateway: Gateway, start: int) -> list[dict[str, Any]]:
     """Operations at the same time, each for a page of its own."""
     query = "query ($number: Int!) { sessions(first: 1, offset: $number) { nodes { id } } }"
@@ -86,6 +90,7 @@ def successes(bodies: list[dict[str, Any]]) -> int:
     return sum("errors" not in body and body["data"]["sessions"]["nodes"] != [] for body in bodies)
 
 
+@WAVES
 async def test_an_upstream_that_heals_serves_again_after_each_wave_that_a_deadline_cut(
     serve: Serve, clock: Clock
 ) -> None:
@@ -103,6 +108,7 @@ async def test_an_upstream_that_heals_serves_again_after_each_wave_that_a_deadli
         assert upstream.most_busy <= 32
 
 
+@WAVES
 async def test_an_upstream_that_heals_serves_again_after_each_wave_of_clients_that_hung_up(serve: Serve) -> None:
     async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url) as gw:
         for wave in range(4):
