@@ -10,12 +10,11 @@ from structlog.typing import FilteringBoundLogger
 
 from app.bound import Recent
 from app.errors import RateLimited
-from app.link import Away, Link
+from app.link import PREFIX, Away, Link
 from app.metrics import Metrics
 from app.rates import Rate
 from app.window import MARGIN, Window
 
-_PREFIX: Final = "sessions-gateway"
 _JITTER: Final = 0.05
 """Seconds, at most, by which those who waited for the same moment come later."""
 _LOOKS: Final = 20
@@ -120,7 +119,7 @@ class Budget:
         async with link.guarded("count"):
             return await self._counted(self._there, scope, ahead)
 
-    async def _counted(self, window: "Window", scope: str, ahead: int) -> float:
+    async def _counted(self, window: Window, scope: str, ahead: int) -> float:
         now = asyncio.get_running_loop().time()
         seconds = await window.enter(scope, ahead)
         known = self._known.get(scope)
@@ -160,4 +159,4 @@ class _Known(NamedTuple):
 
 
 def _stop_key(scope: str) -> str:
-    return f"{_PREFIX}:{{{scope}}}:stopped"
+    return f"{PREFIX}{{{scope}}}:stopped"

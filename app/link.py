@@ -34,6 +34,8 @@ from app.address import Address
 from app.breaker import Admitted, Breaker
 from app.metrics import Metrics
 
+PREFIX: Final = "sessions-gateway:"
+"""What all keys of the gateway begin with."""
 PATIENCE: Final = 0.25
 """Seconds that a Redis may take."""
 _FAILURES: Final = 3

@@ -25,8 +25,7 @@ from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
 from app.execution import Request
 from app.execution.documents import Documents
 from app.execution.failures import Invalid
-from app.link import Away, Link
-from app.records import PREFIX
+from app.link import PREFIX, Away, Link
 from app.request import SHA_256, Wanted
 from app.settings import SettingsError
 

@@ -17,7 +17,7 @@ from throttled.asyncio.store import RedisStoreBackend
 from throttled.rate_limiter import per_duration
 
 from app.errors import RateLimited
-from app.link import Away, Link
+from app.link import PREFIX, Away, Link
 from app.metrics import Metrics
 
 _RATE: Final = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h)", re.ASCII)
@@ -112,4 +112,4 @@ class _LinkBackend(RedisStoreBackend):
 
 def _throttled(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:
     quota = per_duration(timedelta(seconds=rate.seconds), limit=rate.count)
-    return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix="sessions-gateway:rate")
+    return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix=f"{PREFIX}rate")

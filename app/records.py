@@ -13,11 +13,11 @@ from app import cells
 from app.cells import Cell
 from app.clocks import Clocks
 from app.demand import FEW
+from app.link import PREFIX
 from app.page import Known, Page, PageQuery, Window
 from app.session import Row
 from app.turns import Scripts
 
-PREFIX: Final = "sessions-gateway:"
 PREFIX_HERE: Final = f"{PREFIX}{cells.VERSION}:"
 SLACK: Final = 0.001
 """Seconds within which two times are the same: they have passed through two clocks."""

@@ -13,12 +13,11 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.bound import Recent
-from app.link import Link
+from app.link import PREFIX, Link
 from app.rates import Rate
 
 MARGIN: Final = 0.01
 """Seconds by which timers and clocks may differ."""
-_PREFIX: Final = "sessions-gateway:budget"
 
 
 class Window:
@@ -91,7 +90,7 @@ class _Redis(RedisStorage):
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        super().__init__("redis://", implementation="redispy", key_prefix=_PREFIX)
+        super().__init__("redis://", implementation="redispy", key_prefix=f"{PREFIX}budget")
 
     def configure_bridge(self) -> None:
         bridge: Any = self.bridge
