@@ -136,7 +136,8 @@ class _Maker:
                 born=started,
                 ended=ended or self._now,
                 now=self._now,
-                huge=dice.random() < 0.06,
+                # Of projects, one would dwarf the others wherever they are compared.
+                huge=dice.random() < 0.06 and reference_dataset_id is not None,
             ),
             old_style=dice.random() < 0.3,
         )
