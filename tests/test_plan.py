@@ -22,7 +22,7 @@ SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TEN
 pytestmark = pytest.mark.xdist_group("plan")
 
 OURS = settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
+    max_examples=45, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
 )
 
 

@@ -73,7 +73,7 @@ def test_a_target_is_met_from_either_side() -> None:
 
 
 pytestmark = pytest.mark.xdist_group("bench")
-SMALL = World(seed=1, tenants=50, viewers=150, minutes=1.5)
+SMALL = World(seed=1, tenants=40, viewers=120, minutes=1.2)
 
 
 @pytest.fixture(scope="module")
