@@ -258,7 +258,7 @@ def _checked(load: Callable[[], T]) -> T:
     try:
         return load()
     except SettingsError as exc:
-        print(exc, file=sys.stderr)  # noqa: T201 - there is no log yet
+        sys.stderr.write(f"{exc}\n")  # there is no log yet
         # A worker that ends with anything but uvicorn's own code is started again, for ever.
         raise SystemExit(2 if multiprocessing.parent_process() is None else 3) from None
 

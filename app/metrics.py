@@ -153,7 +153,7 @@ class Metrics:
 
 
 def _directory() -> Path | None:
-    if not values.ValueClass._multiprocess:  # noqa: SLF001 - said nowhere else
+    if values.ValueClass is values.MutexValue:
         return None
     directory = Path(os.environ[DIRECTORY])
     directory.mkdir(parents=True, exist_ok=True)

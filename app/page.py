@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import msgspec
@@ -194,7 +194,8 @@ class Page:
                 before = views[window]
                 younger = {name: at for name, at in known.asked_at.items() if at >= before.asked_at.get(name, at)}
                 values = {name: getattr(known.rows[0], name) for name in younger}
-                row = msgspec.structs.replace(before.rows[0], **values)  # type: ignore[type-var]  # it has one
+                seen: Any = before.rows[0]
+                row = msgspec.structs.replace(seen, **values)
                 views[window] = Known((row,), {**before.asked_at, **younger})
         return replace(newer, known=views, body_bytes=max(older.body_bytes, newer.body_bytes))
 

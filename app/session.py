@@ -153,7 +153,8 @@ def detached(row: Row) -> Row:
 
 def new_row(**values: Any) -> Row:
     """One of values that were decoded before, each field's."""
-    return _Row(**values)
+    row: Row = _Row(**values)
+    return row
 
 
 def _copied(value: Any) -> Any:
@@ -227,7 +228,7 @@ LISTED: Final = {
 }
 """What turns feedback maps into lists, for structs that hold statistics."""
 
-_Row: type[Row] = msgspec.defstruct(  # type: ignore[assignment]  # a Row with its fields
+_Row: Final[Any] = msgspec.defstruct(
     "Row",
     [_struct_field(field) for field in FIELDS.values()],
     bases=(Row,),

@@ -9,7 +9,6 @@ OpenTelemetry's own variables; its SDK is imported only then.
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
@@ -72,7 +71,7 @@ class Spans:
     def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
         """A lookup in the cache. `began`: in nanoseconds, where it waited. `age`: seconds."""
 
-    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - nobody looks at it
+    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - for who records it
         """`attempts`: which one it is. `statistics`: how many are asked for."""
         return UNSEEN
 
@@ -153,11 +152,19 @@ class Recorded(Spans):
 
     async def aclose(self) -> None:
         """Not for long: a collector that is not there keeps nobody from ending."""
-        thread = threading.Thread(target=self._close, daemon=True)
-        thread.start()
-        until = time.monotonic() + _FLUSH_SECONDS
-        while thread.is_alive() and time.monotonic() < until:  # noqa: ASYNC110 - the thread may outlive the loop
-            await asyncio.sleep(0.01)
+        ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def close() -> None:
+            try:
+                self._close()
+            finally:
+                with contextlib.suppress(RuntimeError):  # the loop may have ended meanwhile
+                    loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=close, daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                await ended.wait()
 
     @contextlib.contextmanager
     def _operation(self, scope: Scope) -> Iterator[Span]:
@@ -209,9 +216,9 @@ def spans_of(environment: Mapping[str, str]) -> Spans:
         return OFF
     try:
         # Where nobody traces, it is neither imported nor has to be there.
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 - see above
+        from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415 - see above
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - see above
 
         exporters = [_exporter(name, environment) for name in names]
     except ImportError:

@@ -119,7 +119,7 @@ class Turns:
         waiting = dict(others.values())
         pause = _FIRST_PAUSE
         while waiting:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - only spreads them out
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret, and a simulation seeds it
             pause = min(2 * pause, _LONGEST_PAUSE)
             keys = [*waiting]
             values = await self._redis.script(_LOOK, keys, [])

@@ -28,7 +28,8 @@ def sources_at(patterns: Iterable[str], stdin: Callable[[], bytes]) -> list[Sour
 
 
 def _matching(pattern: str) -> list[str]:
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute pattern
+    # Path's takes no absolute pattern, and looks into hidden folders.
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - see above
     return sorted(filter(_is_file, found))
 
 

@@ -116,7 +116,7 @@ class _Server:
         for connection in list(state.connections):
             connection.transport.abort()
         # Held requests notice that their client is gone, and end by themselves.
-        while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn tells nobody when the last one is gone
-            await asyncio.sleep(0)
+        while state.connections or state.tasks:
+            await (asyncio.wait(state.tasks) if state.tasks else asyncio.sleep(0))
         for server in self._server.servers:
             await server.wait_closed()

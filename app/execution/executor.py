@@ -219,5 +219,5 @@ def _projected(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any
         return unplannable.reason, None
     except GatewayError:
         return "error", None
-    except Exception:  # noqa: BLE001 - graphql-core will say what it is
+    except Exception:  # noqa: BLE001 - of whatever kind: graphql-core completes the same values, and reports it
         return "odd value", None

@@ -109,7 +109,7 @@ class Plan:
         try:
             value = self._called(self._roots[number], self._resolvers[number], None, run, self._paths[number])
             return await value if isawaitable(value) else value
-        except Exception as exc:  # noqa: BLE001 - graphql-core will report it
+        except Exception as exc:  # noqa: BLE001 - a resolver's, of any kind: graphql-core reports it at its field
             return exc
 
     def _call_of(self, selected: Selected) -> Call:

@@ -114,7 +114,7 @@ class Projector:
         return selected, self._function(f"{struct}({', '.join(parts)})", "v, run, paths")
 
     def _function(self, body: str, parameters: str) -> Callable[..., Any]:
-        function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - our own text
+        function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - what came from elsewhere is bound by name
         return function
 
     def _define(self, body: str, parameters: str = "o, run, path") -> str:

@@ -13,7 +13,7 @@ DEFINITION: Final = "strawberry-definition"
 
 def core_of(schema: strawberry.Schema) -> GraphQLSchema:
     """graphql-core's own."""
-    return schema._schema  # noqa: SLF001 - Strawberry shows it under no other name
+    return schema._schema  # noqa: SLF001 - Strawberry has no public name for it
 
 
 class Resolver:
