@@ -88,12 +88,16 @@ async def test_errors_arrive_with_their_codes_beside_what_succeeded(report: Any)
     assert len(refused["argument"]["data"]["sessions"]["nodes"]) == 1
 
 
+async def generated_and_run(generator: str, folder: Path, gateway: Gateway) -> Any:
+    """What a project reports whose code is generated, and then held to its types by a strict compiler."""
+    await said_by(generator, cwd=folder)
+    await said_by("tsc", "--project", ".", cwd=folder)
+    return msgspec.json.decode(await said_by("node", "built/run.js", url_of(gateway), cwd=folder))
+
+
 @needs_node
 async def test_relay_compiles_and_runs_fragments_connections_and_refetches(gateway: Gateway, tmp_path: Path) -> None:
-    relay = project("relay", tmp_path)
-    await said_by("relay-compiler", cwd=relay)
-    await said_by("tsc", "--project", ".", cwd=relay)
-    report = msgspec.json.decode(await said_by("node", "built/run.js", url_of(gateway), cwd=relay))
+    report = await generated_and_run("relay-compiler", project("relay", tmp_path), gateway)
 
     plain = await gateway.data("""{
         sessions(first: 6, orderBy: { field: NAME }) { nodes {
@@ -135,10 +139,7 @@ async def test_numbers_of_the_window_that_decides_the_order_cost_nothing_more(
 
 @needs_node
 async def test_generated_types_hold_for_a_strict_compiler_and_for_the_answers(gateway: Gateway, tmp_path: Path) -> None:
-    codegen = project("codegen", tmp_path)
-    await said_by("graphql-codegen", cwd=codegen)
-    await said_by("tsc", "--project", ".", cwd=codegen)
-    report = msgspec.json.decode(await said_by("node", "built/run.js", url_of(gateway), cwd=codegen))
+    report = await generated_and_run("graphql-codegen", project("codegen", tmp_path), gateway)
     assert report["answer"] == {"data": await gateway.data(report["query"], report["variables"])}
     assert len(report["tiers"]) == 2
     assert report["refused"]["codes"] == ["BAD_USER_INPUT"]
