@@ -228,18 +228,20 @@ def _page_of(
 
 _PAGE: Final = """
 local found = redis.call('MGET', KEYS[1], KEYS[2])
-found[3] = redis.pcall('HGETALL', KEYS[3])
+local wanted = redis.pcall('HGETALL', KEYS[3])
+found[3] = wanted.err and {} or wanted
 return found
 """
 _FORGET: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 _WANT: Final = """
 for i = 1, #KEYS do
-  for j = 3, #ARGV do redis.pcall('HSET', KEYS[i], ARGV[j], ARGV[2]) end
+  if redis.call('TYPE', KEYS[i]).ok ~= 'hash' then redis.call('DEL', KEYS[i]) end
+  for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 end
 """
 _READ: Final = """
-local found = {redis.call('GET', KEYS[1])}
+local found = redis.call('MGET', KEYS[1])
 for i = 2, #KEYS do
   local all, kept = redis.pcall('HGETALL', KEYS[i]), {}
   for j = 1, #all, 2 do

@@ -170,7 +170,12 @@ def _holder(value: bytes) -> Holder | None:
 
 
 _TAKE: Final = """
-local token = redis.call('INCR', KEYS[1])
+local token = redis.pcall('INCR', KEYS[1])
+if type(token) ~= 'number' then
+  -- It cannot be read. The seconds of the day are more than all tokens before.
+  token = tonumber(redis.call('TIME')[1])
+  redis.call('SET', KEYS[1], string.format('%.0f', token))
+end
 redis.call('EXPIRE', KEYS[1], 86400)
 local found = {token}
 for i = 2, #KEYS do

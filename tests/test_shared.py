@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -33,18 +34,24 @@ class Pair:
 
     async def written(self) -> None:
         """Returns when nobody has a turn any more."""
-        await self._until(lambda values: not any(value.startswith(b"h") for value in values))
+        await self._until(lambda: not any(value.startswith(b"h") for value in self.values("*:turn:[ps]*")))
+
+    async def noted(self) -> None:
+        """Returns when it is there to be read what was wanted of a page."""
+        await self._until(lambda: any(re.fullmatch(rb"\d+ \d+ ", value) for value in self.values("*:wanted:*")))
 
     async def waiting(self, count: int) -> None:
         """Returns when so many turns were asked for."""
-        await self._until(lambda _: any(int(value) >= count for value in self.values("*:turn:fence")))
+        await self._until(lambda: any(int(value) >= count for value in self.values("*:turn:fence")))
 
     def values(self, pattern: str) -> list[bytes]:
+        """Of texts, and of the fields of hashes."""
         with self.redis.client() as client:
-            return [value for key in client.keys(pattern) if isinstance(value := client.get(key), bytes)]
+            texts, hashes = (client.scan_iter(pattern, _type=kind) for kind in ("string", "hash"))
+            return [*filter(None, map(client.get, texts)), *chain.from_iterable(map(client.hvals, hashes))]
 
-    async def _until(self, holds: Callable[[list[bytes]], object]) -> None:
-        while not holds(self.values("*:turn:[ps]*")):  # noqa: ASYNC110 - Redis tells nobody
+    async def _until(self, holds: Callable[[], object]) -> None:
+        while not holds():  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.002)
 
 
@@ -270,13 +277,17 @@ async def test_keys_have_a_prefix_and_expire_and_hold_no_credential(pair: Pair) 
     assert b"demo" not in everything.replace(b"demo-", b"")
 
 
+SPOILED = pytest.mark.parametrize("spoiled", ["cut", "rubbish", "list", "token", "empty"])
+
+
 @pytest.mark.parametrize("kind", ["page", "session"])
-@pytest.mark.parametrize("spoiled", ["cut", "rubbish", "list", "token", "empty"])
+@SPOILED
 async def test_what_cannot_be_read_is_asked_for_and_overwritten(
     pair: Pair, serve: Serve, langsmith: Emulator, kind: str, spoiled: str
 ) -> None:
     first = await pair.one.data(PAGE)
     await pair.written()
+    await pair.noted()
     with pair.redis.client() as client:
         for key in client.keys(f"*:{kind}:*"):
             _spoil(client, key, spoiled)
@@ -286,6 +297,32 @@ async def test_what_cannot_be_read_is_asked_for_and_overwritten(
     await pair.written()
     async with serve(**sharing(pair.redis)) as third:
         assert await outcome(third, PAGE) == ("HIT", 0, 0)
+
+
+@SPOILED
+async def test_what_was_wanted_and_cannot_be_read_is_overwritten(pair: Pair, spoiled: str) -> None:
+    await pair.one.data(PAGE)
+    await pair.written()
+    await pair.noted()
+    with pair.redis.client() as client:
+        for key in client.keys("*:wanted:*"):
+            _spoil(client, key, spoiled)
+    assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
+    await pair.noted()
+
+
+@pytest.mark.parametrize("spoiled", ["rubbish", "list", "empty"])
+async def test_turns_that_cannot_be_read_are_taken(pair: Pair, langsmith: Emulator, spoiled: str) -> None:
+    await pair.one.data(PAGE)
+    await pair.written()
+    with pair.redis.client() as client:
+        for key in client.keys("*:turn:*"):
+            _spoil(client, key, spoiled)
+    asked(langsmith)
+    assert await outcome(pair.other, WIDER) == ("REFILL", 0, 1)
+    await pair.written()
+    assert await outcome(pair.one, WIDER) == ("HIT", 0, 0)
+    assert "redis_away" not in pair.other.log.getvalue()
 
 
 def _spoil(client: Any, key: bytes, how: str) -> None:

@@ -90,11 +90,12 @@ class Scripted:
         lifetime, value, *names = args
         until = self._clock() + int(lifetime) / 1000
         for key in keys:
-            if entry := self._entry(key) or (Entry({}, until) if names else None):
-                self._held[key] = entry
-                entry.until = max(entry.until, until)
-                if isinstance(entry.value, dict):
-                    entry.value |= dict.fromkeys(names, value)
+            known = self._hash(key)
+            lasts = self._held[key].until if known else until
+            if fields := known | dict.fromkeys(names, value):
+                self._held[key] = Entry(fields, max(until, lasts))
+            else:
+                self._held.pop(key, None)
 
     def _forget(self, keys: list[str], args: list[bytes]) -> None:
         self._set(keys[0], args[0], args[1])
