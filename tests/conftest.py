@@ -25,6 +25,8 @@ from app.settings import Settings
 from tests.real_redis import RealRedis, real_redis
 
 _LONGEST_NAME = 80
+PATIENCE = 20.0
+"""Seconds after which what should happen at once has not happened, on a busy machine too."""
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 
@@ -140,6 +142,12 @@ async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
         yield url
 
 
+def http_client(url: str, key: str | None = None) -> httpx.AsyncClient:
+    """Without anything of the environment, and in no hurry."""
+    headers = {"x-api-key": key} if key is not None else {}
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=False, timeout=PATIENCE)
+
+
 @contextlib.asynccontextmanager
 async def started(
     upstream_url: str,
@@ -164,7 +172,7 @@ async def started(
     async with (
         app.router.lifespan_context(app) as state,
         serving_app(app, state, http=Protocol, ws="none") as url,
-        httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as client,
+        http_client(url) as client,
     ):
         yield Gateway(client, app, log)
 

@@ -96,7 +96,7 @@ async def test_what_langsmith_says_to_one_is_no_failure_for_others(
 async def test_time_outs_are_failures(serve: Serve) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=0.3) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
         assert await is_open(gateway)
@@ -117,7 +117,7 @@ async def test_clients_that_hang_up_are_none(serve: Serve) -> None:
 async def test_one_who_tries_and_hangs_up_leaves_the_try_to_the_next(serve: Serve, clock: Clock) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=1) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
         clock.forward(PAUSE + 1)

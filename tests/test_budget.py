@@ -16,7 +16,7 @@ from app.log import create_log
 from app.metrics import Metrics
 from app.rates import MEMORY, Rate
 from app.settings import Settings
-from tests.conftest import Clock, Gateway, Serve
+from tests.conftest import PATIENCE, Clock, Gateway, Serve
 from tests.raw_upstream import black_hole, raw_upstream
 from tests.real_redis import RealRedis
 from tests.test_log import lines
@@ -60,7 +60,7 @@ async def test_nor_at_once(serve: Serve, langsmith: Emulator) -> None:
 async def test_who_cannot_wait_for_room_is_told_so_at_once(serve: Serve) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         await codes(gateway, *range(5))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             (error,) = await gateway.errors(page(5))
     assert error["message"] == "LangSmith's rate limit is reached. Try again later."
     assert error["extensions"]["code"] == "RATE_LIMITED"
@@ -81,28 +81,19 @@ async def test_who_can_wait_waits_and_is_answered(serve: Serve, langsmith: Emula
 
 
 async def test_of_many_those_wait_for_whom_there_will_be_room(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_rate=Rate(3, 2), upstream_timeout=5) as gateway:
-        began = asyncio.get_running_loop().time()
-
-        async def asked(number: int) -> tuple[str | None, float]:
-            (code,) = await codes(gateway, number)
-            return code, asyncio.get_running_loop().time() - began
-
-        answers = await asyncio.gather(*(asked(number) for number in range(30)))
-    refused = [seconds for code, seconds in answers if code == "RATE_LIMITED"]
-    assert [code for code, _ in answers].count(None) == len(langsmith.requests) == 9
-    assert len(refused) == 21
-    assert max(refused) < 1.9
+    async with serve(upstream_rate=Rate(3, 4), upstream_timeout=10) as gateway:
+        asking = [asyncio.create_task(codes(gateway, number)) for number in range(30)]
+        answers = [code for each in asyncio.as_completed(asking) for code in await each]
+    assert answers.count(None) == len(langsmith.requests) == 9
+    # Who was refused knew it before anybody had waited.
+    assert answers[24:] == [None] * 6
 
 
 async def test_who_waits_holds_no_slot(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=Rate(1, 3), upstream_concurrency=1) as gateway:
         await codes(gateway, 0)
         waiting = asyncio.create_task(codes(gateway, 1))
-        now = asyncio.get_running_loop().time
-        began = now()
         assert await codes(gateway, 0, key="demo-2") == [None]
-        assert now() - began < 2
         assert not waiting.done()
         assert await waiting == [None]
 
@@ -173,7 +164,7 @@ async def test_without_its_redis_each_counts_for_itself(serve: Serve, langsmith:
 async def test_a_redis_that_hangs_costs_a_moment(serve: Serve) -> None:
     async with raw_upstream(black_hole) as hanging:
         url = hanging.url.replace("http://", "redis://")
-        async with serve(upstream_rate=HOURLY, cache_url=url) as gateway, asyncio.timeout(15):
+        async with serve(upstream_rate=HOURLY, cache_url=url) as gateway, asyncio.timeout(PATIENCE):
             assert await codes(gateway, *range(6)) == [None] * 5 + ["RATE_LIMITED"]
 
 
@@ -196,11 +187,11 @@ async def test_a_stop_ends_by_itself(serve: Serve, langsmith: Emulator, redis: R
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "2"}))
     async with serve(cache_url=redis.url, upstream_retries=0) as one, serve(cache_url=redis.url) as other:
         now = asyncio.get_running_loop().time
+        began = now()
         assert await codes(one, 0) == ["RATE_LIMITED"]
-        stopped = now()
         # There is time until then, so that both wait.
         assert [*await asyncio.gather(codes(one, 1), codes(other, 2))] == [[None], [None]]
-        assert now() - stopped >= 1.5
+        assert now() - began >= 1.9
     with redis.client() as client:
         assert client.keys("*:stopped") == []
 

@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from app import cells
 from app.page import PageQuery
 from app.session import FACETS, STATS, Row, rows
+from tests.conftest import http_client
 
 SESSION = "9bda0dc1-595e-41d2-8826-20c60df16fa7"
 TENANT = "2896aeee-192e-4296-9d44-6baf36dac26e"
@@ -63,8 +63,8 @@ def test_whatever_langsmith_sent_is_the_same_afterwards(values: dict[str, Any]) 
 
 async def test_all_that_the_embedded_langsmith_sends_is_the_same_afterwards(upstream_url: str) -> None:
     params = PageQuery(statistics=STATS | FACETS).as_params()
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{upstream_url}/sessions", params=[*params], headers={"x-api-key": "demo"})
+    async with http_client(upstream_url, key="demo") as client:
+        answer = await client.get("/sessions", params=[*params])
     for row in rows(answer.content):
         assert row
         assert shown(through(row)) == shown(row)

@@ -16,7 +16,7 @@ from graphql import GraphQLError, GraphQLScalarType, build_schema, specified_sca
 from app.emulator import Emulator
 from tests.clients.node import FOLDER, needs_node, printed_by, project, said_by
 from tests.clients.with_gql import connected, polled
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import PATIENCE, Gateway, Serve, asked
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -201,7 +201,7 @@ async def test_gql_reads_values_as_pythons_own_and_polls(gateway: Gateway, langs
     client = connected(url_of(gateway), {"x-api-key": "demo"}, SDL)
     query = "query Costs($first: Int!) { sessions(first: $first) { nodes { id startTime totalCost runCount } } }"
     answers = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         async for answer in polled(client, query, {"first": 2}, 0.01):
             answers.append(answer)
             if len(answers) == 3:

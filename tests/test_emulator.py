@@ -19,6 +19,7 @@ import pytest
 from app.emulator import Emulator, Fault, serving, serving_in_thread
 from app.emulator.run import Run
 from app.emulator.session import Session
+from tests.conftest import PATIENCE, http_client
 
 NOW = datetime(2026, 3, 10, 14, 37, 21, 123456, tzinfo=UTC)
 STATISTICS = {
@@ -64,7 +65,7 @@ async def url(langsmith: Emulator) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=url, headers={"X-API-Key": "demo"}, trust_env=False, verify=False) as client:
+    async with http_client(url, key="demo") as client:
         yield client
 
 
@@ -613,7 +614,7 @@ class TestOneSession:
 class TestTenants:
     @pytest.fixture
     async def anonymous(self, url: str) -> AsyncIterator[httpx.AsyncClient]:
-        async with httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as client:
+        async with http_client(url) as client:
             yield client
 
     async def test_each_key_sees_its_own_workspace(self, langsmith: Emulator, anonymous: httpx.AsyncClient) -> None:
@@ -737,7 +738,7 @@ class TestTraffic:
     async def test_latency_comes_before_the_answer(self, langsmith: Emulator, client: httpx.AsyncClient) -> None:
         langsmith.latency = 30.0
         with pytest.raises(httpx.ReadTimeout):
-            await client.get("/sessions", timeout=0.05)
+            await client.get("/sessions", timeout=httpx.Timeout(PATIENCE, read=0.05))
         await langsmith.hung_up(1)
 
     async def test_answers_are_compressed_for_those_who_ask(self, client: httpx.AsyncClient) -> None:
@@ -752,8 +753,8 @@ class TestTraffic:
 
 class TestServing:
     async def test_it_stops_with_connections_open_and_requests_held(self, langsmith: Emulator) -> None:
-        async with httpx.AsyncClient(headers={"X-API-Key": "demo"}, trust_env=False, verify=False) as client:
-            async with asyncio.timeout(2), serving(langsmith) as url:
+        async with http_client("", key="demo") as client:
+            async with asyncio.timeout(PATIENCE), serving(langsmith) as url:
                 await client.get(f"{url}/sessions?limit=1")
                 langsmith.pause()
                 asking = asyncio.create_task(client.get(f"{url}/sessions"))

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from tests.browser import browsing, needs_chromium
-from tests.conftest import Gateway, Serve
+from tests.conftest import PATIENCE, Gateway, Serve
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 
@@ -56,7 +56,7 @@ async def run(page: Page) -> None:
 
 async def stored(page: Page, *, when: str) -> str:
     """All that the browser keeps, as soon as `when` is in it. The page's policy forbids Playwright's own waiting."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while True:
             text: str = await page.evaluate(ALL_STORED)
             if when in text:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from tests.conftest import Gateway, Serve
+from tests.conftest import PATIENCE, Gateway, Serve
 
 CPU_SECONDS = 0.2
 STALL_SECONDS = 0.1
@@ -126,7 +126,7 @@ async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], flo
     headers = {"content-type": "application/json", "x-api-key": "demo"}
     watching = asyncio.create_task(watch())
     started = time.process_time()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         response = await gateway.client.post("/graphql", content=content, headers=headers)
     used = time.process_time() - started
     is_over = True

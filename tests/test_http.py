@@ -13,7 +13,7 @@ from app.emulator import Emulator
 from app.main import create_app
 from app.request import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.settings import Settings
-from tests.conftest import Gateway, Serve
+from tests.conftest import PATIENCE, Gateway, Serve
 from tests.test_log import lines
 
 TYPED = "application/graphql-response+json"
@@ -348,7 +348,7 @@ async def test_a_body_that_comes_too_slowly_is_refused_and_the_connection_closed
         writer.write(
             b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
         )
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 408 ")

@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
 from app.log import Lines, create_log
-from tests.conftest import Gateway
+from tests.conftest import PATIENCE, Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
 
@@ -138,7 +138,7 @@ async def test_lines_of_one_moment_are_written_together_and_in_their_order() -> 
     for number in range(50):
         log.info("said", number=number)
     assert out.getvalue() == ""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         await out.written.wait()
     assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == list(range(50))
     assert out.count == 1

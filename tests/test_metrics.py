@@ -15,7 +15,7 @@ import httpx
 
 import app
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve
+from tests.conftest import PATIENCE, Clock, Gateway, Serve
 from tests.test_command_line import DEMO, UVICORN, Server, running
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
@@ -109,7 +109,7 @@ async def test_what_is_under_way_goes_up_and_down(serve: Serve, langsmith: Emula
             asyncio.create_task(gateway.run(f"{{ sessions(offset: {offset}) {{ nodes {{ name }} }} }}"))
             for offset in range(3)
         ]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while await under_way(gateway) != (3, 1, 2):
                 pass
         held.set()
@@ -136,7 +136,7 @@ def values(text: str, name: str) -> list[float]:
 
 
 def eventually(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 15
+    until = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.05)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator
 from app.responses import Kept
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.test_log import lines
 
 BODY = b'{"query": "query Few { sessions(first: 3) { nodes { id name } } }"}'
@@ -206,7 +206,7 @@ async def test_it_never_answers_what_ends_another_head(gateway: Gateway, wire: W
     async with wired(gateway) as other:
         await other.ask(_REQUESTS["health"])
     assert (await wire.ask(request())).status == b"HTTP/1.1 200 OK"
-    assert b"up" in (await asyncio.wait_for(wire.ask(_REQUESTS["health"]), 5)).body
+    assert b"up" in (await asyncio.wait_for(wire.ask(_REQUESTS["health"]), PATIENCE)).body
 
 
 @pytest.mark.parametrize("count", [2, 7])

@@ -5,13 +5,12 @@ import re
 import tracemalloc
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from app.emulator import Emulator
 from app.page import ALL_RUNS, Page, PageQuery
 from app.session import FACETS, STATS, rows
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, asked, http_client
 
 EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"
 
@@ -60,10 +59,8 @@ async def test_a_page_larger_than_the_bound_is_served_and_not_held(serve: Serve,
 @pytest.mark.parametrize("statistics", [frozenset(), STATS | FACETS], ids=["columns", "everything"])
 async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str, statistics: frozenset[str]) -> None:
     query = PageQuery(statistics=statistics)
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(
-            f"{upstream_url}/sessions", params=[*query.as_params()], headers={"x-api-key": "demo"}
-        )
+    async with http_client(upstream_url, key="demo") as client:
+        answer = await client.get("/sessions", params=[*query.as_params()])
     copies = 10
     gc.collect()
     tracemalloc.start()

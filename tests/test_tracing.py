@@ -29,7 +29,7 @@ from app.main import create_app
 from app.protocol import Protocol
 from app.settings import Settings, SettingsError
 from app.tracing import OFF, Recorded, spans_of
-from tests.conftest import Gateway
+from tests.conftest import PATIENCE, Gateway, http_client
 from tests.test_command_line import DEMO, SERVE, UVICORN, ended, is_clean, running
 from tests.test_log import lines
 
@@ -96,7 +96,7 @@ async def tracing(upstream_url: str, **settings: Any) -> AsyncIterator[Traced]:
     async with (
         app.router.lifespan_context(app) as state,
         serving_app(app, state, http=Protocol, ws="none") as url,
-        httpx.AsyncClient(base_url=url, trust_env=False) as client,
+        http_client(url) as client,
     ):
         yield Traced(Gateway(client, app, log), exporter)
 
@@ -162,7 +162,7 @@ async def test_an_answer_that_is_kept_is_traced_each_time(traced: Traced) -> Non
 async def test_who_joins_a_request_has_a_lookup_of_its_own(traced: Traced, langsmith: Emulator) -> None:
     held = langsmith.pause()
     first = asyncio.create_task(traced.gateway.run(NAMES))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not langsmith.requests:
             await traced.gateway.client.get("/healthz")
         second = asyncio.create_task(traced.gateway.run(NAMES.replace("Names", "Others")))

@@ -19,7 +19,7 @@ from app import __version__
 from app.breaker import LONGEST_PAUSE
 from app.emulator import Emulator, Fault
 from app.upstream import sessions_url
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.raw_upstream import (
     JSON_HEADERS,
     Act,
@@ -94,7 +94,7 @@ def successes(bodies: list[dict[str, Any]]) -> int:
 async def test_an_upstream_that_heals_serves_again_after_each_wave_that_a_deadline_cut(
     serve: Serve, clock: Clock
 ) -> None:
-    async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gw:
+    async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url, upstream_timeout=3) as gw:
         for wave in range(4):
             upstream.acts = [black_hole]
             bodies = await wave_of(250, gw, wave * 1000)
@@ -143,12 +143,13 @@ async def test_an_answer_that_stops_half_way_is_told_as_a_time_out(serve: Serve,
 
 
 async def test_one_deadline_holds_for_all_the_tries_together(serve: Serve) -> None:
-    failing = response(b"", status=503, headers=NOW)
+    failing = response(b"", status=503, headers={"retry-after": "1"})
     async with (
         raw_upstream(failing, failing, black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=1) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=3) as gateway,
     ):
-        async with asyncio.timeout(1.9):
+        # The third try alone would have as long again.
+        async with asyncio.timeout(4.8):
             assert await code_of(gateway, page()) == "UPSTREAM_TIMEOUT"
         assert len(upstream.requests) == 3
 
@@ -383,7 +384,7 @@ async def test_a_retry_after_that_does_not_fit_fails_at_once(serve: Serve, langs
     value = in_seconds(3600) if value == "an hour" else value
     langsmith.faults.append(Fault(status=429, headers={"retry-after": value}, times=None))
     async with serve(upstream_timeout=30, upstream_retries=5) as gateway:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             (error,) = await gateway.errors(page())
         assert error["extensions"]["code"] == "RATE_LIMITED"
         assert 30 < error["extensions"]["retryAfter"] <= 86_400
@@ -395,7 +396,7 @@ async def test_another_failure_with_a_retry_after_that_does_not_fit_fails_at_onc
 ) -> None:
     langsmith.faults.append(Fault(status=503, headers={"retry-after": "60"}, times=None))
     async with serve() as gateway:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
         assert len(langsmith.requests) == 1
 
@@ -592,7 +593,7 @@ async def test_the_second_request_has_what_is_left_of_the_first_ones_time(serve:
     refusal = response(b'{"detail": [{"loc": ["query", "stats_select"]}]}', status=422)
     async with (
         raw_upstream(refusal, black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=1) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
         assert await code_of(gateway, page(0, "runCount")) == "UPSTREAM_TIMEOUT"
         assert len(upstream.requests) == 2

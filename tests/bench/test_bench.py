@@ -24,6 +24,7 @@ from tests.bench.report import Target
 from tests.bench.scripts import Entry, Scripted
 from tests.bench.simulation import COMMON, DEFAULT, FRESH, PLAIN, Contender, Figures, World
 from tests.bench.workload import SCENARIOS, Cell, Kind
+from tests.conftest import PATIENCE
 from tests.real_redis import RealRedis, real_redis
 
 
@@ -127,7 +128,7 @@ async def test_what_stands_in_for_a_redis_answers_and_holds_what_one_does(seed: 
             theirs = await link.script(text, keys, args)
             assert _comparable(await standing_in.script(text, keys, args)) == _comparable(theirs), (text, keys, args)
         held = standing_in.held
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await _assert_same(held, link)
     finally:
         await link.aclose()
