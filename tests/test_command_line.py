@@ -67,6 +67,7 @@ def process(arguments: tuple[str, ...], cwd: Path, **variables: str) -> subproce
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -87,8 +88,9 @@ def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Server]:
         try:
             yield Server(started, announced(started.stderr))
         finally:
-            if started.poll() is None:
-                started.kill()
+            # With its workers, which would go on without it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 def ended(*arguments: str, cwd: Path, **variables: str) -> tuple[int, str, str]:
