@@ -72,7 +72,7 @@ class Budget:
                 if not is_waiting:
                     self._lines.setdefault(scope, []).append(ticket)
                     is_waiting = True
-                await asyncio.sleep(seconds + random.uniform(0, min(_JITTER, spare)))  # noqa: S311 - no secret: it spreads those who waited
+                await asyncio.sleep(seconds + random.uniform(0, min(_JITTER, spare)))  # noqa: S311 - no secret, and a simulation seeds it
         finally:
             if is_waiting:
                 self._leave(scope, ticket)

@@ -81,5 +81,5 @@ def _decoded(key: str, raw: msgspec.Raw) -> _Feedback:
     stat.raw = raw
     values: Any = stat.values
     if values is not MALFORMED and is_null(values):
-        stat.values = None  # type: ignore[assignment]  # no type for it: msgspec refuses `Raw | None`
+        stat.values = None  # type: ignore[assignment]  # msgspec refuses the type `Raw | None`
     return stat

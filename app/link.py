@@ -193,7 +193,7 @@ def _connections(address: Address) -> int:
 async def _drop_idle(client: Any) -> None:
     """So that the next to ask goes to who is there by then. A cluster's client sees to it by itself."""
     if not isinstance(client, RedisCluster):
-        for connection in client.connection_pool._available_connections:  # noqa: SLF001 - its disconnect() waits for each
+        for connection in client.connection_pool._available_connections:  # noqa: SLF001 - the pool's own disconnect() waits for each
             await connection.disconnect(nowait=True)
 
 

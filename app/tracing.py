@@ -71,7 +71,7 @@ class Spans:
     def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
         """A lookup in the cache. `began`: in nanoseconds, where it waited. `age`: seconds."""
 
-    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - for who records it
+    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - `Recorded` uses them
         """`attempts`: which one it is. `statistics`: how many are asked for."""
         return UNSEEN
 
@@ -215,10 +215,9 @@ def spans_of(environment: Mapping[str, str]) -> Spans:
     if not names:
         return OFF
     try:
-        # Where nobody traces, it is neither imported nor has to be there.
-        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 - see above
-        from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415 - see above
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - see above
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 - an extra: not there for all
+        from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415 - an extra: not there for all
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - an extra: not there for all
 
         exporters = [_exporter(name, environment) for name in names]
     except ImportError:

@@ -28,8 +28,7 @@ def sources_at(patterns: Iterable[str], stdin: Callable[[], bytes]) -> list[Sour
 
 
 def _matching(pattern: str) -> list[str]:
-    # Path's takes no absolute pattern, and looks into hidden folders.
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - see above
+    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute pattern, and sees what is hidden
     return sorted(filter(_is_file, found))
 
 
