@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PATIENCE, Serve
+from tests.conftest import Serve
 from tests.raw_upstream import (
     Act,
     Connection,
@@ -132,7 +132,7 @@ CASES = {
 
 async def _is_told_well(gateway: Any, case_code: str | None) -> list[dict[str, Any]]:
     """The requests that Explain tells of; everything else about the answer is checked here."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(5 * SECONDS):
         response = await gateway.post(QUERY, None, **{"x-gateway-explain": "1"})
     body = response.json()
     errors = body.get("errors", [])

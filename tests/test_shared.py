@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from app.emulator import Emulator, Fault, serving
-from tests.conftest import NOON, PATIENCE, Clock, Gateway, Serve, asked, started
+from tests.conftest import NOON, Clock, Gateway, Serve, asked, started
 from tests.operations import Operation
 from tests.real_redis import RealRedis, real_redis
 from tests.test_cache import STEPS, TENANTS, ids_in
@@ -389,7 +389,7 @@ async def test_redis_may_be_killed_while_one_asks_and_the_other_waits(pair: Pair
 async def test_a_frozen_redis_costs_a_moment(pair: Pair) -> None:
     pair.redis.freeze()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(5):
             for offset in range(10):
                 await pair.one.data(PAGE.replace("first: 5", f"first: 5, offset: {offset}"))
     finally:
