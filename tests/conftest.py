@@ -22,7 +22,7 @@ from app.log import create_log
 from app.main import create_app
 from app.protocol import Protocol
 from app.settings import Settings
-from tests.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis, real_redis
 
 _LONGEST_NAME = 80
 PATIENCE = 20.0

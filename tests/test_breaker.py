@@ -8,7 +8,7 @@ import pytest
 from app.breaker import FAILURES, LONGEST_PAUSE, PAUSE
 from app.emulator import Emulator, Fault
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
+from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
 from tests.test_upstream import code_of, logged, page
 
 DOWN = Fault(status=503, times=None)

@@ -17,8 +17,8 @@ from app.metrics import Metrics
 from app.rates import MEMORY, Rate
 from app.settings import Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
-from tests.raw_upstream import black_hole, raw_upstream
-from tests.real_redis import RealRedis
+from tests.support.raw_upstream import black_hole, raw_upstream
+from tests.support.real_redis import RealRedis
 from tests.test_log import lines
 
 HOURLY = Rate(5, 3600)

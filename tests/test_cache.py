@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
 from tests.conftest import NOON, Clock, Gateway, Serve, asked, started
-from tests.operations import Operation, operations
+from tests.support.generated_operations import Operation, operations
 
 TENANTS = {"demo": 12, "demo-2": 12}
 SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]

@@ -12,8 +12,8 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from app.emulator import Emulator, Fault
-from tests.browser import Watched, browsing, needs_chromium
 from tests.conftest import Clock, Gateway, Serve, asked
+from tests.support.browser import Watched, browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 

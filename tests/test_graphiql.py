@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser import browsing, needs_chromium
 from tests.conftest import PATIENCE, Gateway, Serve
+from tests.support.browser import browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 

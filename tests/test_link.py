@@ -20,7 +20,7 @@ from app.link import Away, Link
 from app.log import create_log
 from app.metrics import Metrics
 from tests.conftest import PATIENCE, Clock
-from tests.real_redis import PASSWORD, QUOTED, RealRedis, between, real_cluster, real_redis, real_sentinel
+from tests.support.real_redis import PASSWORD, QUOTED, RealRedis, between, real_cluster, real_redis, real_sentinel
 
 ECHO = "return ARGV[1]"
 PUT = "return redis.call('set', KEYS[1], ARGV[1])"

@@ -15,7 +15,7 @@ from app import main, persisted
 from app.emulator import Emulator
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.real_redis import RealRedis
+from tests.support.real_redis import RealRedis
 from tests.test_log import lines
 from tests.test_responses import ran
 

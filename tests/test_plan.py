@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
 from tests.conftest import NOON, Clock, Gateway, started
-from tests.operations import Operation, operations
+from tests.support.generated_operations import Operation, operations
 from tests.test_session import ALL
 
 TENANTS = {"demo": 12}

@@ -14,7 +14,7 @@ import pytest
 from app.credentials import Credential
 from app.emulator import Emulator, Fault
 from tests.conftest import Gateway, Serve, asked
-from tests.raw_upstream import Connection, raw_upstream, response, row
+from tests.support.raw_upstream import Connection, raw_upstream, response, row
 from tests.test_command_line import DEMO, SERVE, running
 
 SECRET = "lsv2_pt_MARKER"

@@ -17,7 +17,7 @@ from app.link import Link
 from app.log import create_log
 from app.metrics import Metrics
 from app.turns import LEASE, Claim, Turns
-from tests.real_redis import RealRedis
+from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 
 CLAIM = Claim(limit=10, statistics=0b11, began=0)

@@ -20,7 +20,7 @@ from app.breaker import LONGEST_PAUSE
 from app.emulator import Emulator, Fault
 from app.upstream import sessions_url
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
-from tests.raw_upstream import (
+from tests.support.raw_upstream import (
     JSON_HEADERS,
     Act,
     Connection,

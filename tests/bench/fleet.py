@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from tests.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis, real_redis
 
 from . import fixed
 from .contenders import OURS

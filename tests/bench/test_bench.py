@@ -25,7 +25,7 @@ from tests.bench.scripts import Entry, Scripted
 from tests.bench.simulation import COMMON, DEFAULT, FRESH, PLAIN, Contender, Figures, World
 from tests.bench.workload import SCENARIOS, Cell, Kind
 from tests.conftest import PATIENCE
-from tests.real_redis import RealRedis, real_redis
+from tests.support.real_redis import RealRedis, real_redis
 
 
 def _body(*rows: Mapping[str, Any]) -> bytes:

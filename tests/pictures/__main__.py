@@ -15,8 +15,8 @@ from app.log import create_log
 from app.main import create_app
 from app.protocol import Protocol
 from app.settings import Settings
-from tests.browser import browsing
 from tests.conftest import NOON, Clock
+from tests.support.browser import browsing
 
 FOLDER = Path(__file__).parent
 
