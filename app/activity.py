@@ -7,8 +7,8 @@ neither that nor `end_time`, such as feedback or a run that ends, is seen all th
 from collections.abc import Mapping
 from typing import Final
 
-from app.clocks import Clocks
 from app.page import Page, PageQuery
+from app.resilience.clock import Clocks
 from app.session import Row
 
 LONGEST: Final = 300.0

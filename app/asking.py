@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from app.clocks import Clock
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
 from app.freshness import Freshness
 from app.metrics import Metrics
 from app.page import Page, PageQuery
+from app.resilience.clock import Clock
 from app.shared import Shared
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use

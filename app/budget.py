@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from app.bound import Recent
 from app.errors import RateLimited
 from app.link import PREFIX, Away, Link
 from app.metrics import Metrics
 from app.rates import Rate
+from app.resilience.lru_cache import Recent
 from app.window import MARGIN, Window
 
 _JITTER: Final = 0.05

@@ -22,7 +22,6 @@ from structlog.typing import FilteringBoundLogger
 from app import errors
 from app.account import Account
 from app.cache import PageCache
-from app.clocks import Clock
 from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
@@ -31,6 +30,7 @@ from app.persisted import Persisted
 from app.rates import ClientRate
 from app.repeats import Repeats
 from app.request import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
+from app.resilience.clock import Clock
 from app.responses import Kept, KeptResponses, etag_of, matches
 from app.trace import Trace
 

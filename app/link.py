@@ -31,8 +31,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 from structlog.typing import FilteringBoundLogger
 
 from app.address import Address
-from app.breaker import Admitted, Breaker
 from app.metrics import Metrics
+from app.resilience.circuit_breaker import Admitted, Breaker
 
 PREFIX: Final = "sessions-gateway:"
 """What all keys of the gateway begin with."""

@@ -22,7 +22,6 @@ from app.activity import Activity
 from app.asking import Asking
 from app.budget import Budget
 from app.cache import PageCache
-from app.clocks import Clock, Clocks
 from app.cost import cost_by
 from app.demand import lately
 from app.drain import draining
@@ -41,6 +40,7 @@ from app.rates import MEMORY, ClientRate
 from app.records import Records
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
+from app.resilience.clock import Clock, Clocks
 from app.responses import KeptResponses
 from app.scalars import PLAIN
 from app.schema import create_schema

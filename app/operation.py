@@ -17,9 +17,9 @@ from app.asking import Caller
 from app.cache import PageCache
 from app.credentials import Credential
 from app.errors import GatewayError
-from app.flights import Flight
 from app.inputs import StatsOptions, stats_params
 from app.page import Window
+from app.resilience.singleflight import Flight
 from app.session import Row
 from app.trace import Trace, Use
 from app.underway import Found

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from app import cells
 from app.cells import Cell
-from app.clocks import Clocks
 from app.demand import FEW
 from app.link import PREFIX
 from app.page import Known, Page, PageQuery, Window
+from app.resilience.clock import Clocks
 from app.session import Row
 from app.turns import Scripts
 

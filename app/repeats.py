@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.account import Account
-from app.bound import Bounded
 from app.front import new_request_id
+from app.resilience.lru_cache import Bounded
 from app.responses import Kept, KeptResponses
 
 STATE: Final = "repeats"

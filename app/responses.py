@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.bound import Bounded
-from app.clocks import Clock
+from app.resilience.clock import Clock
+from app.resilience.lru_cache import Bounded
 from app.trace import Use
 
 _REQUEST_LENGTH: Final = 16 * 1024

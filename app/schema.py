@@ -12,7 +12,6 @@ from app import decoding
 from app.asking import Caller
 from app.cache import PageCache
 from app.errors import BadUserInput
-from app.flights import together
 from app.graph import (
     Info,
     PageInfo,
@@ -25,6 +24,7 @@ from app.graph import (
 from app.inputs import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
 from app.page import ALL_RUNS, MAX_LIMIT, PageQuery, Window
 from app.paging import Slice, cursor_of, slice_of
+from app.resilience.singleflight import together
 from app.scalars import SCALARS, parse_uuid
 from app.selection import Selection
 from app.session import Node, Row

@@ -12,8 +12,8 @@ from dataclasses import replace
 from app.asking import Asking, Caller
 from app.credentials import Credential
 from app.demand import FEW, Demand
-from app.flights import together
 from app.page import ALL_RUNS, Page, PageQuery, Window
+from app.resilience.singleflight import together
 from app.session import Row, detached
 from app.store import session_key
 from app.trace import Outcome

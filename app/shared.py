@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from app import cells
-from app.clocks import Clocks
 from app.errors import GatewayError
-from app.flights import Flight, together
 from app.freshness import EMPTY_SECONDS
 from app.link import Away
 from app.page import Page, PageQuery, Window
 from app.records import PREFIX_HERE, SLACK, Records, Seen, SeenSessions
+from app.resilience.clock import Clocks
+from app.resilience.singleflight import Flight, together
 from app.trace import Outcome
 from app.turns import Claim, Scripts, Turn, Turns
 

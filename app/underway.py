@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from app.errors import GatewayError
-from app.flights import Flight
 from app.page import MAX_LIMIT, Page, PageQuery, Window
+from app.resilience.singleflight import Flight
 from app.session import Row
 from app.trace import Call, Outcome
 

@@ -19,13 +19,13 @@ from tenacity.wait import wait_random_exponential
 
 from app import __version__, decoding, errors
 from app.body import body_of
-from app.breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.budget import Budget
-from app.clocks import Clock
 from app.credentials import Credential
 from app.metrics import Metrics
 from app.page import Page, PageQuery
 from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
+from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
+from app.resilience.clock import Clock
 from app.session import FIELDS, rows
 from app.slots import Slots
 from app.trace import Call

@@ -12,9 +12,9 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from app.bound import Recent
 from app.link import PREFIX, Link
 from app.rates import Rate
+from app.resilience.lru_cache import Recent
 
 MARGIN: Final = 0.01
 """Seconds by which timers and clocks may differ."""

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from app.breaker import FAILURES, LONGEST_PAUSE, PAUSE
 from app.emulator import Emulator, Fault
+from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE
 from tests.conftest import Clock, Gateway, Serve, asked
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
 from tests.test_upstream import code_of, logged, page

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from app import __version__
-from app.breaker import LONGEST_PAUSE
 from app.emulator import Emulator, Fault
+from app.resilience.circuit_breaker import LONGEST_PAUSE
 from app.upstream import sessions_url
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.support.raw_upstream import (

@@ -22,10 +22,10 @@ from graphql import (
 )
 
 from app import errors
-from app.bound import Bounded
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution.failures import Invalid, as_invalid
 from app.guards import Limits
+from app.resilience.lru_cache import Bounded
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 _BYTES_PER_CHARACTER: Final = 120

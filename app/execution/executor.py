@@ -14,7 +14,6 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, exec
 from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
-from app.bound import Bounded
 from app.errors import GatewayError
 from app.execution.documents import Document, Documents
 from app.execution.failures import Invalid, as_bad_input, formatted
@@ -22,6 +21,7 @@ from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, Unplannable
 from app.execution.resolver import core_of
 from app.guards import Limits
+from app.resilience.lru_cache import Bounded
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 

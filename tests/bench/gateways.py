@@ -7,13 +7,13 @@ from typing import Any, Final, Protocol
 
 from app.asking import Asking, Caller
 from app.cache import PageCache
-from app.clocks import Clocks
 from app.credentials import Credential
 from app.demand import lately
 from app.freshness import Freshness
 from app.metrics import Metrics
 from app.page import Page, PageQuery
 from app.records import Records
+from app.resilience.clock import Clocks
 from app.session import Row
 from app.shared import Shared
 from app.store import MemoryStore

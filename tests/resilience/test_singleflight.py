@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import UpstreamTimeout
-from app.flights import Flight, together
+from app.resilience.singleflight import Flight, together
 
 
 def later(seconds: float = 60.0) -> float:
