@@ -19,7 +19,7 @@ from app import __version__
 from app.check import Checked, Report, Unusable, check, sources_at
 from app.emulator import Emulator, serving_in_thread
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
-from app.metrics import DIRECTORY
+from app.observability.metrics import DIRECTORY
 from app.protocol import Protocol
 from app.schema import create_schema
 from app.settings import Settings, SettingsError

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
 from app.freshness import Freshness
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
+from app.observability.tracing import OFF, Spans
 from app.page import Page, PageQuery
 from app.resilience.clock import Clock
 from app.shared import Shared
 from app.store import Store
 from app.trace import Call, Outcome, Trace, Use
-from app.tracing import OFF, Spans
 from app.underway import Shares
 from app.upstream import Upstream
 

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimited
 from app.link import PREFIX, Away, Link
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.rates import Rate
 from app.resilience.lru_cache import Recent
 from app.window import MARGIN, Window

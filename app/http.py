@@ -20,11 +20,11 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
-from app.account import Account
 from app.cache import PageCache
 from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
+from app.observability.operation_log import Account
 from app.operation import Operation
 from app.persisted import Persisted
 from app.rates import ClientRate

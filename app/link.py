@@ -31,7 +31,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from structlog.typing import FilteringBoundLogger
 
 from app.address import Address
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.resilience.circuit_breaker import Admitted, Breaker
 
 PREFIX: Final = "sessions-gateway:"

@@ -15,9 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
-from app import metrics as metering
 from app import pages
-from app.account import Account
 from app.activity import Activity
 from app.asking import Asking
 from app.budget import Budget
@@ -33,8 +31,11 @@ from app.gates import gate_of
 from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.link import Link
-from app.log import create_log
-from app.metrics import Metrics
+from app.observability import metrics as metering
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
+from app.observability.operation_log import Account
+from app.observability.tracing import OFF, Spans, spans_of
 from app.persisted import Automatic, Trusted
 from app.rates import MEMORY, ClientRate
 from app.records import Records
@@ -48,7 +49,6 @@ from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
 from app.shared import Shared
 from app.store import MemoryStore
-from app.tracing import OFF, Spans, spans_of
 from app.transport import create_transport
 from app.upstream import Upstream
 

@@ -18,7 +18,7 @@ from throttled.rate_limiter import per_duration
 
 from app.errors import RateLimited
 from app.link import PREFIX, Away, Link
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 
 _RATE: Final = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}

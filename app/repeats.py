@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from app.account import Account
 from app.front import new_request_id
+from app.observability.operation_log import Account
 from app.resilience.lru_cache import Bounded
 from app.responses import Kept, KeptResponses
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.tracing import UNSEEN, Sending
+from app.observability.tracing import UNSEEN, Sending
 
 
 class Outcome(enum.IntEnum):

@@ -21,7 +21,8 @@ from app import __version__, decoding, errors
 from app.body import body_of
 from app.budget import Budget
 from app.credentials import Credential
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
+from app.observability.tracing import OFF, Spans
 from app.page import Page, PageQuery
 from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
@@ -29,7 +30,6 @@ from app.resilience.clock import Clock
 from app.session import FIELDS, rows
 from app.slots import Slots
 from app.trace import Call
-from app.tracing import OFF, Spans
 
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)

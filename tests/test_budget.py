@@ -12,14 +12,14 @@ from app.budget import Budget
 from app.emulator import Emulator, Fault
 from app.errors import RateLimited
 from app.link import Link
-from app.log import create_log
-from app.metrics import Metrics
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
 from app.rates import MEMORY, Rate
 from app.settings import Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
+from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream
 from tests.support.real_redis import RealRedis
-from tests.test_log import lines
 
 HOURLY = Rate(5, 3600)
 """Of which none comes back within a test."""

@@ -12,12 +12,12 @@ from graphql import DocumentNode
 from app.emulator import Emulator
 from app.execution import Encoding, Executor, Request
 from app.guards import Limits
-from app.log import create_log
+from app.observability.log import create_log
 from app.scalars import PLAIN
 from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
 from tests.conftest import Gateway, Serve
-from tests.test_log import lines
+from tests.observability.test_log import lines
 
 INTERNAL = "This gateway failed to answer; it is not your query's fault. The log holds the details."
 

@@ -14,7 +14,7 @@ from app.main import create_app
 from app.request import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.settings import Settings
 from tests.conftest import PATIENCE, Gateway, Serve
-from tests.test_log import lines
+from tests.observability.test_log import lines
 
 TYPED = "application/graphql-response+json"
 PLAIN = "application/json"

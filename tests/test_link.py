@@ -17,8 +17,8 @@ import pytest
 import trustme
 
 from app.link import Away, Link
-from app.log import create_log
-from app.metrics import Metrics
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
 from tests.conftest import PATIENCE, Clock
 from tests.support.real_redis import PASSWORD, QUOTED, RealRedis, between, real_cluster, real_redis, real_sentinel
 

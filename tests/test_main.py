@@ -9,7 +9,7 @@ from app.main import create_app
 from app.schema import create_schema
 from app.settings import Settings
 from tests.conftest import Gateway, Serve
-from tests.test_log import lines
+from tests.observability.test_log import lines
 
 SCHEMA_FILE = Path(__file__).parent.parent / "schema.graphql"
 PREFLIGHT = {"origin": "https://dashboard.example.com", "access-control-request-method": "POST"}

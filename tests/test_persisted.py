@@ -15,8 +15,8 @@ from app import main, persisted
 from app.emulator import Emulator
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve, asked
+from tests.observability.test_log import lines
 from tests.support.real_redis import RealRedis
-from tests.test_log import lines
 from tests.test_responses import ran
 
 TYPED = "application/graphql-response+json"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.emulator import Emulator
 from app.responses import Kept
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
-from tests.test_log import lines
+from tests.observability.test_log import lines
 
 BODY = b'{"query": "query Few { sessions(first: 3) { nodes { id name } } }"}'
 _DIFFERS = {b"x-request-id", b"cache-control", b"date"}

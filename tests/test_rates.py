@@ -9,9 +9,9 @@ from app.emulator import Emulator
 from app.rates import Rate
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve
+from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream
 from tests.support.real_redis import RealRedis, real_cluster, real_sentinel
-from tests.test_log import lines
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
 LIMITED = Rate(3, 3600)

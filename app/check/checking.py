@@ -40,8 +40,8 @@ from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of
 from app.freshness import Freshness
 from app.guards import Limits
-from app.log import create_log
-from app.metrics import Metrics
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
 from app.operation import Operation
 from app.scalars import PLAIN
 from app.schema import create_schema

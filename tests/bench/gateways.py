@@ -10,7 +10,7 @@ from app.cache import PageCache
 from app.credentials import Credential
 from app.demand import lately
 from app.freshness import Freshness
-from app.metrics import Metrics
+from app.observability.metrics import Metrics
 from app.page import Page, PageQuery
 from app.records import Records
 from app.resilience.clock import Clocks

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.link import Link
-from app.log import create_log
-from app.metrics import Metrics
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
 from app.records import _FORGET, _PAGE, _READ, _WANT, _WRITE
 from app.turns import _END, _LOOK, _RENEW, _TAKE
 from tests.bench.answer import AnswerError, differences, rows_of

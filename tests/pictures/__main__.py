@@ -11,8 +11,8 @@ from playwright.async_api import Page, expect
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
-from app.log import create_log
 from app.main import create_app
+from app.observability.log import create_log
 from app.protocol import Protocol
 from app.settings import Settings
 from tests.conftest import NOON, Clock

@@ -24,14 +24,14 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_i
 
 from app.emulator import Emulator, Fault
 from app.emulator.server import serving_app
-from app.log import create_log
 from app.main import create_app
+from app.observability.log import create_log
+from app.observability.tracing import OFF, Recorded, spans_of
 from app.protocol import Protocol
 from app.settings import Settings, SettingsError
-from app.tracing import OFF, Recorded, spans_of
 from tests.conftest import PATIENCE, Gateway, http_client
+from tests.observability.test_log import lines
 from tests.test_command_line import DEMO, SERVE, UVICORN, ended, is_clean, running
-from tests.test_log import lines
 
 NAMES = "query Names { sessions(first: 1) { nodes { name runCount } } }"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

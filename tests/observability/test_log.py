@@ -13,7 +13,7 @@ import pytest
 from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
-from app.log import Lines, create_log
+from app.observability.log import Lines, create_log
 from tests.conftest import PATIENCE, Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"

@@ -3,8 +3,8 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from app.metrics import Metrics
-from app.tracing import OFF, Spans
+from app.observability.metrics import Metrics
+from app.observability.tracing import OFF, Spans
 
 
 class Account:
