@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
-from app.cache import PageCache
+from app.cache.explain import Trace
+from app.cache.page_cache import PageCache
 from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
@@ -32,7 +33,6 @@ from app.repeats import Repeats
 from app.request import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
 from app.resilience.clock import Clock
 from app.responses import Kept, KeptResponses, etag_of, matches
-from app.trace import Trace
 
 _GRACE: Final = 0.25
 """Seconds after which an operation ends that waits for LangSmith, whose own deadline then comes first and says why."""

@@ -17,15 +17,18 @@ from structlog.typing import FilteringBoundLogger
 
 from app import pages
 from app.activity import Activity
-from app.asking import Asking
 from app.budget import Budget
-from app.cache import PageCache
+from app.cache.fetcher import Asking
+from app.cache.freshness import Freshness
+from app.cache.page_cache import PageCache
+from app.cache.prefetch import lately
+from app.cache.shared.redis_records import Records
+from app.cache.shared.shared_cache import Shared
+from app.cache.store import MemoryStore
 from app.cost import cost_by
-from app.demand import lately
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
-from app.freshness import Freshness
 from app.front import Direct, Envelope, Gateway
 from app.gates import gate_of
 from app.guards import Limits
@@ -38,7 +41,6 @@ from app.observability.operation_log import Account
 from app.observability.tracing import OFF, Spans, spans_of
 from app.persisted import Automatic, Trusted
 from app.rates import MEMORY, ClientRate
-from app.records import Records
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.resilience.clock import Clock, Clocks
@@ -47,8 +49,6 @@ from app.scalars import PLAIN
 from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
 from app.settings import Settings, SettingsError
-from app.shared import Shared
-from app.store import MemoryStore
 from app.transport import create_transport
 from app.upstream import Upstream
 

@@ -13,16 +13,16 @@ from graphql import GraphQLError, GraphQLResolveInfo
 from graphql.pyutils import Path
 
 from app import errors
-from app.asking import Caller
-from app.cache import PageCache
+from app.cache.explain import Trace, Use
+from app.cache.fetcher import Caller
+from app.cache.in_flight import Found
+from app.cache.page_cache import PageCache
 from app.credentials import Credential
 from app.errors import GatewayError
 from app.inputs import StatsOptions, stats_params
 from app.page import Window
 from app.resilience.singleflight import Flight
 from app.session import Row
-from app.trace import Trace, Use
-from app.underway import Found
 
 
 @dataclass

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.cache.explain import Use
 from app.resilience.clock import Clock
 from app.resilience.lru_cache import Bounded
-from app.trace import Use
 
 _REQUEST_LENGTH: Final = 16 * 1024
 """Longer requests are not remembered."""

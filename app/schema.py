@@ -9,8 +9,9 @@ import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from app import decoding
-from app.asking import Caller
-from app.cache import PageCache
+from app.cache.fetcher import Caller
+from app.cache.in_flight import Found
+from app.cache.page_cache import PageCache
 from app.errors import BadUserInput
 from app.graph import (
     Info,
@@ -28,7 +29,6 @@ from app.resilience.singleflight import together
 from app.scalars import SCALARS, parse_uuid
 from app.selection import Selection
 from app.session import Node, Row
-from app.underway import Found
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from tenacity.wait import wait_random_exponential
 from app import __version__, decoding, errors
 from app.body import body_of
 from app.budget import Budget
+from app.cache.explain import Call
 from app.credentials import Credential
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
@@ -29,7 +30,6 @@ from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.resilience.clock import Clock
 from app.session import FIELDS, rows
 from app.slots import Slots
-from app.trace import Call
 
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)

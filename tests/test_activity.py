@@ -7,8 +7,8 @@ import pytest
 
 from app.activity import LONGEST
 from app.emulator import Emulator, Fault
+from tests.cache.test_page_cache import ids_in
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.test_cache import ids_in
 
 PAGE = "{ sessions(first: 20) { nodes { id name runCount errorRate endTime lastRunStartTimeLive } } }"
 EXPIRED = 20

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.cache import PageCache
+from app.cache.page_cache import PageCache
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
 from app.inputs import StatsOptions

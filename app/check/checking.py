@@ -27,8 +27,10 @@ from graphql import (
 )
 
 from app import errors
-from app.asking import Asking
-from app.cache import PageCache
+from app.cache.fetcher import Asking
+from app.cache.freshness import Freshness
+from app.cache.page_cache import PageCache
+from app.cache.store import MemoryStore
 from app.check.langsmith import NOW, LangSmith
 from app.check.report import Checked, Finding, Place, Report, Variables
 from app.check.sent import Sent, needed_by, place_of
@@ -38,7 +40,6 @@ from app.cost import cost_by
 from app.credentials import API_KEY, Credential
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of
-from app.freshness import Freshness
 from app.guards import Limits
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -47,7 +48,6 @@ from app.scalars import PLAIN
 from app.schema import create_schema
 from app.session import AS_ATTRIBUTE
 from app.settings import Settings
-from app.store import MemoryStore
 from app.upstream import Upstream, sessions_url
 
 UNUSED: Final = "UNUSED_FRAGMENT"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
-from app.trace import Outcome
+from app.cache.explain import Outcome
 
 from .dashboards import least
 from .gateways import TTL

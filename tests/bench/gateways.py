@@ -5,19 +5,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from app.asking import Asking, Caller
-from app.cache import PageCache
+from app.cache.explain import Outcome, Trace
+from app.cache.fetcher import Asking, Caller
+from app.cache.freshness import Freshness
+from app.cache.page_cache import PageCache
+from app.cache.prefetch import lately
+from app.cache.shared.redis_records import Records
+from app.cache.shared.shared_cache import Shared
+from app.cache.store import MemoryStore
 from app.credentials import Credential
-from app.demand import lately
-from app.freshness import Freshness
 from app.observability.metrics import Metrics
 from app.page import Page, PageQuery
-from app.records import Records
 from app.resilience.clock import Clocks
 from app.session import Row
-from app.shared import Shared
-from app.store import MemoryStore
-from app.trace import Outcome, Trace
 
 from .dashboards import View
 from .scripts import Scripted

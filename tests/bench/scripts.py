@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.records import _FORGET, _PAGE, _READ, _WANT, _WRITE
-from app.turns import _END, _LOOK, _RENEW, _TAKE
+from app.cache.shared.leases import _END, _LOOK, _RENEW, _TAKE
+from app.cache.shared.redis_records import _FORGET, _PAGE, _READ, _WANT, _WRITE
 
 _MOST_FIELDS: Final = 16
 _DAY: Final = 86_400.0

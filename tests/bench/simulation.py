@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from app.cache.explain import Outcome
+from app.cache.store import MemoryStore
 from app.credentials import Credential
 from app.page import Page, PageQuery
 from app.session import rows
-from app.store import MemoryStore
-from app.trace import Outcome
 
 from . import clock
 from .dashboards import Request, trace

@@ -21,11 +21,11 @@ from uuid import UUID
 import msgspec
 
 from app import session
+from app.cache.explain import Call
 from app.credentials import Credential
 from app.emulator import Emulator, Recorded
 from app.page import Page, PageQuery, Window
 from app.session import FACETS, FIELDS, STATS, Kind, Row
-from app.trace import Call
 
 _NOON: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 _STATISTICS: Final = STATS | FACETS

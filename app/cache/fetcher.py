@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from app.cache.explain import Call, Outcome, Trace, Use
+from app.cache.freshness import Freshness
+from app.cache.in_flight import Shares
+from app.cache.shared.shared_cache import Shared
+from app.cache.store import Store
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
-from app.freshness import Freshness
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
 from app.page import Page, PageQuery
 from app.resilience.clock import Clock
-from app.shared import Shared
-from app.store import Store
-from app.trace import Call, Outcome, Trace, Use
-from app.underway import Shares
 from app.upstream import Upstream
 
 T = TypeVar("T")

@@ -7,11 +7,11 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from app.cache.explain import Call, Outcome
 from app.errors import GatewayError
 from app.page import MAX_LIMIT, Page, PageQuery, Window
 from app.resilience.singleflight import Flight
 from app.session import Row
-from app.trace import Call, Outcome
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import cells
+from app.cache.shared import codec
 from app.page import PageQuery
 from app.session import FACETS, STATS, Row, rows
 from tests.conftest import http_client
@@ -28,12 +28,12 @@ def row_of(**values: Any) -> Row:
     return row
 
 
-def through(row: Row, names: tuple[str, ...] = cells.STATISTICS) -> Row:
-    columns = cells.cell_from(cells.cell_text(row, cells.COLUMNS), cells.COLUMNS)
-    statistics = cells.cell_from(cells.cell_text(row, names), names)
+def through(row: Row, names: tuple[str, ...] = codec.STATISTICS) -> Row:
+    columns = codec.cell_from(codec.cell_text(row, codec.COLUMNS), codec.COLUMNS)
+    statistics = codec.cell_from(codec.cell_text(row, names), names)
     assert columns is not None
     assert statistics is not None
-    read, asked_at = cells.session_row(row.id, columns, [cells.Cell(7.0, statistics)])
+    read, asked_at = codec.session_row(row.id, columns, [codec.Cell(7.0, statistics)])
     assert asked_at == dict.fromkeys(names, 7.0)
     return read
 
@@ -55,7 +55,7 @@ def _shown(value: Any) -> Any:
             return value
 
 
-@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys([*cells.COLUMNS[1:], *cells.STATISTICS], ODD)))
+@given(values=st.fixed_dictionaries({}, optional=dict.fromkeys([*codec.COLUMNS[1:], *codec.STATISTICS], ODD)))
 def test_whatever_langsmith_sent_is_the_same_afterwards(values: dict[str, Any]) -> None:
     row = row_of(**values)
     assert shown(through(row)) == shown(row)
@@ -78,45 +78,45 @@ def test_feedback_that_was_looked_at_is_written_as_it_came() -> None:
 
 
 def test_of_each_statistic_the_youngest_value_counts() -> None:
-    columns = cells.cell_from(cells.cell_text(row_of(name="one"), cells.COLUMNS), cells.COLUMNS)
+    columns = codec.cell_from(codec.cell_text(row_of(name="one"), codec.COLUMNS), codec.COLUMNS)
     assert columns is not None
-    younger = cells.Cell(2.0, {"run_count": 2, "total_tokens": None})
-    older = cells.Cell(1.0, {"run_count": 1, "error_rate": 0.5})
+    younger = codec.Cell(2.0, {"run_count": 2, "total_tokens": None})
+    older = codec.Cell(1.0, {"run_count": 1, "error_rate": 0.5})
     row: Any
     for held in ([younger, older], [older, younger]):
-        row, asked_at = cells.session_row(SESSION, columns, held)
+        row, asked_at = codec.session_row(SESSION, columns, held)
         assert (row.run_count, row.error_rate, row.total_tokens, row.name) == (2, 0.5, None, "one")
         assert asked_at == {"run_count": 2.0, "error_rate": 1.0, "total_tokens": 2.0}
 
 
-@pytest.mark.parametrize("names", [cells.COLUMNS, cells.STATISTICS, ("run_count",)])
+@pytest.mark.parametrize("names", [codec.COLUMNS, codec.STATISTICS, ("run_count",)])
 def test_what_is_cut_short_cannot_be_read(names: tuple[str, ...]) -> None:
-    text = cells.cell_text(row_of(name="one", run_count=7), names)
-    assert cells.cell_from(text, names) is not None
+    text = codec.cell_text(row_of(name="one", run_count=7), names)
+    assert codec.cell_from(text, names) is not None
     for length in range(len(text)):
-        assert cells.cell_from(text[:length], names) is None
+        assert codec.cell_from(text[:length], names) is None
 
 
 @given(text=st.binary(max_size=40))
 def test_rubbish_cannot_be_read(text: bytes) -> None:
-    assert cells.cell_from(text, cells.STATISTICS) is None
-    assert cells.cell_from(b"[[99],1]", ("run_count",)) is None
-    assert cells.cell_from(b"[[],1,2]", ("run_count",)) is None
-    assert cells.names_from(text + b"x") is None
-    assert cells.page_from(text + b"]") is None
+    assert codec.cell_from(text, codec.STATISTICS) is None
+    assert codec.cell_from(b"[[99],1]", ("run_count",)) is None
+    assert codec.cell_from(b"[[],1,2]", ("run_count",)) is None
+    assert codec.names_from(text + b"x") is None
+    assert codec.page_from(text + b"]") is None
 
 
-@given(names=st.sets(st.sampled_from(cells.STATISTICS), min_size=1))
+@given(names=st.sets(st.sampled_from(codec.STATISTICS), min_size=1))
 def test_statistics_are_named_by_their_bits(names: set[str]) -> None:
-    found = cells.names_from(f"{cells.as_bits(names):x}".encode())
-    assert found == tuple(name for name in cells.STATISTICS if name in names)
+    found = codec.names_from(f"{codec.as_bits(names):x}".encode())
+    assert found == tuple(name for name in codec.STATISTICS if name in names)
 
 
 def test_it_holds_values_only() -> None:
-    text = cells.cell_text(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), cells.STATISTICS)
+    text = codec.cell_text(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), codec.STATISTICS)
     odd, *values = json.loads(text)
     assert odd == []
-    assert dict(zip(cells.STATISTICS, values, strict=True)) == dict.fromkeys(cells.STATISTICS) | {
+    assert dict(zip(codec.STATISTICS, values, strict=True)) == dict.fromkeys(codec.STATISTICS) | {
         "run_count": 7,
         "total_cost": "0.10",
         "run_facets": [{"key": "k"}],

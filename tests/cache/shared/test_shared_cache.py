@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from app.emulator import Emulator, Fault, serving
+from tests.cache.test_page_cache import STEPS, TENANTS, ids_in
 from tests.conftest import NOON, Clock, Gateway, Serve, asked, started
 from tests.observability.test_log import lines
 from tests.support.generated_operations import Operation
 from tests.support.real_redis import RealRedis, real_redis
-from tests.test_cache import STEPS, TENANTS, ids_in
 
 PAGE = "{ sessions(first: 5) { nodes { id name runCount latencyP50 } } }"
 WIDER = "{ sessions(first: 5) { nodes { id name runCount errorRate } } }"

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from app import errors
+from app.cache.shared.leases import LEASE, Claim, Turns
 from app.emulator import Emulator, serving, serving_in_thread
 from app.link import Link
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.turns import LEASE, Claim, Turns
 from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 

@@ -11,14 +11,14 @@ import math
 from collections.abc import Sequence
 
 from app.activity import Activity
-from app.asking import Asking, Caller
+from app.cache.explain import Outcome, Use
+from app.cache.fetcher import Asking, Caller
+from app.cache.in_flight import Found, PageFlight, UnderWay
+from app.cache.prefetch import Demand
+from app.cache.session_cache import SessionCache
+from app.cache.shared.shared_cache import Shared
 from app.credentials import Credential
-from app.demand import Demand
 from app.page import ALL_RUNS, Page, PageQuery, Window
-from app.sessions import SessionCache
-from app.shared import Shared
-from app.trace import Outcome, Use
-from app.underway import Found, PageFlight, UnderWay
 
 
 class PageCache:

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app import cells
-from app.cells import Cell
-from app.demand import FEW
+from app.cache.prefetch import FEW
+from app.cache.shared import codec
+from app.cache.shared.codec import Cell
+from app.cache.shared.leases import Scripts
 from app.link import PREFIX
 from app.page import Known, Page, PageQuery, Window
 from app.resilience.clock import Clocks
 from app.session import Row
-from app.turns import Scripts
 
-PREFIX_HERE: Final = f"{PREFIX}{cells.VERSION}:"
+PREFIX_HERE: Final = f"{PREFIX}{codec.VERSION}:"
 SLACK: Final = 0.001
 """Seconds within which two times are the same: they have passed through two clocks."""
 _COLUMNS: Final = b"columns"
@@ -73,7 +73,7 @@ class Records:
 
     async def sessions(self, scope: str, ids: Sequence[str], window: Window) -> SeenSessions:
         """Those that are there, each as a page of its own, with the statistics over that window."""
-        prefix = cells.window_key(window)
+        prefix = codec.window_key(window)
         keys = [self._key(scope, "forgotten"), *(self._key(scope, f"session:{each}") for each in ids)]
         found: Any = await self._redis.script(_READ, keys, [prefix])
         forgotten = await self._forgotten(scope, found[0])
@@ -98,21 +98,21 @@ class Records:
     ) -> None:
         """What LangSmith answered, `of` a page or for ids that were `asked_for`: those that it lacks do not exist."""
         known = page.known.get(window)
-        names = tuple(name for name in cells.STATISTICS if known and name in known.asked_at)
-        field = f"{cells.window_key(window)}{cells.as_bits(names):x}" if names else ""
+        names = tuple(name for name in codec.STATISTICS if known and name in known.asked_at)
+        field = f"{codec.window_key(window)}{codec.as_bits(names):x}" if names else ""
         keys = [self._page_key(scope, of) if of else self._key(scope, "none")]
         args: list[bytes | str | int] = [
             token,
             self._lifetime_ms,
             self._clocks.as_micros(page.fetched_at),
-            cells.page_text(page) if of else b"",
+            codec.page_text(page) if of else b"",
             field,
         ]
         try:
             for row in page.seen_through(window):
                 if row is not None:
                     keys.append(self._key(scope, f"session:{row.id}"))
-                    args += [cells.cell_text(row, cells.COLUMNS), cells.cell_text(row, names) if names else b""]
+                    args += [codec.cell_text(row, codec.COLUMNS), codec.cell_text(row, names) if names else b""]
         except (ValueError, TypeError, OverflowError):
             return  # no value of which another process could read what it is
         if not page.dropped:
@@ -126,7 +126,7 @@ class Records:
 
     async def want_sessions(self, scope: str, ids: Iterable[str], window: Window, statistics: frozenset[str]) -> None:
         keys = [self._key(scope, f"session:{each}") for each in ids]
-        await self._want(keys, cells.window_key(window), statistics)
+        await self._want(keys, codec.window_key(window), statistics)
 
     async def forget(self, scope: str) -> None:
         """All that a credential has."""
@@ -134,7 +134,7 @@ class Records:
         await self._redis.script(_FORGET, [self._key(scope, "forgotten")], [at, self._lifetime_ms])
 
     async def _want(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
-        names = [f"{prefix}{_WANTED}{cells.STATISTICS.index(name)}" for name in sorted(statistics)]
+        names = [f"{prefix}{_WANTED}{codec.STATISTICS.index(name)}" for name in sorted(statistics)]
         lifetime = round(self._remembers * 1000)
         await self._redis.script(_WANT, keys, [lifetime, f"0 {self._clocks.now_as_micros()} ", *names])
 
@@ -142,10 +142,10 @@ class Records:
         """Which of them were noted, and not too long ago."""
         since = self._clocks.monotonic() - self._remembers
         ages = ((name.rpartition(_WANTED.encode())[2], self._value(value, since)) for name, value in noted)
-        return cells.numbered(number for number, text in ages if text)
+        return codec.numbered(number for number, text in ages if text)
 
     async def _page(self, scope: str, query: PageQuery, text: "_Text | None", newer_than: float) -> Page | None:
-        record = cells.page_from(text.body) if text else None
+        record = codec.page_from(text.body) if text else None
         if text is None or record is None or text.asked_at <= newer_than + SLACK:
             return None
         singles = (await self.sessions(scope, [each for each in record.ids if each], query.window)).pages
@@ -164,17 +164,17 @@ class Records:
             return None
         if not columns.body:  # LangSmith does not know it
             return Page(rows=(), limit=1, fetched_at=columns.asked_at)
-        decoded = cells.cell_from(columns.body, cells.COLUMNS)
+        decoded = codec.cell_from(columns.body, codec.COLUMNS)
         if decoded is None:
             return None
         held: list[Cell] = []
         for name, value in values.items():
             text = self._value(value, forgotten) if name != _COLUMNS else None
-            names = cells.names_from(name[cells.WINDOW_KEY_LENGTH :]) if text else None
-            cell = cells.cell_from(text.body, names) if text and names else None
+            names = codec.names_from(name[codec.WINDOW_KEY_LENGTH :]) if text else None
+            cell = codec.cell_from(text.body, names) if text and names else None
             if text and cell is not None:
                 held.append(Cell(text.asked_at, cell))
-        row, asked_at = cells.session_row(session_id, decoded, held)
+        row, asked_at = codec.session_row(session_id, decoded, held)
         size = sum(map(len, values.values()))
         known = {window: Known((row,), asked_at)} if asked_at else {}
         return Page(rows=(row,), limit=1, fetched_at=columns.asked_at, known=known, body_bytes=size)
@@ -198,7 +198,7 @@ class Records:
         return self._key(scope, f"page:{query.digest}")
 
     def _wanted_key(self, scope: str, query: PageQuery) -> str:
-        return f"{self._page_key(scope, query)}:{_WANTED}:{cells.window_key(query.window)}"
+        return f"{self._page_key(scope, query)}:{_WANTED}:{codec.window_key(query.window)}"
 
     def _key(self, scope: str, name: str) -> str:
         return f"{PREFIX_HERE}{{{scope}}}:{name}"

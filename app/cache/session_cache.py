@@ -9,15 +9,15 @@ import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from app.asking import Asking, Caller
+from app.cache.explain import Outcome
+from app.cache.fetcher import Asking, Caller
+from app.cache.in_flight import MEETING_SECONDS, Found, LookupFlight, Singles, UnderWay
+from app.cache.prefetch import FEW, Demand
+from app.cache.store import session_key
 from app.credentials import Credential
-from app.demand import FEW, Demand
 from app.page import ALL_RUNS, Page, PageQuery, Window
 from app.resilience.singleflight import together
 from app.session import Row, detached
-from app.store import session_key
-from app.trace import Outcome
-from app.underway import MEETING_SECONDS, Found, LookupFlight, Singles, UnderWay
 
 Pages = dict[str, Page | None]
 """By id."""

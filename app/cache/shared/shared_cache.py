@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from app import cells
+from app.cache.explain import Outcome
+from app.cache.freshness import EMPTY_SECONDS
+from app.cache.shared import codec
+from app.cache.shared.leases import Claim, Scripts, Turn, Turns
+from app.cache.shared.redis_records import PREFIX_HERE, SLACK, Records, Seen, SeenSessions
 from app.errors import GatewayError
-from app.freshness import EMPTY_SECONDS
 from app.link import Away
 from app.page import Page, PageQuery, Window
-from app.records import PREFIX_HERE, SLACK, Records, Seen, SeenSessions
 from app.resilience.clock import Clocks
 from app.resilience.singleflight import Flight, together
-from app.trace import Outcome
-from app.turns import Claim, Scripts, Turn, Turns
 
 T = TypeVar("T")
 
@@ -86,14 +86,14 @@ class Shared:
         async def publish(page: Page, _: Sequence[str], token: int) -> None:
             await self._records.write(scope, page, query.window, token, of=query)
 
-        name = f"page:{query.digest}:{cells.window_key(query.window)}"
+        name = f"page:{query.digest}:{codec.window_key(query.window)}"
         return await self._settle(scope, [name], query, _Work(ask, look, publish, since, shares))
 
     async def settle_sessions(
         self, scope: str, ids: Sequence[str], query: PageQuery, ask: Ask, *, since: float, shares: Callable[[], bool]
     ) -> Settled:
         """Asks for sessions by id, but for those that another process asks for; the rest is as with a page."""
-        prefix = f"session:{cells.window_key(query.window)}:"
+        prefix = f"session:{codec.window_key(query.window)}:"
 
         def ids_of(names: Iterable[str]) -> list[str]:
             return [name.removeprefix(prefix) for name in names]
@@ -129,8 +129,8 @@ class Shared:
 
     async def _settle(self, scope: str, names: Sequence[str], query: PageQuery, work: "_Work") -> Settled:
         settled = Settled()
-        need = Claim(query.limit, cells.as_bits(query.statistics), self._clocks.now_as_micros())
-        claim = replace(need, statistics=cells.as_bits(query.everything))
+        need = Claim(query.limit, codec.as_bits(query.statistics), self._clocks.now_as_micros())
+        claim = replace(need, statistics=codec.as_bits(query.everything))
         rest = [*names]
         for _ in range(_ROUNDS):
             try:
