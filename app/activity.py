@@ -7,9 +7,9 @@ neither that nor `end_time`, such as feedback or a run that ends, is seen all th
 from collections.abc import Mapping
 from typing import Final
 
-from app.page import Page, PageQuery
 from app.resilience.clock import Clocks
-from app.session import Row
+from app.sessions.fields import Row
+from app.sessions.page import Page, PageQuery
 
 LONGEST: Final = 300.0
 """Seconds after which statistics are computed anew, whatever moved."""

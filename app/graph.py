@@ -9,11 +9,11 @@ import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
-from app.inputs import StatsOptions
 from app.operation import Operation, row_of
-from app.page import Window
 from app.selection import Selection
-from app.session import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
+from app.sessions.arguments import StatsOptions
+from app.sessions.fields import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
+from app.sessions.page import Window
 
 
 class Info(strawberry.Info[Operation, None]):

@@ -45,9 +45,9 @@ from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.resilience.clock import Clock, Clocks
 from app.responses import KeptResponses
-from app.scalars import PLAIN
 from app.schema import create_schema
-from app.session import AS_ATTRIBUTE
+from app.sessions.fields import AS_ATTRIBUTE
+from app.sessions.scalars import PLAIN
 from app.settings import Settings, SettingsError
 from app.transport import create_transport
 from app.upstream import Upstream

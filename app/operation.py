@@ -19,10 +19,10 @@ from app.cache.in_flight import Found
 from app.cache.page_cache import PageCache
 from app.credentials import Credential
 from app.errors import GatewayError
-from app.inputs import StatsOptions, stats_params
-from app.page import Window
 from app.resilience.singleflight import Flight
-from app.session import Row
+from app.sessions.arguments import StatsOptions, stats_params
+from app.sessions.fields import Row
+from app.sessions.page import Window
 
 
 @dataclass

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from app import errors
-from app.inputs import ARGUMENTS
+from app.sessions.arguments import ARGUMENTS
 
 _REFUSED: Final = {400, 413, 414, 422}
 _PASSING: Final = {408, 425, 429}

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Self, TypeVar, cast
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from app import decoding
 from app.cache.fetcher import Caller
 from app.cache.in_flight import Found
 from app.cache.page_cache import PageCache
@@ -22,13 +21,14 @@ from app.graph import (
     statistics_in,
     windows_in,
 )
-from app.inputs import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
-from app.page import ALL_RUNS, MAX_LIMIT, PageQuery, Window
 from app.paging import Slice, cursor_of, slice_of
 from app.resilience.singleflight import together
-from app.scalars import SCALARS, parse_uuid
 from app.selection import Selection
-from app.session import Node, Row
+from app.sessions import decoding
+from app.sessions.arguments import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
+from app.sessions.fields import Node, Row
+from app.sessions.page import ALL_RUNS, MAX_LIMIT, PageQuery, Window
+from app.sessions.scalars import SCALARS, parse_uuid
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from app import check as checking
 from app.__main__ import main
 from app.execution import core_of
 from app.guards import Limits
-from app.scalars import as_text, parse_duration
 from app.schema import create_schema
+from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.conftest import NOON, Gateway
 from tests.test_command_line import ended

@@ -13,9 +13,9 @@ from app.emulator import Emulator
 from app.execution import Encoding, Executor, Request
 from app.guards import Limits
 from app.observability.log import create_log
-from app.scalars import PLAIN
 from app.schema import create_schema
-from app.session import AS_ATTRIBUTE
+from app.sessions.fields import AS_ATTRIBUTE
+from app.sessions.scalars import PLAIN
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
 

@@ -9,8 +9,8 @@ import pytest
 from app.cache.page_cache import PageCache
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
-from app.inputs import StatsOptions
 from app.operation import Operation
+from app.sessions.arguments import StatsOptions
 from tests.conftest import NOON, Gateway, Serve, asked
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"

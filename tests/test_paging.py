@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
-from app.page import PageQuery
 from app.paging import MAX_FIRST, cursor_of, slice_of
+from app.sessions.page import PageQuery
 from tests.conftest import Gateway, Serve, asked
 
 PAGE = """query ($first: Int! = 20, $after: String, $last: Int, $before: String, $offset: Int) {

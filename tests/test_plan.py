@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
 from tests.conftest import NOON, Clock, Gateway, started
+from tests.sessions.test_fields import ALL
 from tests.support.generated_operations import Operation, operations
-from tests.test_session import ALL
 
 TENANTS = {"demo": 12}
 SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]

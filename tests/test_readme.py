@@ -10,10 +10,10 @@ import pytest
 from strawberry.utils.str_converters import to_camel_case
 
 from app.emulator import Emulator, serving
-from app.inputs import ARGUMENTS
-from app.session import FIELDS, Kind
+from app.sessions.arguments import ARGUMENTS
+from app.sessions.fields import FIELDS, Kind
 from tests.conftest import Clock, asked, started
-from tests.test_session import SPEC
+from tests.sessions.test_fields import SPEC
 
 README = Path(__file__).parent.parent / "README.md"
 EXAMPLE = re.compile(r"```graphql\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)

@@ -14,8 +14,8 @@ from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
-from app.page import Page, PageQuery
 from app.resilience.clock import Clock
+from app.sessions.page import Page, PageQuery
 from app.upstream import Upstream
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from app.cache.explain import Use
-from app.page import Page
+from app.sessions.page import Page
 
 EMPTY_SECONDS: Final = 2.0
 """How long at most "there is nothing" is believed: a session that was just created should show soon."""

@@ -9,9 +9,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from app.cache.explain import Call, Outcome
 from app.errors import GatewayError
-from app.page import MAX_LIMIT, Page, PageQuery, Window
 from app.resilience.singleflight import Flight
-from app.session import Row
+from app.sessions.fields import Row
+from app.sessions.page import MAX_LIMIT, Page, PageQuery, Window
 
 T = TypeVar("T")
 

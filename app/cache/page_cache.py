@@ -18,7 +18,7 @@ from app.cache.prefetch import Demand
 from app.cache.session_cache import SessionCache
 from app.cache.shared.shared_cache import Shared
 from app.credentials import Credential
-from app.page import ALL_RUNS, Page, PageQuery, Window
+from app.sessions.page import ALL_RUNS, Page, PageQuery, Window
 
 
 class PageCache:

@@ -7,8 +7,8 @@ the others too; what nobody has wanted for a while is left out again.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from app.page import Window
 from app.resilience.lru_cache import Recent
+from app.sessions.page import Window
 
 FEW: Final = 3
 """Of more sessions than these that are looked up together, nobody remembers what was wanted of each."""

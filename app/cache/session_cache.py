@@ -15,9 +15,9 @@ from app.cache.in_flight import MEETING_SECONDS, Found, LookupFlight, Singles, U
 from app.cache.prefetch import FEW, Demand
 from app.cache.store import session_key
 from app.credentials import Credential
-from app.page import ALL_RUNS, Page, PageQuery, Window
 from app.resilience.singleflight import together
-from app.session import Row, detached
+from app.sessions.fields import Row, detached
+from app.sessions.page import ALL_RUNS, Page, PageQuery, Window
 
 Pages = dict[str, Page | None]
 """By id."""

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 from aiocache import SimpleMemoryCache
 
-from app.page import Page
 from app.resilience.lru_cache import Bound
+from app.sessions.page import Page
 
 
 class Store(Protocol):

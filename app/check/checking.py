@@ -44,9 +44,9 @@ from app.guards import Limits
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.operation import Operation
-from app.scalars import PLAIN
 from app.schema import create_schema
-from app.session import AS_ATTRIBUTE
+from app.sessions.fields import AS_ATTRIBUTE
+from app.sessions.scalars import PLAIN
 from app.settings import Settings
 from app.upstream import Upstream, sessions_url
 

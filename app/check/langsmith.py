@@ -12,9 +12,9 @@ import msgspec
 from app.cache.explain import Call
 from app.check.report import CLOSE, OPEN, Asked, standing
 from app.credentials import Credential
-from app.inputs import Params
-from app.page import MAX_LIMIT, Page, PageQuery
-from app.session import rows
+from app.sessions.arguments import Params
+from app.sessions.fields import rows
+from app.sessions.page import MAX_LIMIT, Page, PageQuery
 
 NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """When operations run, so far off that an instant near it was reckoned from it."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
 from app.cache.explain import Call
-from app.inputs import Params
+from app.sessions.arguments import Params
 
 OPEN, CLOSE = "\ue000", "\ue001"
 """Around what stands for a value that is not known yet."""

@@ -23,7 +23,7 @@ from graphql import (
 from app.check.report import CLOSE, OPEN, Variables
 from app.check.sent import Sent
 from app.paging import cursor_of
-from app.scalars import as_text
+from app.sessions.scalars import as_text
 
 MADE_UP: Final = uuid.UUID(int=0)
 

@@ -15,9 +15,9 @@ from app.cache.shared.shared_cache import Shared
 from app.cache.store import MemoryStore
 from app.credentials import Credential
 from app.observability.metrics import Metrics
-from app.page import Page, PageQuery
 from app.resilience.clock import Clocks
-from app.session import Row
+from app.sessions.fields import Row
+from app.sessions.page import Page, PageQuery
 
 from .dashboards import View
 from .scripts import Scripted

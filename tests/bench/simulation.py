@@ -20,8 +20,8 @@ from uuid import UUID
 from app.cache.explain import Outcome
 from app.cache.store import MemoryStore
 from app.credentials import Credential
-from app.page import Page, PageQuery
-from app.session import rows
+from app.sessions.fields import rows
+from app.sessions.page import Page, PageQuery
 
 from . import clock
 from .dashboards import Request, trace

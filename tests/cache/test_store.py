@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from app.emulator import Emulator
-from app.page import ALL_RUNS, Page, PageQuery
-from app.session import FACETS, STATS, rows
+from app.sessions.fields import FACETS, STATS, rows
+from app.sessions.page import ALL_RUNS, Page, PageQuery
 from tests.conftest import Clock, Gateway, Serve, asked, http_client
 
 EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
-from app.decoding import MALFORMED, NULL, is_null
-from app.feedback import as_sent
-from app.page import Page, Window
-from app.session import DECODED, FIELDS, Kind, Row, new_row
+from app.sessions.decoding import MALFORMED, NULL, is_null
+from app.sessions.feedback import as_sent
+from app.sessions.fields import DECODED, FIELDS, Kind, Row, new_row
+from app.sessions.page import Page, Window
 
 _FORM: Final = "1"
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")

@@ -14,9 +14,9 @@ from app.cache.shared import codec
 from app.cache.shared.codec import Cell
 from app.cache.shared.leases import Scripts
 from app.link import PREFIX
-from app.page import Known, Page, PageQuery, Window
 from app.resilience.clock import Clocks
-from app.session import Row
+from app.sessions.fields import Row
+from app.sessions.page import Known, Page, PageQuery, Window
 
 PREFIX_HERE: Final = f"{PREFIX}{codec.VERSION}:"
 SLACK: Final = 0.001

@@ -13,9 +13,9 @@ from app.cache.shared.leases import Claim, Scripts, Turn, Turns
 from app.cache.shared.redis_records import PREFIX_HERE, SLACK, Records, Seen, SeenSessions
 from app.errors import GatewayError
 from app.link import Away
-from app.page import Page, PageQuery, Window
 from app.resilience.clock import Clocks
 from app.resilience.singleflight import Flight, together
+from app.sessions.page import Page, PageQuery, Window
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ import msgspec
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from app.decoding import MALFORMED, NULL, array, rows_of
-from app.feedback import FeedbackStat, feedback, listed
-from app.scalars import JSON, BigInt
+from app.sessions.decoding import MALFORMED, NULL, array, rows_of
+from app.sessions.feedback import FeedbackStat, feedback, listed
+from app.sessions.scalars import JSON, BigInt
 
 AS_ATTRIBUTE: Final = "as_attribute"
 """In a field's metadata: the row's attribute that has the value which the resolver gives without arguments."""

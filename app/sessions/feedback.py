@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final
 import msgspec
 import strawberry
 
-from app.decoding import MALFORMED, NULL, is_null, read, struct_of
-from app.scalars import JSON, BigInt
+from app.sessions.decoding import MALFORMED, NULL, is_null, read, struct_of
+from app.sessions.scalars import JSON, BigInt
 
 
 @strawberry.type(description="What was said under one feedback key, over all the runs or on the session itself.")

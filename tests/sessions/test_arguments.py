@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.inputs import SessionFilter, StatsOptions, filter_params, stats_params
 from app.paging import cursor_of
-from app.scalars import JSON
+from app.sessions.arguments import SessionFilter, StatsOptions, filter_params, stats_params
+from app.sessions.scalars import JSON
 from tests.conftest import NOON, Clock, Gateway, asked
 
 A = "3c90c3cc-0d44-4b50-8888-8dd25736052a"

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from app.inputs import Params
-from app.session import FACETS, FIELDS, STATS, Row, detached
+from app.sessions.arguments import Params
+from app.sessions.fields import FACETS, FIELDS, STATS, Row, detached
 
 Window = Params
 """Over which runs statistics are computed: the parameters that say so, none for all runs."""

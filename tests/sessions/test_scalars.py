@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import scalars
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
-from app.scalars import as_text, fixed_point, in_utc
+from app.sessions import scalars
+from app.sessions.scalars import as_text, fixed_point, in_utc
 from tests.conftest import Gateway, Serve
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))

@@ -19,7 +19,7 @@ import msgspec
 import strawberry
 
 from app.errors import UpstreamMalformed
-from app.scalars import fixed_point, in_utc
+from app.sessions.scalars import fixed_point, in_utc
 
 
 class Malformed:

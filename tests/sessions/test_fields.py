@@ -8,7 +8,7 @@ import pytest
 
 from app.emulator import Emulator, Fault
 from app.schema import create_schema
-from app.session import FIELDS
+from app.sessions.fields import FIELDS
 from tests.conftest import Gateway, asked
 
 SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())

@@ -17,8 +17,8 @@ from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import BadUserInput
-from app.scalars import JSON, as_text
-from app.session import FIELDS, Kind
+from app.sessions.fields import FIELDS, Kind
+from app.sessions.scalars import JSON, as_text
 
 Params = tuple[tuple[str, str], ...]
 """Names and values of the query string, in canonical order."""
