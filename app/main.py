@@ -33,7 +33,6 @@ from app.front import Direct, Envelope, Gateway
 from app.gates import gate_of
 from app.guards import Limits
 from app.http import GraphQLEndpoint
-from app.link import Link
 from app.observability import metrics as metering
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -41,6 +40,7 @@ from app.observability.operation_log import Account
 from app.observability.tracing import OFF, Spans, spans_of
 from app.persisted import Automatic, Trusted
 from app.rates import MEMORY, ClientRate
+from app.redis.connection import Link
 from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.resilience.clock import Clock, Clocks

@@ -24,7 +24,7 @@ from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
 from app.execution import Request
 from app.execution.documents import Documents
 from app.execution.failures import Invalid
-from app.link import PREFIX, Away, Link
+from app.redis.connection import PREFIX, Away, Link
 from app.request import SHA_256, Wanted
 from app.resilience.lru_cache import Bounded, Recent
 from app.settings import SettingsError

@@ -17,8 +17,8 @@ from throttled.asyncio.store import RedisStoreBackend
 from throttled.rate_limiter import per_duration
 
 from app.errors import RateLimited
-from app.link import PREFIX, Away, Link
 from app.observability.metrics import Metrics
+from app.redis.connection import PREFIX, Away, Link
 
 _RATE: Final = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h)", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}

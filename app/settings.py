@@ -15,9 +15,9 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.address import Address
 from app.credentials import is_one_line
 from app.rates import MEMORY, Rate
+from app.redis.url import Address
 
 _PREFIX: Final = "GATEWAY_"
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]

@@ -11,10 +11,10 @@ import pytest
 from app.budget import Budget
 from app.emulator import Emulator, Fault
 from app.errors import RateLimited
-from app.link import Link
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.rates import MEMORY, Rate
+from app.redis.connection import Link
 from app.settings import Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
 from tests.observability.test_log import lines

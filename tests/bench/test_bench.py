@@ -13,9 +13,9 @@ import pytest
 
 from app.cache.shared.leases import _END, _LOOK, _RENEW, _TAKE
 from app.cache.shared.redis_records import _FORGET, _PAGE, _READ, _WANT, _WRITE
-from app.link import Link
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
+from app.redis.connection import Link
 from tests.bench.answer import AnswerError, differences, rows_of
 from tests.bench.contenders import CONTENDERS
 from tests.bench.dashboards import least

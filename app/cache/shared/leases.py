@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self
 
 from app import errors
 from app.errors import GatewayError
-from app.link import Away
+from app.redis.connection import Away
 
 LEASE: Final = 3.0
 """Seconds that a turn lasts unless it is renewed."""

@@ -13,7 +13,7 @@ from app.cache.prefetch import FEW
 from app.cache.shared import codec
 from app.cache.shared.codec import Cell
 from app.cache.shared.leases import Scripts
-from app.link import PREFIX
+from app.redis.connection import PREFIX
 from app.resilience.clock import Clocks
 from app.sessions.fields import Row
 from app.sessions.page import Known, Page, PageQuery, Window

@@ -12,7 +12,7 @@ from app.cache.shared import codec
 from app.cache.shared.leases import Claim, Scripts, Turn, Turns
 from app.cache.shared.redis_records import PREFIX_HERE, SLACK, Records, Seen, SeenSessions
 from app.errors import GatewayError
-from app.link import Away
+from app.redis.connection import Away
 from app.resilience.clock import Clocks
 from app.resilience.singleflight import Flight, together
 from app.sessions.page import Page, PageQuery, Window

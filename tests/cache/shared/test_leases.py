@@ -14,9 +14,9 @@ import pytest
 from app import errors
 from app.cache.shared.leases import LEASE, Claim, Turns
 from app.emulator import Emulator, serving, serving_in_thread
-from app.link import Link
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
+from app.redis.connection import Link
 from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 

@@ -30,8 +30,8 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from structlog.typing import FilteringBoundLogger
 
-from app.address import Address
 from app.observability.metrics import Metrics
+from app.redis.url import Address
 from app.resilience.circuit_breaker import Admitted, Breaker
 
 PREFIX: Final = "sessions-gateway:"

@@ -12,8 +12,8 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from app.link import PREFIX, Link
 from app.rates import Rate
+from app.redis.connection import PREFIX, Link
 from app.resilience.lru_cache import Recent
 
 MARGIN: Final = 0.01

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.link import Away, Link
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
+from app.redis.connection import Away, Link
 from tests.conftest import PATIENCE, Clock
 from tests.support.real_redis import PASSWORD, QUOTED, RealRedis, between, real_cluster, real_redis, real_sentinel
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.address import Address
+from app.redis.url import Address
 
 SECRET = "s3cret"
 
