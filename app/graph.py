@@ -9,8 +9,8 @@ import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
+from app.execution.selection import Selection
 from app.operation import Operation, row_of
-from app.selection import Selection
 from app.sessions.arguments import StatsOptions
 from app.sessions.fields import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
 from app.sessions.page import Window

@@ -29,9 +29,9 @@ from app.cost import cost_by
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
+from app.execution.limits import Limits
 from app.front import Direct, Envelope, Gateway
 from app.gates import gate_of
-from app.guards import Limits
 from app.http import GraphQLEndpoint
 from app.observability import metrics as metering
 from app.observability.log import create_log

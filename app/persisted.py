@@ -23,7 +23,7 @@ import msgspec
 from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
 from app.execution import Request
 from app.execution.documents import Documents
-from app.execution.failures import Invalid
+from app.execution.error_formatting import Invalid
 from app.redis.connection import PREFIX, Away, Link
 from app.request import SHA_256, Wanted
 from app.resilience.lru_cache import Bounded, Recent

@@ -12,6 +12,7 @@ from app.cache.fetcher import Caller
 from app.cache.in_flight import Found
 from app.cache.page_cache import PageCache
 from app.errors import BadUserInput
+from app.execution.selection import Selection
 from app.graph import (
     Info,
     PageInfo,
@@ -23,7 +24,6 @@ from app.graph import (
 )
 from app.paging import Slice, cursor_of, slice_of
 from app.resilience.singleflight import together
-from app.selection import Selection
 from app.sessions import decoding
 from app.sessions.arguments import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
 from app.sessions.fields import Node, Row

@@ -16,7 +16,7 @@ from graphql import GraphQLScalarType, Source
 from app import check as checking
 from app.__main__ import main
 from app.execution import core_of
-from app.guards import Limits
+from app.execution.limits import Limits
 from app.schema import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings

@@ -40,7 +40,7 @@ from app.cost import cost_by
 from app.credentials import API_KEY, Credential
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of
-from app.guards import Limits
+from app.execution.limits import Limits
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.operation import Operation

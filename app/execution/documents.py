@@ -23,8 +23,8 @@ from graphql import (
 
 from app import errors
 from app.errors import BadUserInput, OperationTooExpensive
-from app.execution.failures import Invalid, as_invalid
-from app.guards import Limits
+from app.execution.error_formatting import Invalid, as_invalid
+from app.execution.limits import Limits
 from app.resilience.lru_cache import Bounded
 
 _MAX_BYTES: Final = 32 * 1024 * 1024

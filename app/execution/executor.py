@@ -16,11 +16,11 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import GatewayError
 from app.execution.documents import Document, Documents
-from app.execution.failures import Invalid, as_bad_input, formatted
+from app.execution.error_formatting import Invalid, as_bad_input, formatted
+from app.execution.limits import Limits
 from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, Unplannable
 from app.execution.resolver import core_of
-from app.guards import Limits
 from app.resilience.lru_cache import Bounded
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]

@@ -11,7 +11,7 @@ from graphql import DocumentNode
 
 from app.emulator import Emulator
 from app.execution import Encoding, Executor, Request
-from app.guards import Limits
+from app.execution.limits import Limits
 from app.observability.log import create_log
 from app.schema import create_schema
 from app.sessions.fields import AS_ATTRIBUTE

@@ -7,7 +7,7 @@ import pytest
 from graphql import get_introspection_query
 
 from app.emulator import Emulator
-from app.guards import (
+from app.execution.limits import (
     MAX_CHARACTERS,
     MAX_DIRECTIVES,
     MAX_FIELDS,
