@@ -17,7 +17,6 @@ from structlog.typing import FilteringBoundLogger
 
 from app import pages
 from app.activity import Activity
-from app.budget import Budget
 from app.cache.fetcher import Asking
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
@@ -33,6 +32,9 @@ from app.execution.limits import Limits
 from app.front import Direct, Envelope, Gateway
 from app.gates import gate_of
 from app.http import GraphQLEndpoint
+from app.langsmith.client import Upstream
+from app.langsmith.rate_limit import Budget
+from app.langsmith.transport import create_transport
 from app.observability import metrics as metering
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -49,8 +51,6 @@ from app.schema import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from app.settings import Settings, SettingsError
-from app.transport import create_transport
-from app.upstream import Upstream
 
 T = TypeVar("T")
 

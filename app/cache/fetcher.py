@@ -12,11 +12,11 @@ from app.cache.shared.shared_cache import Shared
 from app.cache.store import Store
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
+from app.langsmith.client import Upstream
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
 from app.resilience.clock import Clock
 from app.sessions.page import Page, PageQuery
-from app.upstream import Upstream
 
 T = TypeVar("T")
 

@@ -41,6 +41,7 @@ from app.credentials import API_KEY, Credential
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of
 from app.execution.limits import Limits
+from app.langsmith.client import Upstream, sessions_url
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.operation import Operation
@@ -48,7 +49,6 @@ from app.schema import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from app.settings import Settings
-from app.upstream import Upstream, sessions_url
 
 UNUSED: Final = "UNUSED_FRAGMENT"
 DEPRECATED: Final = "DEPRECATED"

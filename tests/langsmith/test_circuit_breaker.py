@@ -8,8 +8,8 @@ import pytest
 from app.emulator import Emulator, Fault
 from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE
 from tests.conftest import Clock, Gateway, Serve, asked
+from tests.langsmith.test_client import code_of, logged, page
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
-from tests.test_upstream import code_of, logged, page
 
 DOWN = Fault(status=503, times=None)
 

@@ -18,19 +18,19 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, errors
-from app.body import body_of
-from app.budget import Budget
 from app.cache.explain import Call
 from app.credentials import Credential
+from app.langsmith.bounded_body import body_of
+from app.langsmith.concurrency_limit import Slots
+from app.langsmith.error_mapping import Passing, StatsSelectRefused, failure_of, refusal_of
+from app.langsmith.rate_limit import Budget
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
-from app.refusal import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.resilience.clock import Clock
 from app.sessions import decoding
 from app.sessions.fields import FIELDS, rows
 from app.sessions.page import Page, PageQuery
-from app.slots import Slots
 
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)

@@ -17,8 +17,8 @@ import pytest
 
 from app import __version__
 from app.emulator import Emulator, Fault
+from app.langsmith.client import sessions_url
 from app.resilience.circuit_breaker import LONGEST_PAUSE
-from app.upstream import sessions_url
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.support.raw_upstream import (
     JSON_HEADERS,

@@ -5,7 +5,7 @@ from collections import Counter
 
 from app.emulator import Emulator
 from tests.conftest import Gateway, Serve
-from tests.test_upstream import code_of, page
+from tests.langsmith.test_client import code_of, page
 
 
 async def codes_of(gateway: Gateway, count: int, start: int, key: str) -> Counter[str | None]:

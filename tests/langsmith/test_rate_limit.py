@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from app.budget import Budget
 from app.emulator import Emulator, Fault
 from app.errors import RateLimited
+from app.langsmith.rate_limit import Budget
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.rates import MEMORY, Rate
