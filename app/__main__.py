@@ -21,7 +21,7 @@ from app.emulator import Emulator, serving_in_thread
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
 from app.observability.metrics import DIRECTORY
 from app.protocol import Protocol
-from app.schema import create_schema
+from app.schema.query import create_schema
 from app.settings import Settings, SettingsError
 
 _GRACE: Final = 25

@@ -26,13 +26,13 @@ from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
 from app.observability.operation_log import Account
-from app.operation import Operation
 from app.persisted import Persisted
 from app.rates import ClientRate
 from app.repeats import Repeats
 from app.request import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
 from app.resilience.clock import Clock
 from app.responses import Kept, KeptResponses, etag_of, matches
+from app.schema.context import Operation
 
 _GRACE: Final = 0.25
 """Seconds after which an operation ends that waits for LangSmith, whose own deadline then comes first and says why."""

@@ -24,7 +24,6 @@ from app.cache.prefetch import lately
 from app.cache.shared.redis_records import Records
 from app.cache.shared.shared_cache import Shared
 from app.cache.store import MemoryStore
-from app.cost import cost_by
 from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
@@ -47,7 +46,8 @@ from app.repeats import STATE as REPEATS
 from app.repeats import Repeats
 from app.resilience.clock import Clock, Clocks
 from app.responses import KeptResponses
-from app.schema import create_schema
+from app.schema.cost import cost_by
+from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from app.settings import Settings, SettingsError

@@ -17,12 +17,12 @@ from app import check as checking
 from app.__main__ import main
 from app.execution import core_of
 from app.execution.limits import Limits
-from app.schema import create_schema
+from app.schema.query import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.conftest import NOON, Gateway
+from tests.schema.test_cost import COSTS
 from tests.test_command_line import ended
-from tests.test_cost import COSTS
 from tests.test_readme import EXAMPLES, README
 
 A = "00000000-0000-4000-8000-00000000000a"

@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.paging import cursor_of
+from app.schema.pagination import cursor_of
 from tests.conftest import Gateway
 from tests.test_main import SCHEMA_FILE
 

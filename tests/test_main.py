@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.main import create_app
-from app.schema import create_schema
+from app.schema.query import create_schema
 from app.settings import Settings
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines

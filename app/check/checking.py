@@ -36,7 +36,6 @@ from app.check.report import Checked, Finding, Place, Report, Variables
 from app.check.sent import Sent, needed_by, place_of
 from app.check.sources import Unusable
 from app.check.variables import Assuming
-from app.cost import cost_by
 from app.credentials import API_KEY, Credential
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of
@@ -44,8 +43,9 @@ from app.execution.limits import Limits
 from app.langsmith.client import Upstream, sessions_url
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.operation import Operation
-from app.schema import create_schema
+from app.schema.context import Operation
+from app.schema.cost import cost_by
+from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from app.settings import Settings

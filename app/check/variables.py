@@ -22,7 +22,7 @@ from graphql import (
 
 from app.check.report import CLOSE, OPEN, Variables
 from app.check.sent import Sent
-from app.paging import cursor_of
+from app.schema.pagination import cursor_of
 from app.sessions.scalars import as_text
 
 MADE_UP: Final = uuid.UUID(int=0)

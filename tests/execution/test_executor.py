@@ -13,7 +13,7 @@ from app.emulator import Emulator
 from app.execution import Encoding, Executor, Request
 from app.execution.limits import Limits
 from app.observability.log import create_log
-from app.schema import create_schema
+from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from tests.conftest import Gateway, Serve

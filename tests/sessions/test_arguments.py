@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.paging import cursor_of
+from app.schema.pagination import cursor_of
 from app.sessions.arguments import SessionFilter, StatsOptions, filter_params, stats_params
 from app.sessions.scalars import JSON
 from tests.conftest import NOON, Clock, Gateway, asked

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.schema import create_schema
+from app.schema.query import create_schema
 from app.sessions.fields import FIELDS
 from tests.conftest import Gateway, asked
 

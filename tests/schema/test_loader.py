@@ -9,7 +9,7 @@ import pytest
 from app.cache.page_cache import PageCache
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
-from app.operation import Operation
+from app.schema.context import Operation
 from app.sessions.arguments import StatsOptions
 from tests.conftest import NOON, Gateway, Serve, asked
 

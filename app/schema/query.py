@@ -13,17 +13,9 @@ from app.cache.in_flight import Found
 from app.cache.page_cache import PageCache
 from app.errors import BadUserInput
 from app.execution.selection import Selection
-from app.graph import (
-    Info,
-    PageInfo,
-    Session,
-    SessionConnection,
-    SessionEdge,
-    statistics_in,
-    windows_in,
-)
-from app.paging import Slice, cursor_of, slice_of
 from app.resilience.singleflight import together
+from app.schema.pagination import Slice, cursor_of, slice_of
+from app.schema.types import Info, PageInfo, Session, SessionConnection, SessionEdge, statistics_in, windows_in
 from app.sessions import decoding
 from app.sessions.arguments import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
 from app.sessions.fields import Node, Row

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
-from app.paging import MAX_FIRST, cursor_of, slice_of
+from app.schema.pagination import MAX_FIRST, cursor_of, slice_of
 from app.sessions.page import PageQuery
 from tests.conftest import Gateway, Serve, asked
 

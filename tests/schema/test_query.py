@@ -10,7 +10,7 @@ import pytest
 from graphql import GraphQLSchema
 
 from app.emulator import Emulator, Fault
-from app.schema import create_schema
+from app.schema.query import create_schema
 from tests.conftest import Gateway, Serve, asked
 
 SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())

@@ -10,7 +10,7 @@ from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
 from app.execution.selection import Selection
-from app.operation import Operation, row_of
+from app.schema.context import Operation, row_of
 from app.sessions.arguments import StatsOptions
 from app.sessions.fields import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
 from app.sessions.page import Window

@@ -12,9 +12,9 @@ from graphql.execution.values import VariableValues
 
 from app.execution import CostOf, Document
 from app.execution.selection import Selection
-from app.graph import field_of, statistics_in
-from app.paging import MAX_FIRST
-from app.schema import MAX_IDS
+from app.schema.pagination import MAX_FIRST
+from app.schema.query import MAX_IDS
+from app.schema.types import field_of, statistics_in
 from app.sessions.page import MAX_LIMIT
 
 _Call = tuple[dict[str, Any], Selection]
