@@ -18,9 +18,9 @@ from uvicorn.supervisors import Multiprocess
 from app import __version__
 from app.check import Checked, Report, Unusable, check, sources_at
 from app.emulator import Emulator, serving_in_thread
+from app.http.uvicorn_protocol import Protocol
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
 from app.observability.metrics import DIRECTORY
-from app.protocol import Protocol
 from app.schema.query import create_schema
 from app.settings import Settings, SettingsError
 

@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
-from app import pages
 from app.activity import Activity
 from app.cache.fetcher import Asking
 from app.cache.freshness import Freshness
@@ -24,13 +23,19 @@ from app.cache.prefetch import lately
 from app.cache.shared.redis_records import Records
 from app.cache.shared.shared_cache import Shared
 from app.cache.store import MemoryStore
-from app.drain import draining
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
 from app.execution.limits import Limits
-from app.front import Direct, Envelope, Gateway
-from app.gates import gate_of
-from app.http import GraphQLEndpoint
+from app.http import web_pages
+from app.http.auth import gate_of
+from app.http.client_rate_limit import MEMORY, ClientRate
+from app.http.endpoint import GraphQLEndpoint
+from app.http.graceful_shutdown import draining
+from app.http.middleware import Direct, Envelope, Gateway
+from app.http.persisted_queries import Automatic, Trusted
+from app.http.replay_cache import STATE as REPEATS
+from app.http.replay_cache import Repeats
+from app.http.response_cache import KeptResponses
 from app.langsmith.client import Upstream
 from app.langsmith.rate_limit import Budget
 from app.langsmith.transport import create_transport
@@ -39,13 +44,8 @@ from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.observability.operation_log import Account
 from app.observability.tracing import OFF, Spans, spans_of
-from app.persisted import Automatic, Trusted
-from app.rates import MEMORY, ClientRate
 from app.redis.connection import Link
-from app.repeats import STATE as REPEATS
-from app.repeats import Repeats
 from app.resilience.clock import Clock, Clocks
-from app.responses import KeptResponses
 from app.schema.cost import cost_by
 from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
@@ -160,7 +160,7 @@ def create_app(
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.put_in_front(Direct, path="/graphql", endpoint=account.around(endpoint))
-    pages.add(app, settings, demo=demo)
+    web_pages.add(app, settings, demo=demo)
     if settings.cors_origins:
         app.allow_origins(settings.cors_origins)
     app.put_in_front(Envelope)

@@ -16,7 +16,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_one_line
-from app.rates import MEMORY, Rate
+from app.http.client_rate_limit import MEMORY, Rate
 from app.redis.url import Address
 
 _PREFIX: Final = "GATEWAY_"

@@ -18,9 +18,9 @@ from starlette.types import ASGIApp
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
+from app.http.uvicorn_protocol import Protocol
 from app.main import create_app
 from app.observability.log import create_log
-from app.protocol import Protocol
 from app.settings import Settings
 from tests.support.real_redis import RealRedis, real_redis
 

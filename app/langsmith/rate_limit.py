@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimited
+from app.http.client_rate_limit import Rate
 from app.observability.metrics import Metrics
-from app.rates import Rate
 from app.redis.connection import PREFIX, Away, Link
 from app.redis.sliding_window import MARGIN, Window
 from app.resilience.lru_cache import Recent

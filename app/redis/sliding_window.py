@@ -12,7 +12,7 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from app.rates import Rate
+from app.http.client_rate_limit import Rate
 from app.redis.connection import PREFIX, Link
 from app.resilience.lru_cache import Recent
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 
-from app.front import Direct
+from app.http.middleware import Direct
 from app.main import create_app
 from app.settings import Settings
 

@@ -10,10 +10,10 @@ import pytest
 
 from app.emulator import Emulator, Fault
 from app.errors import RateLimited
+from app.http.client_rate_limit import MEMORY, Rate
 from app.langsmith.rate_limit import Budget
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.rates import MEMORY, Rate
 from app.redis.connection import Link
 from app.settings import Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve

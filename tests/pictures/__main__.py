@@ -11,9 +11,9 @@ from playwright.async_api import Page, expect
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
+from app.http.uvicorn_protocol import Protocol
 from app.main import create_app
 from app.observability.log import create_log
-from app.protocol import Protocol
 from app.settings import Settings
 from tests.conftest import NOON, Clock
 from tests.support.browser import browsing

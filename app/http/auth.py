@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from app.credentials import API_KEY, TENANT, Credential, Gate, OwnKey, Passthrough
-from app.rates import MEMORY
+from app.http.client_rate_limit import MEMORY
 from app.settings import Settings
 
 DEMO_KEY: Final = "demo"

@@ -25,13 +25,13 @@ from app.cache.page_cache import PageCache
 from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
+from app.http.client_rate_limit import ClientRate
+from app.http.params import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
+from app.http.persisted_queries import Persisted
+from app.http.replay_cache import Repeats
+from app.http.response_cache import Kept, KeptResponses, etag_of, matches
 from app.observability.operation_log import Account
-from app.persisted import Persisted
-from app.rates import ClientRate
-from app.repeats import Repeats
-from app.request import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
 from app.resilience.clock import Clock
-from app.responses import Kept, KeptResponses, etag_of, matches
 from app.schema.context import Operation
 
 _GRACE: Final = 0.25

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from app.emulator import Emulator
+from app.http.params import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.main import create_app
-from app.request import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.settings import Settings
 from tests.conftest import PATIENCE, Gateway, Serve
 from tests.observability.test_log import lines

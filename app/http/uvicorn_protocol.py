@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.repeats import STATE, Repeats
+from app.http.replay_cache import STATE, Repeats
 
 
 class Protocol(HttpToolsProtocol):

@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from app.front import new_request_id
+from app.http.middleware import new_request_id
+from app.http.response_cache import Kept, KeptResponses
 from app.observability.operation_log import Account
 from app.resilience.lru_cache import Bounded
-from app.responses import Kept, KeptResponses
 
 STATE: Final = "repeats"
 """Under which the application's state has the Repeats, for the server's protocol."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from app import pages
+from app.http import web_pages
 from tests.conftest import Gateway, Serve
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-GRAPHIQL = pages.FOLDER / "graphiql"
+GRAPHIQL = web_pages.FOLDER / "graphiql"
 BUILD = "npm --prefix app/web/graphiql/source run build"
 
 
@@ -107,7 +107,7 @@ async def test_the_page_is_told_what_it_needs_and_no_secret(
 
 
 def test_what_a_page_is_told_cannot_end_its_script() -> None:
-    page = bytes(pages.page("graphiql", {"auth": "</script><script>alert(1)</script><!--"}).body).decode()
+    page = bytes(web_pages.page("graphiql", {"auth": "</script><script>alert(1)</script><!--"}).body).decode()
     assert data_in(page) == {"auth": "</script><script>alert(1)</script><!--"}
 
 
@@ -161,8 +161,8 @@ async def test_other_files_are_kept_while_they_are_what_they_were(gateway: Gatew
         "/graphiql/assets/../source/package.json",
         "/graphiql/assets/..%2Fsource%2Fpackage.json",
         "/graphiql/assets/..%5Csource%5Cpackage.json",
-        "/graphiql/assets/%2e%2e/%2e%2e/%2e%2e/pages.py",
-        "/../pages.py",
+        "/graphiql/assets/%2e%2e/%2e%2e/%2e%2e/web_pages.py",
+        "/../web_pages.py",
         "/..%2F..%2Fpyproject.toml",
         "/%2Fetc%2Fpasswd",
         "//etc/passwd",

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.responses import Kept
+from app.http.response_cache import Kept
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.observability.test_log import lines
 

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from app.emulator import Emulator
-from app.rates import Rate
+from app.http.client_rate_limit import Rate
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve
 from tests.observability.test_log import lines

@@ -24,8 +24,8 @@ from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
 from app.execution import Request
 from app.execution.documents import Documents
 from app.execution.error_formatting import Invalid
+from app.http.params import SHA_256, Wanted
 from app.redis.connection import PREFIX, Away, Link
-from app.request import SHA_256, Wanted
 from app.resilience.lru_cache import Bounded, Recent
 from app.settings import SettingsError
 

@@ -11,13 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app import main, persisted
+from app import main
 from app.emulator import Emulator
+from app.http import persisted_queries
 from app.settings import Settings, SettingsError
 from tests.conftest import Clock, Gateway, Serve, asked
+from tests.http.test_response_cache import ran
 from tests.observability.test_log import lines
 from tests.support.real_redis import RealRedis
-from tests.test_responses import ran
 
 TYPED = "application/graphql-response+json"
 NAMES = "query Names($n: Int = 2) { sessions(first: $n) { nodes { name } } }"
@@ -144,8 +145,8 @@ async def test_what_is_no_hash_is_refused(gateway: Gateway, wrong: str) -> None:
     ("members", "said"),
     [
         ({"extensions": {"persistedQuery": sha256(NAMES)}}, "`extensions.persistedQuery` must be an object."),
-        (persisted_query(sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
-        (persisted_query(version=2, sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
+        (persisted_query(sha256Hash=sha256(NAMES)), "Unsupported persisted_queries query version"),
+        (persisted_query(version=2, sha256Hash=sha256(NAMES)), "Unsupported persisted_queries query version"),
         (persisted_query(version=1, sha256Hash=1), "`extensions.persistedQuery.sha256Hash` must be a string."),
         (persisted_query(version=1, sha256Hash=""), "`query` must hold a GraphQL document."),
         (persisted_query(version=1), "`query` must hold a GraphQL document."),
@@ -242,7 +243,7 @@ async def test_many_new_documents_push_out_the_oldest_but_none_that_was_named(
     async def send(text: str) -> None:
         assert "data" in (await post(gateway, {"query": text, **named(text)})).json()
 
-    texts = [f"{{ __typename }} # {each:060000}" for each in range(persisted._MAX_BYTES // 60_000 + 2)]
+    texts = [f"{{ __typename }} # {each:060000}" for each in range(persisted_queries._MAX_BYTES // 60_000 + 2)]
     await send(NAMES)
     await send(COUNTS)
     assert await knows(gateway, COUNTS)
@@ -362,7 +363,7 @@ async def test_who_sends_very_many_does_not_fill_the_redis(serve: Serve, redis: 
             assert await knows(gateway, text)
     with redis.client() as client:
         there = sum(int(client.strlen(key)) for key in client.keys("*:document:*"))
-    assert 0 < there <= persisted._MOST_A_MINUTE
+    assert 0 < there <= persisted_queries._MOST_A_MINUTE
 
 
 def codegen() -> Any:
@@ -376,7 +377,7 @@ def relay() -> Any:
 
 def apollo() -> Any:
     return {
-        "format": "apollo-persisted-query-manifest",
+        "format": "apollo-persisted_queries-query-manifest",
         "version": 1,
         "operations": [
             {"id": sha256(text), "name": text.split()[1].split("(")[0], "type": "query", "body": text}
