@@ -8,9 +8,9 @@ Documents are joined over files, as frontends do it: an operation is checked wit
 they are. What the LangSmith here is asked is what the real one would be.
 """
 
-from app.check.checking import check
+from app.check.checker import check
+from app.check.example_variables import EXAMPLES
 from app.check.report import Checked, Report
 from app.check.sources import Unusable, sources_at
-from app.check.variables import EXAMPLES
 
 __all__ = ["EXAMPLES", "Checked", "Report", "Unusable", "check", "sources_at"]

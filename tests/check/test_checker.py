@@ -21,9 +21,9 @@ from app.schema.query import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.conftest import NOON, Gateway
+from tests.operations.test_readme import EXAMPLES, README
 from tests.schema.test_cost import COSTS
 from tests.test_command_line import ended
-from tests.test_readme import EXAMPLES, README
 
 A = "00000000-0000-4000-8000-00000000000a"
 SPELLED = re.compile(r"id=[0-9a-f-]{36}(&id=[0-9a-f-]{36})+")

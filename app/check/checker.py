@@ -31,11 +31,11 @@ from app.cache.fetcher import Asking
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
 from app.cache.store import MemoryStore
-from app.check.langsmith import NOW, LangSmith
+from app.check.example_variables import Assuming
+from app.check.operations import Sent, needed_by, place_of
+from app.check.recording_upstream import NOW, LangSmith
 from app.check.report import Checked, Finding, Place, Report, Variables
-from app.check.sent import Sent, needed_by, place_of
 from app.check.sources import Unusable
-from app.check.variables import Assuming
 from app.credentials import API_KEY, Credential
 from app.errors import BadUserInput, OperationTooExpensive
 from app.execution import Encoding, Executor, Request, Response, core_of

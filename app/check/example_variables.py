@@ -20,8 +20,8 @@ from graphql import (
     visit,
 )
 
+from app.check.operations import Sent
 from app.check.report import CLOSE, OPEN, Variables
-from app.check.sent import Sent
 from app.schema.pagination import cursor_of
 from app.sessions.scalars import as_text
 
