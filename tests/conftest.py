@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 from starlette.types import ASGIApp
 
@@ -27,6 +28,9 @@ from tests.support.real_redis import RealRedis, real_redis
 _LONGEST_NAME = 80
 PATIENCE = 20.0
 """Seconds after which what should happen at once has not happened, on a busy machine too."""
+# No property depends on how fast the machine is.
+hypothesis.settings.register_profile("gateway", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+hypothesis.settings.load_profile("gateway")
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 

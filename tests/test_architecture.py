@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parent.parent / "app"
+from tests.support.paths import APP
 
 FLOORS: dict[str, int] = {
     "__main__": 9,

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from app import __version__
 from app.__main__ import main
+from tests.support.paths import SCHEMA_FILE
 
 SERVE = ("-m", "app", "serve", "--port", "0")
 DEMO = (*SERVE, "--demo")
@@ -184,7 +185,7 @@ def test_a_port_that_is_taken_is_told(in_process: CliRunner) -> None:
 def test_schema_prints_what_is_on_disk() -> None:
     printed = CliRunner().invoke(main, ["schema"])
     assert printed.exit_code == 0
-    assert printed.stdout == (Path(__file__).parent.parent / "schema.graphql").read_text()
+    assert printed.stdout == SCHEMA_FILE.read_text()
     assert printed.stderr == ""
 
 

@@ -1,7 +1,5 @@
 """What the gateway serves beside GraphQL, and what surrounds every request."""
 
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -10,8 +8,8 @@ from app.schema.query import create_schema
 from app.settings import Settings
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
+from tests.support.paths import SCHEMA_FILE
 
-SCHEMA_FILE = Path(__file__).parent.parent / "schema.graphql"
 PREFLIGHT = {"origin": "https://dashboard.example.com", "access-control-request-method": "POST"}
 
 

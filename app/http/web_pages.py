@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.http.middleware import Gateway
 from app.settings import Settings
 
-FOLDER: Final = Path(__file__).parent / "web"
+FOLDER: Final = Path(__file__).parent.parent / "web"
 ASSETS: Final = "/assets"
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "

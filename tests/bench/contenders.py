@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.support.paths import ROOT
+
 from . import install
 from .process import Command
 from .workload import Cell, Dialect, Kind
@@ -15,7 +17,6 @@ Start = Callable[[Cell, int, str], Command]
 """From what is measured, the contender's port and LangSmith's base URL."""
 
 _FOLDER: Final = Path(__file__).parent / "peers"
-_ROOT: Final = Path(__file__).parent.parent.parent
 _CACHES: Final = {Kind.REPEATED: "responses", Kind.HELD: "data", Kind.MISS: "none"}
 _CACHED: Final = frozenset({Kind.REPEATED, Kind.HELD})
 _AS_OURS: Final = Dialect()
@@ -48,7 +49,7 @@ class Contender:
 def _ours(**settings: str) -> Start:
     def start(cell: Cell, port: int, langsmith: str) -> Command:
         program = Path(sys.executable).with_name("sessions-gateway")
-        return Command([str(program), "serve", "--port", str(port)], _our_env(cell, langsmith) | settings, _ROOT)
+        return Command([str(program), "serve", "--port", str(port)], _our_env(cell, langsmith) | settings, ROOT)
 
     return start
 
@@ -70,7 +71,7 @@ def _strawberry(cell: Cell, port: int, langsmith: str) -> Command:
 
 def _uvicorn(app: str, port: int, options: list[str], env: Mapping[str, str]) -> Command:
     fast = ["--loop", "uvloop", "--http", "httptools"]
-    return Command([sys.executable, "-m", "uvicorn", app, "--port", str(port), *fast, *options], env, _ROOT)
+    return Command([sys.executable, "-m", "uvicorn", app, "--port", str(port), *fast, *options], env, ROOT)
 
 
 def _node(folder: str, *argv: str) -> Start:

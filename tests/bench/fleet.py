@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from tests.support.paths import ROOT
 from tests.support.real_redis import RealRedis, real_redis
 
 from . import fixed
@@ -27,7 +28,6 @@ from .workload import SCENARIOS, Cell, Kind
 WORKERS: Final = 2
 _CONNECTIONS: Final = 8
 _PAUSE: Final = 0.005
-_ROOT: Final = Path(__file__).parent.parent.parent
 _NO_RESPONSES: Final = {"GATEWAY_RESPONSES_MAX_BYTES": "0"}
 _LEGEND: Final = f"""{WORKERS} workers, {_CONNECTIONS} connections. *CPU* is of one request, in µs;
 *longest* is what one beside wrk waited at most, who asks anew {_PAUSE * 1000:g} ms after each answer.
@@ -143,7 +143,7 @@ def _gateway(scene: Scene, folder: Path, langsmith: Running, **settings: str) ->
     program = Path(sys.executable).with_name("sessions-gateway")
     argv = [str(program), "serve", "--port", str(port), "--workers", str(WORKERS)]
     env = {"LANGSMITH_ENDPOINT": langsmith.origin, "GATEWAY_LOG_FORMAT": "json", **scene.settings, **settings}
-    with running(Command(argv, env, _ROOT), port, folder / "gateway.log", core=PEER_CORE) as gateway:
+    with running(Command(argv, env, ROOT), port, folder / "gateway.log", core=PEER_CORE) as gateway:
         yield gateway
 
 

@@ -4,11 +4,12 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-_SPEC: Final = json.loads((Path(__file__).parent.parent / "spec.json").read_text())
+from tests.support.paths import v1_specification
+
+_SPEC: Final = v1_specification()
 _ALL: Final[tuple[str, ...]] = tuple(field["name"] for field in _SPEC["fields"])
 _FEEDBACK: Final = ("feedback_stats", "session_feedback_stats")
 _DOCUMENTS: Final = 16

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
@@ -438,7 +438,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=40)
 @given(steps=STEPS)
 def test_the_cache_changes_no_answer(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
     """Operations of several clients, in any order and at the same time, are answered as one by one without a cache."""

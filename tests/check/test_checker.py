@@ -21,8 +21,9 @@ from app.schema.query import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.conftest import NOON, Gateway
-from tests.operations.test_readme import EXAMPLES, README
+from tests.operations.test_readme import EXAMPLES
 from tests.schema.test_cost import COSTS
+from tests.support.paths import README
 from tests.test_command_line import ended
 
 A = "00000000-0000-4000-8000-00000000000a"

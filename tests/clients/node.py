@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.bench.install import npm
+from tests.support.paths import SCHEMA_FILE
 
 FOLDER = Path(__file__).parent
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -50,7 +51,7 @@ def project(name: str, folder: Path) -> Path:
     """A copy of a folder of this one with the schema beside it, where tools may write."""
     made = folder / name
     shutil.copytree(FOLDER / name, made)
-    shutil.copy(FOLDER.parent.parent / "schema.graphql", made)
+    shutil.copy(SCHEMA_FILE, made)
     (made / "node_modules").symlink_to(FOLDER / "node_modules")
     return made
 

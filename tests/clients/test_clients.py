@@ -17,11 +17,11 @@ from app.emulator import Emulator
 from tests.clients.node import FOLDER, needs_node, printed_by, project, said_by
 from tests.clients.with_gql import connected, polled
 from tests.conftest import PATIENCE, Gateway, Serve, asked
+from tests.support.paths import README, ROOT, SCHEMA_FILE
 
 pytestmark = pytest.mark.xdist_group("node")
 
-README = FOLDER.parent.parent / "README.md"
-SDL = (FOLDER.parent.parent / "schema.graphql").read_text()
+SDL = SCHEMA_FILE.read_text()
 SCALARS = {
     name
     for name, each in build_schema(SDL).type_map.items()
@@ -231,4 +231,4 @@ def test_the_readme_shows_what_is_run_here() -> None:
     snippets = SNIPPET.findall(section)
     assert len(snippets) == section.count("```") // 2 >= 6
     for name, snippet in snippets:
-        assert snippet in (FOLDER.parent.parent / name).read_text(), name
+        assert snippet in (ROOT / name).read_text(), name

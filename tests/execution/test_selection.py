@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
@@ -88,7 +88,7 @@ def fields_in(answer: Any, aliases: dict[str, str]) -> set[str]:
     return {aliases[key] for key in answer if key in aliases} | fields_in(list(answer.values()), aliases)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(drawn=operations())
 async def test_the_statistics_asked_for_are_those_in_the_answer(
     drawn: tuple[str, dict[str, str]], gateway: Gateway, langsmith: Emulator, clock: Clock

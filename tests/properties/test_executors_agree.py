@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
@@ -22,9 +22,7 @@ SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TEN
 # The last test of a property counts how its operations ran.
 pytestmark = pytest.mark.xdist_group("plan")
 
-OURS = settings(
-    max_examples=45, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.reuse, Phase.generate]
-)
+OURS = settings(max_examples=45, phases=[Phase.reuse, Phase.generate])
 
 
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:

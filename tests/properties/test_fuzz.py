@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.schema.pagination import cursor_of
 from tests.conftest import Gateway
-from tests.test_main import SCHEMA_FILE
+from tests.support.paths import SCHEMA_FILE
 
 SECRET = "lsv2_pt_fuzzed"
 CODES = {
@@ -23,8 +23,6 @@ CODES = {
 fixed = settings(
     derandomize=True,
     database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 OPERATIONS = schemathesis.graphql.from_path(str(SCHEMA_FILE)).as_strategy()

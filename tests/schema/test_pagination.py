@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
@@ -180,7 +180,7 @@ async def test_rows_dropped_from_several_pages_are_one_error(serve: Serve, langs
     assert len(body["data"]["sessions"]["edges"]) == 148
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     text=st.text(max_size=40) | st.text("djE6MTIzNDU2Nzg5=-_+/ ", max_size=24) | st.binary(max_size=12).map(bytes.hex)
 )

@@ -1,8 +1,6 @@
 """What each operation asks of LangSmith: exactly the rows and statistics it selects, in as few requests as it can."""
 
 import asyncio
-import json
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -12,8 +10,9 @@ from graphql import GraphQLSchema
 from app.emulator import Emulator, Fault
 from app.schema.query import create_schema
 from tests.conftest import Gateway, Serve, asked
+from tests.support.paths import v1_specification
 
-SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())
+SPEC: dict[str, Any] = v1_specification()
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 DAY = "stats_start_time=2026-11-19T12:00:00Z"
 

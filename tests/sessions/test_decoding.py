@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
@@ -193,7 +193,7 @@ anything = st.recursive(
 some_values = st.dictionaries(st.sampled_from(sorted(FIELDS)), anything, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(sent=st.lists(some_values, min_size=1, max_size=3))
 async def test_no_row_breaks_the_gateway_and_what_is_right_is_kept(
     sent: list[dict[str, Any]], gateway: Gateway, langsmith: Emulator, clock: Clock

@@ -1,7 +1,5 @@
 """Every field of LangSmith's specification is on `Session`, with the value that LangSmith sent."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +8,9 @@ from app.emulator import Emulator, Fault
 from app.schema.query import create_schema
 from app.sessions.fields import FIELDS
 from tests.conftest import Gateway, asked
+from tests.support.paths import v1_specification
 
-SPEC: dict[str, Any] = json.loads((Path(__file__).parent / "spec.json").read_text())
+SPEC: dict[str, Any] = v1_specification()
 COMPOSITE = {"feedback_stats": "{ key }", "session_feedback_stats": "{ key }"}
 
 

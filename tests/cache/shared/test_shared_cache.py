@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from app.emulator import Emulator, Fault, serving
 from tests.cache.test_page_cache import STEPS, TENANTS, ids_in
@@ -415,7 +415,7 @@ async def test_without_a_time_to_live_nothing_is_shared(serve: Serve, redis: Rea
     assert redis.keys() == []
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15)
 @given(steps=STEPS)
 def test_two_that_share_change_no_answer(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
     """Operations of several clients at two gateways, at the same time, are answered as one by one without a cache."""

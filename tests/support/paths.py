@@ -1,0 +1,17 @@
+"""Where the files are that tests read."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+TESTS: Final = Path(__file__).parent.parent
+ROOT: Final = TESTS.parent
+APP: Final = ROOT / "app"
+README: Final = ROOT / "README.md"
+SCHEMA_FILE: Final = ROOT / "schema.graphql"
+
+
+def v1_specification() -> dict[str, Any]:
+    """The published description of LangSmith's `GET /api/v1/sessions`: its parameters and fields."""
+    specification: dict[str, Any] = json.loads((TESTS / "spec.json").read_text())
+    return specification
