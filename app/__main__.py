@@ -18,11 +18,12 @@ from uvicorn.supervisors import Multiprocess
 from app import __version__
 from app.check import Checked, Report, Unusable, check, sources_at
 from app.emulator import Emulator, serving_in_thread
+from app.errors import SettingsError
 from app.http.uvicorn_protocol import Protocol
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
 from app.observability.metrics import DIRECTORY
 from app.schema.query import create_schema
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 
 _GRACE: Final = 25
 """Seconds that operations under way have to end; who stops a container kills it after 30."""

@@ -15,7 +15,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
-from app.activity import Activity
 from app.cache.fetcher import Asking
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
@@ -23,19 +22,22 @@ from app.cache.prefetch import lately
 from app.cache.shared.redis_records import Records
 from app.cache.shared.shared_cache import Shared
 from app.cache.store import MemoryStore
+from app.errors import SettingsError
 from app.execution import Encoding, Executor, core_of
 from app.execution.documents import Documents
 from app.execution.limits import Limits
 from app.http import web_pages
 from app.http.auth import gate_of
-from app.http.client_rate_limit import MEMORY, ClientRate
+from app.http.client_rate_limit import ClientRate
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import draining
-from app.http.middleware import Direct, Envelope, Gateway
-from app.http.persisted_queries import Automatic, Trusted
+from app.http.middleware import Direct, Envelope
+from app.http.persisted_queries import Automatic
 from app.http.replay_cache import STATE as REPEATS
 from app.http.replay_cache import Repeats
 from app.http.response_cache import KeptResponses
+from app.http.server import Gateway
+from app.http.trusted_documents import Trusted
 from app.langsmith.client import Upstream
 from app.langsmith.rate_limit import Budget
 from app.langsmith.transport import create_transport
@@ -50,7 +52,7 @@ from app.schema.cost import cost_by
 from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
-from app.settings import Settings, SettingsError
+from app.settings import MEMORY, Settings
 
 T = TypeVar("T")
 
@@ -106,8 +108,7 @@ def create_app(
     freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
     clocks = Clocks(clock, wall)
     shared = _shared(settings, link, store, clocks)
-    activity = Activity(clocks) if settings.cache_activity_check else None
-    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared, spans), activity)
+    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared, spans))
     responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = Repeats(responses, account)

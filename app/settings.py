@@ -16,16 +16,15 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_one_line
-from app.http.client_rate_limit import MEMORY, Rate
+from app.errors import SettingsError
 from app.redis.url import Address
+from app.resilience.rate import Rate
 
+MEMORY: Final = "memory://"
+"""URL of a store in the memory of this process."""
 _PREFIX: Final = "GATEWAY_"
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 _Names = Annotated[tuple[str, ...], NoDecode]
-
-
-class SettingsError(Exception):
-    """One line that names the variable, what is wrong with it, and what it takes."""
 
 
 class Settings(BaseSettings):
@@ -47,7 +46,6 @@ class Settings(BaseSettings):
     cache_url: SecretStr = SecretStr(MEMORY)
     cache_ttl: _Seconds = 15
     cache_stale: _Seconds = 60
-    cache_activity_check: bool = False
     cache_max_bytes: Annotated[int, Field(ge=0)] = 268_435_456
     responses_max_bytes: Annotated[int, Field(ge=0)] = 67_108_864
     upstream_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
@@ -154,6 +152,11 @@ def _known_names(settings: type[Settings]) -> dict[str, str]:
     }
 
 
+_REMOVED: Final = {
+    "GATEWAY_CACHE_ACTIVITY_CHECK": "this setting was removed, because it could show wrong statistics. Leave it out.",
+}
+
+
 def _parts_of(url: str) -> SplitResult | None:
     """None where it is no http(s) URL."""
     try:
@@ -169,6 +172,8 @@ def _refuse_unknown_names(known: dict[str, str]) -> None:
     # Without the prefix, which makes any two names look alike.
     short = {name.removeprefix(_PREFIX): name for name in known}
     for name in sorted({**_in_file(), **os.environ}):
+        if name.upper() in _REMOVED:
+            raise SettingsError(f"{name}: {_REMOVED[name.upper()]}")
         if name.upper().startswith(_PREFIX) and name.upper() not in known:
             close = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), short, n=1)
             hint = f" Did you mean {short[close[0]]}?" if close else ""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app.settings import Settings, SettingsError
+from app.errors import SettingsError
+from app.settings import Settings
 
 DEFAULTS: dict[str, object] = {
     "LANGSMITH_ENDPOINT": "https://api.smith.langchain.com",
@@ -16,7 +17,6 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_CLIENT_TOKENS": (),
     "GATEWAY_ALLOW_ANONYMOUS": False,
     "GATEWAY_CACHE_URL": SecretStr("memory://"),
-    "GATEWAY_CACHE_ACTIVITY_CHECK": False,
     "GATEWAY_CACHE_TTL": 15,
     "GATEWAY_CACHE_STALE": 60,
     "GATEWAY_CACHE_MAX_BYTES": 268_435_456,

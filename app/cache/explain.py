@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.observability.tracing import UNSEEN, Sending
+from app.langsmith.call import Call
 
 
 class Outcome(enum.IntEnum):
@@ -16,33 +16,6 @@ class Outcome(enum.IntEnum):
     COALESCED = 2
     REFILL = 3
     MISS = 4
-
-
-@dataclass
-class Call:
-    """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`.
-
-    `sending` is the last of them, for who traces.
-    """
-
-    path: str
-    params: list[tuple[str, str]]
-    status: int | None = None
-    milliseconds: float = 0.0
-    attempts: int = 0
-    sending: Sending = UNSEEN
-
-    def as_json(self) -> dict[str, Any]:
-        params: dict[str, Any] = {}
-        for name, value in self.params:
-            params.setdefault(name, []).append(value)
-        return {
-            "path": self.path,
-            "params": {name: values[0] if len(values) == 1 else values for name, values in params.items()},
-            "status": self.status,
-            "ms": round(self.milliseconds, 1),
-            "attempts": self.attempts,
-        }
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from app.cache.explain import Call, Outcome, Trace, Use
+from app.cache.explain import Outcome, Trace, Use
 from app.cache.freshness import Freshness
 from app.cache.in_flight import Shares
 from app.cache.shared.shared_cache import Shared
 from app.cache.store import Store
 from app.credentials import Credential
 from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
+from app.langsmith.call import Call
 from app.langsmith.client import Upstream
 from app.observability.metrics import Metrics
 from app.observability.tracing import OFF, Spans
 from app.resilience.clock import Clock
-from app.sessions.page import Page, PageQuery
+from app.sessions.page import Page
+from app.sessions.query import PageQuery
 
 T = TypeVar("T")
 

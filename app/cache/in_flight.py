@@ -7,11 +7,13 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from app.cache.explain import Call, Outcome
+from app.cache.explain import Outcome
 from app.errors import GatewayError
+from app.langsmith.call import Call
 from app.resilience.singleflight import Flight
-from app.sessions.fields import Row
-from app.sessions.page import MAX_LIMIT, Page, PageQuery, Window
+from app.sessions.page import Page
+from app.sessions.query import MAX_LIMIT, PageQuery, Window
+from app.sessions.row import Row
 
 T = TypeVar("T")
 

@@ -10,7 +10,6 @@ processes share a Redis, each looks there before it asks, and asks on behalf of 
 import math
 from collections.abc import Sequence
 
-from app.activity import Activity
 from app.cache.explain import Outcome, Use
 from app.cache.fetcher import Asking, Caller
 from app.cache.in_flight import Found, PageFlight, UnderWay
@@ -18,18 +17,15 @@ from app.cache.prefetch import Demand
 from app.cache.session_cache import SessionCache
 from app.cache.shared.shared_cache import Shared
 from app.credentials import Credential
-from app.sessions.page import ALL_RUNS, Page, PageQuery, Window
+from app.sessions.page import Page
+from app.sessions.query import ALL_RUNS, PageQuery, Window
 
 
 class PageCache:
-    """Where nothing is kept, callers still share requests under way.
+    """Where nothing is kept, callers still share requests under way."""
 
-    `activity`: to have only those rows computed anew that have moved, where a page is no longer fresh.
-    """
-
-    def __init__(self, asking: Asking, activity: Activity | None = None) -> None:
+    def __init__(self, asking: Asking) -> None:
         self._asking = asking
-        self._activity = activity
         self._upstream = asking.upstream
         self._store = asking.store
         self._shared = asking.shared
@@ -158,7 +154,7 @@ class PageCache:
         query = under_way.query
 
         async def ask(_: Sequence[str] = ()) -> Page:
-            page = await self._moved(under_way, credential) or await self._asking.asked(query, under_way, credential)
+            page = await self._asking.asked(query, under_way, credential)
             await self._asking.keep(under_way.key, page)
             return page
 
@@ -174,18 +170,3 @@ class PageCache:
         (page,) = settled.found.values()
         await self._asking.keep(under_way.key, page)
         return page
-
-    async def _moved(self, under_way: PageFlight, credential: Credential) -> Page | None:
-        """The page as it is, with statistics anew of those rows that have moved; None where that is not to be had."""
-        query, held = under_way.query, await self._store.get(under_way.key)
-        if self._activity is None or held is None or not self._activity.tells(held, query):
-            return None
-        now = await self._asking.asked(query.selecting(frozenset(), query.window), under_way, credential)
-        by_id = dict(self._activity.unmoved(now, held, query))
-        if moved := [row.id for row in now.rows if row and row.id not in by_id]:
-            part = PageQuery.of_ids(tuple(moved), window=query.window, statistics=query.statistics)
-            page = await self._asking.asked(part, under_way, credential)
-            by_id |= {row.id: row for row in page.seen_through(query.window) if row}
-        if any(row and row.id not in by_id for row in now.rows):
-            return None
-        return now.with_statistics(query.window, query.statistics, by_id, now.fetched_at)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from app.resilience.lru_cache import Recent
-from app.sessions.page import Window
+from app.sessions.query import Window
 
 FEW: Final = 3
 """Of more sessions than these that are looked up together, nobody remembers what was wanted of each."""

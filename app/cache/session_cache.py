@@ -16,8 +16,9 @@ from app.cache.prefetch import FEW, Demand
 from app.cache.store import session_key
 from app.credentials import Credential
 from app.resilience.singleflight import together
-from app.sessions.fields import Row, detached
-from app.sessions.page import ALL_RUNS, Page, PageQuery, Window
+from app.sessions.page import Page
+from app.sessions.query import ALL_RUNS, PageQuery, Window
+from app.sessions.row import Row, detached
 
 Pages = dict[str, Page | None]
 """By id."""

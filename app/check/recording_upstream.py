@@ -9,12 +9,13 @@ from typing import Final
 
 import msgspec
 
-from app.cache.explain import Call
 from app.check.report import CLOSE, OPEN, Asked, standing
 from app.credentials import Credential
+from app.langsmith.call import Call
 from app.sessions.arguments import Params
-from app.sessions.fields import rows
-from app.sessions.page import MAX_LIMIT, Page, PageQuery
+from app.sessions.page import Page
+from app.sessions.query import MAX_LIMIT, PageQuery
+from app.sessions.row import rows
 
 NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """When operations run, so far off that an instant near it was reckoned from it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
-from app.cache.explain import Call
+from app.langsmith.call import Call
 from app.sessions.arguments import Params
 
 OPEN, CLOSE = "\ue000", "\ue001"

@@ -4,11 +4,9 @@ The bucket is reckoned as GCRA, which is exact at any rate; the library's plain 
 """
 
 import contextlib
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 from throttled import RateLimiterType
@@ -19,31 +17,11 @@ from throttled.rate_limiter import per_duration
 from app.errors import RateLimited
 from app.observability.metrics import Metrics
 from app.redis.connection import PREFIX, Away, Link
+from app.resilience.rate import Rate
+from app.settings import MEMORY
 
-_RATE: Final = re.compile(r"([1-9]\d{0,8})/([1-9]\d{0,5})?(s|m|h)", re.ASCII)
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
-MEMORY: Final = "memory://"
 _CLIENTS: Final = 50_000
 """As many are remembered; of more, those that asked longest ago begin anew."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many in so many seconds."""
-
-    count: int
-    seconds: int
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """`900/10s`, `100/m`. Raises ValueError."""
-        match = _RATE.fullmatch(text)
-        if match is None:
-            raise ValueError("must be a number of requests and a time, such as 100/10s, 600/m or 10000/h")
-        return cls(int(match[1]), int(match[2] or 1) * _SECONDS[match[3]])
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.seconds}s"
 
 
 class ClientRate:

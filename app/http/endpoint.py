@@ -22,12 +22,14 @@ from structlog.typing import FilteringBoundLogger
 from app import errors
 from app.cache.explain import Trace
 from app.cache.page_cache import PageCache
-from app.credentials import Gate
 from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
 from app.execution import Executor, Response
+from app.http.auth import Gate
 from app.http.client_rate_limit import ClientRate
-from app.http.params import PLAIN_JSON, Gone, Refused, Wanted, headers_of, max_age_in, negotiated, received, wanted_in
-from app.http.persisted_queries import Persisted
+from app.http.errors import Gone, Refused
+from app.http.negotiation import PLAIN_JSON, max_age_in, negotiated
+from app.http.params import Wanted, headers_of, received, wanted_in
+from app.http.persisted_queries import PersistedDocuments
 from app.http.replay_cache import Repeats
 from app.http.response_cache import Kept, KeptResponses, etag_of, matches
 from app.observability.operation_log import Account
@@ -62,7 +64,7 @@ class GraphQLEndpoint:
     """
 
     executor: Executor
-    documents: Persisted
+    documents: PersistedDocuments
     gate: Gate
     cache: PageCache
     responses: KeptResponses

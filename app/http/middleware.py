@@ -6,15 +6,10 @@ FastAPI's own way to a route costs as much as a kept answer does, so `/graphql` 
 import itertools
 import re
 import secrets
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from app.credentials import FORWARDED
 
 _REQUEST_ID: Final = b"x-request-id"
 _PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,100}")
@@ -29,30 +24,6 @@ _SECURITY: Final = [
 ]
 _ALLOWED: Final = ["content-type", "cache-control", "if-none-match", "x-gateway-explain", "x-request-id"]
 _numbers: Final = itertools.count(secrets.randbits(62))
-
-
-class Gateway(FastAPI):
-    """FastAPI with middleware in front of the whole of it; what is put there last comes first."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.front: ASGIApp = super().__call__
-
-    def put_in_front(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:
-        self.front = middleware(self.front, **options)
-
-    def allow_origins(self, origins: Sequence[str]) -> None:
-        """Pages from there may ask, with the headers that the gateway knows."""
-        self.put_in_front(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=[*FORWARDED, *_ALLOWED],
-            expose_headers=["etag", "x-request-id", "retry-after"],
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.front(scope, receive, send)
 
 
 @dataclass(frozen=True)

@@ -15,19 +15,13 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from app.errors import BadUserInput, GatewayError, PersistedQueryNotFound
+from app.errors import BadUserInput, PersistedQueryNotFound
 from app.execution import Request
-from app.execution.documents import Documents
-from app.execution.error_formatting import Invalid
 from app.http.params import SHA_256, Wanted
 from app.redis.connection import PREFIX, Away, Link
 from app.resilience.lru_cache import Bounded, Recent
-from app.settings import SettingsError
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 """Bound of each of the two parts that are held."""
@@ -48,6 +42,16 @@ redis.pcall('EXPIRE', KEYS[1], ARGV[1])
 return text
 """
 _WRITE: Final = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
+
+
+class PersistedDocuments(Protocol):
+    """Finds the document that a request names."""
+
+    async def request_of(self, wanted: Wanted) -> Request:
+        """With the document. Raises BadUserInput and PersistedQueryNotFound."""
+
+    async def ran(self, wanted: Wanted, text: str) -> None:
+        """Takes note of a document that ran."""
 
 
 class Automatic:
@@ -73,7 +77,7 @@ class Automatic:
                 message = "this gateway has no list of documents; name one by sha256: and its SHA-256."
                 raise BadUserInput(message, argument="documentId")
             text = self._named.use(digest) or self._sent.use(digest) or await self._found(digest)
-        elif digest and digest != _sha256(text):
+        elif digest and digest != sha256_of(text):
             raise BadUserInput("provided sha does not match query")
         return Request(text, wanted.variables, wanted.operation_name)
 
@@ -95,7 +99,7 @@ class Automatic:
         if self._link:
             with contextlib.suppress(Away):
                 held: Any = await self._link.script(_READ, [_key(digest)], [_LASTS])
-                if isinstance(held, bytes) and _sha256(text := held.decode(errors="replace")) == digest:
+                if isinstance(held, bytes) and sha256_of(text := held.decode(errors="replace")) == digest:
                     self._put_at[digest] = self._clock()
                     return text
         raise PersistedQueryNotFound
@@ -111,58 +115,6 @@ class Automatic:
         return self._put_bytes <= _MOST_A_MINUTE
 
 
-class Trusted:
-    """Documents by the ids that a manifest gives them, and by their SHA-256."""
-
-    def __init__(self, documents: dict[str, str]) -> None:
-        self._by_id = documents | {f"{SHA_256}{_sha256(text)}": text for text in documents.values()}
-        self._texts = frozenset(documents.values())
-
-    @classmethod
-    def read(cls, path: Path, checked: Documents) -> Self:
-        """The manifest at this path, each document held to the schema and the limits. Raises SettingsError."""
-        try:
-            documents = _listed(path.read_bytes())
-        except OSError as exc:
-            raise _unusable(f"{path} cannot be read: {exc.strerror}.") from None
-        except (ValueError, RecursionError) as exc:
-            raise _unusable(f"{path} is no manifest of documents: {exc}.") from None
-        if not documents:
-            raise _unusable(f"{path} has no documents.")
-        for name, text in documents.items():
-            try:
-                checked.get(text)
-            except (Invalid, GatewayError) as exc:
-                reason = exc.errors[0].message if isinstance(exc, Invalid) else str(exc)
-                raise _unusable(f"{path}: {_operation_in(text)}, id {name[:100]}, cannot run: {reason}") from None
-        return cls(documents)
-
-    async def request_of(self, wanted: Wanted) -> Request:
-        """With the document. Raises BadUserInput."""
-        return Request(self._text_of(wanted), wanted.variables, wanted.operation_name)
-
-    async def ran(self, wanted: Wanted, text: str) -> None:
-        """There is nothing to learn."""
-
-    def _text_of(self, wanted: Wanted) -> str:
-        query, name = wanted.query, wanted.document_id
-        if name is None:
-            if query is None or query not in self._texts:
-                raise BadUserInput("this gateway runs a list of documents, and this is none of them.", argument="query")
-            return query
-        # Some clients send whatever id the manifest has in place of a SHA-256.
-        text = self._by_id.get(name) or self._by_id.get(name.removeprefix(SHA_256))
-        if text is None:
-            message = "this gateway runs a list of documents, and it has none of this id."
-            raise BadUserInput(message, argument="documentId")
-        if query not in {None, text}:
-            raise BadUserInput("this is not the document of that id.", argument="query")
-        return text
-
-
-Persisted = Automatic | Trusted
-
-
 def _digest_in(wanted: Wanted) -> str | None:
     """The SHA-256 that it names its document by; None where it names none so. Raises BadUserInput."""
     if wanted.document_id is None or not wanted.document_id.startswith(SHA_256):
@@ -173,43 +125,9 @@ def _digest_in(wanted: Wanted) -> str | None:
     return digest
 
 
-def _sha256(text: str) -> str:
+def sha256_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key(digest: str) -> str:
     return f"{PREFIX}document:{digest}"
-
-
-class _Listed(msgspec.Struct):
-    """An operation in Apollo's manifest."""
-
-    id: str
-    body: str
-
-
-class _Apollos(msgspec.Struct, tag_field="format", tag="apollo-persisted-query-manifest"):
-    version: Literal[1]
-    operations: list[_Listed]
-
-
-def _listed(text: bytes) -> dict[str, str]:
-    """By id, in Apollo's form or the one that Relay and GraphQL Code Generator have in common. Raises ValueError."""
-    manifest = msgspec.json.decode(text)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("operations"), list):
-        return msgspec.convert(manifest, dict[str, str])
-    documents: dict[str, str] = {}
-    for each in msgspec.convert(manifest, _Apollos).operations:
-        if documents.setdefault(each.id, each.body) != each.body:
-            raise ValueError(f"it has two documents with the id {each.id[:100]}")
-    return documents
-
-
-def _operation_in(text: str) -> str:
-    """The name of the first, as it stands there, since the document may be unreadable."""
-    name = re.search(r"^\s*(?:query|mutation|subscription)\s+(\w{1,100})", text, re.MULTILINE | re.ASCII)
-    return name[1] if name else "an operation without a name"
-
-
-def _unusable(what: str) -> SettingsError:
-    return SettingsError(f"GATEWAY_TRUSTED_DOCUMENTS: {' '.join(what.split())}")

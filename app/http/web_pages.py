@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.middleware import Gateway
+from app.http.server import Gateway
 from app.settings import Settings
 
 FOLDER: Final = Path(__file__).parent.parent / "web"

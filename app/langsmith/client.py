@@ -18,9 +18,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from app import __version__, errors
-from app.cache.explain import Call
 from app.credentials import Credential
 from app.langsmith.bounded_body import body_of
+from app.langsmith.call import Call
 from app.langsmith.concurrency_limit import Slots
 from app.langsmith.error_mapping import Passing, StatsSelectRefused, failure_of, refusal_of
 from app.langsmith.rate_limit import Budget
@@ -29,8 +29,10 @@ from app.observability.tracing import OFF, Spans
 from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
 from app.resilience.clock import Clock
 from app.sessions import decoding
-from app.sessions.fields import FIELDS, rows
-from app.sessions.page import Page, PageQuery
+from app.sessions.fields import FIELDS
+from app.sessions.page import Page
+from app.sessions.query import PageQuery
+from app.sessions.row import rows
 
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimited
-from app.http.client_rate_limit import Rate
 from app.observability.metrics import Metrics
 from app.redis.connection import PREFIX, Away, Link
 from app.redis.sliding_window import MARGIN, Window
 from app.resilience.lru_cache import Recent
+from app.resilience.rate import Rate
 
 _JITTER: Final = 0.05
 """Seconds, at most, by which those who waited for the same moment come later."""

@@ -32,7 +32,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__, errors
-from app.settings import SettingsError
+from app.errors import SettingsError
 
 SERVICE: Final = "sessions-gateway"
 _METHODS: Final = frozenset({"GET", "POST"})

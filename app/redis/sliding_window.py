@@ -12,9 +12,9 @@ from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
-from app.http.client_rate_limit import Rate
 from app.redis.connection import PREFIX, Link
 from app.resilience.lru_cache import Recent
+from app.resilience.rate import Rate
 
 MARGIN: Final = 0.01
 """Seconds by which timers and clocks may differ."""

@@ -15,7 +15,7 @@ from app.execution.selection import Selection
 from app.schema.pagination import MAX_FIRST
 from app.schema.query import MAX_IDS
 from app.schema.types import field_of, statistics_in
-from app.sessions.page import MAX_LIMIT
+from app.sessions.query import MAX_LIMIT
 
 _Call = tuple[dict[str, Any], Selection]
 _SINGLE: Final = ("session", "node")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.errors import BadUserInput
-from app.sessions.page import MAX_LIMIT, PageQuery
+from app.sessions.query import MAX_LIMIT, PageQuery
 
 MAX_FIRST: Final = 500
 _CURSOR: Final = re.compile(r"v1:(0|[1-9]\d{0,8})")

@@ -10,10 +10,12 @@ from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
 from app.execution.selection import Selection
-from app.schema.context import Operation, row_of
+from app.schema.context import Operation
+from app.schema.loader import row_of
 from app.sessions.arguments import StatsOptions
-from app.sessions.fields import FACETS, FIELDS, LISTED, STATS, Columns, Row, Statistics
-from app.sessions.page import Window
+from app.sessions.fields import FACETS, FIELDS, STATS, Columns, Statistics
+from app.sessions.query import Window
+from app.sessions.row import LISTED, Row
 
 
 class Info(strawberry.Info[Operation, None]):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeVar
 
-from app.sessions.page import ALL_RUNS, PageQuery, Window
+from app.sessions.query import ALL_RUNS, PageQuery, Window
 
 from .workspaces import Workspace
 

@@ -16,8 +16,9 @@ from app.cache.store import MemoryStore
 from app.credentials import Credential
 from app.observability.metrics import Metrics
 from app.resilience.clock import Clocks
-from app.sessions.fields import Row
-from app.sessions.page import Page, PageQuery
+from app.sessions.page import Page
+from app.sessions.query import PageQuery
+from app.sessions.row import Row
 
 from .dashboards import View
 from .scripts import Scripted

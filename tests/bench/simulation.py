@@ -20,8 +20,9 @@ from uuid import UUID
 from app.cache.explain import Outcome
 from app.cache.store import MemoryStore
 from app.credentials import Credential
-from app.sessions.fields import rows
-from app.sessions.page import Page, PageQuery
+from app.sessions.page import Page
+from app.sessions.query import PageQuery
+from app.sessions.row import rows
 
 from . import clock
 from .dashboards import Request, trace

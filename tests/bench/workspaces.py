@@ -20,12 +20,14 @@ from uuid import UUID
 
 import msgspec
 
-from app.cache.explain import Call
 from app.credentials import Credential
 from app.emulator import Emulator, Recorded
-from app.sessions import fields
-from app.sessions.fields import FACETS, FIELDS, STATS, Kind, Row
-from app.sessions.page import Page, PageQuery, Window
+from app.langsmith.call import Call
+from app.sessions import row
+from app.sessions.fields import FACETS, FIELDS, STATS, Kind
+from app.sessions.page import Page
+from app.sessions.query import PageQuery, Window
+from app.sessions.row import Row
 
 _NOON: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 _STATISTICS: Final = STATS | FACETS
@@ -191,7 +193,7 @@ def _recorded() -> bytes:
 
 
 _BODY: Final = _recorded()
-_TEMPLATES: Final = [row for row in fields.rows(_BODY) if row]
+_TEMPLATES: Final = [each for each in row.rows(_BODY) if each]
 _SIZES: Final = {
     name: sum(len(json.dumps({name: row[name]})) for row in json.loads(_BODY)) // len(_TEMPLATES) for name in FIELDS
 }

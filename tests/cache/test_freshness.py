@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.http.params import max_age_in
+from app.http.negotiation import max_age_in
 from tests.conftest import Clock, Gateway, Serve, asked
 
 PAGE = "{ sessions(first: 3) { nodes { id name runCount } } }"

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 
 from app.emulator import Emulator
-from app.sessions.fields import FACETS, STATS, rows
-from app.sessions.page import ALL_RUNS, Page, PageQuery
+from app.sessions.fields import FACETS, STATS
+from app.sessions.page import Page
+from app.sessions.query import ALL_RUNS, PageQuery
+from app.sessions.row import rows
 from tests.conftest import Clock, Gateway, Serve, asked, http_client
 
 EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"

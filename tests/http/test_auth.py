@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.credentials import Credential, OwnKey, Passthrough
+from app.credentials import Credential
 from app.emulator import Emulator, Fault
+from app.http.auth import OwnKey, Passthrough
 from tests.conftest import Gateway, Serve
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"

@@ -6,8 +6,9 @@ import contextlib
 import pytest
 
 from app.emulator import Emulator
-from app.http.client_rate_limit import Rate
-from app.settings import Settings, SettingsError
+from app.errors import SettingsError
+from app.resilience.rate import Rate
+from app.settings import Settings
 from tests.conftest import Clock, Gateway, Serve
 from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream

@@ -13,8 +13,9 @@ import pytest
 
 from app import main
 from app.emulator import Emulator
+from app.errors import SettingsError
 from app.http import persisted_queries
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 from tests.conftest import Clock, Gateway, Serve, asked
 from tests.http.test_response_cache import ran
 from tests.observability.test_log import lines

@@ -10,12 +10,12 @@ import pytest
 
 from app.emulator import Emulator, Fault
 from app.errors import RateLimited
-from app.http.client_rate_limit import MEMORY, Rate
 from app.langsmith.rate_limit import Budget
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import Link
-from app.settings import Settings
+from app.resilience.rate import Rate
+from app.settings import MEMORY, Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
 from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream

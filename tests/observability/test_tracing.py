@@ -24,11 +24,12 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_i
 
 from app.emulator import Emulator, Fault
 from app.emulator.server import serving_app
+from app.errors import SettingsError
 from app.http.uvicorn_protocol import Protocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.observability.tracing import OFF, Recorded, spans_of
-from app.settings import Settings, SettingsError
+from app.settings import Settings
 from tests.conftest import PATIENCE, Gateway, http_client
 from tests.observability.test_log import lines
 from tests.test_command_line import DEMO, SERVE, UVICORN, ended, is_clean, running

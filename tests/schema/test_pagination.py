@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInput
 from app.schema.pagination import MAX_FIRST, cursor_of, slice_of
-from app.sessions.page import PageQuery
+from app.sessions.query import PageQuery
 from tests.conftest import Gateway, Serve, asked
 
 PAGE = """query ($first: Int! = 20, $after: String, $last: Int, $before: String, $offset: Int) {

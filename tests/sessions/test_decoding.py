@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from app.emulator import Emulator, Fault
 from app.errors import UpstreamMalformed
 from app.sessions.decoding import unknown_fields
-from app.sessions.fields import FIELDS, rows
+from app.sessions.fields import FIELDS
+from app.sessions.row import rows
 from tests.conftest import Clock, Gateway, Serve
 
 ID, TENANT = "3c90c3cc-0d44-4b50-8888-8dd25736052a", "00000000-0000-4000-8000-000000000000"

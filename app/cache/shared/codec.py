@@ -18,8 +18,10 @@ import msgspec
 
 from app.sessions.decoding import MALFORMED, NULL, is_null
 from app.sessions.feedback import as_sent
-from app.sessions.fields import DECODED, FIELDS, Kind, Row, new_row
-from app.sessions.page import Page, Window
+from app.sessions.fields import FIELDS, Kind
+from app.sessions.page import Page
+from app.sessions.query import Window
+from app.sessions.row import DECODED, Row, new_row
 
 _FORM: Final = "1"
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")

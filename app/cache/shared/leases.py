@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
-from app import errors
+from app.cache.shared import error_codec
 from app.errors import GatewayError
 from app.redis.connection import Away
 
@@ -108,7 +108,7 @@ class Turns:
 
     async def end(self, turn: Turn, failure: GatewayError | None = None, *, known: bool = True) -> None:
         """`known`: whether those who wait are to share the outcome; or else they ask for themselves."""
-        outcome = (b"d" if failure is None else b"f" + errors.as_text(failure)) if known else b""
+        outcome = (b"d" if failure is None else b"f" + error_codec.encode(failure)) if known else b""
         with contextlib.suppress(Away):
             await self._redis.script(
                 _END, [*turn.mine.values()], [f"h{turn.token} ", outcome, round(_REMEMBERED * 1000), f"{turn.token} "]
@@ -128,7 +128,7 @@ class Turns:
                 if _token_of(value) != token or value[:1] != b"h":
                     del waiting[key]
                 if _token_of(value) == token and value[:1] == b"f":
-                    raise errors.from_text(value.partition(b" ")[2])
+                    raise error_codec.decode(value.partition(b" ")[2])
 
     async def _take(self, scope: str, keys: Mapping[str, str], claim: Claim) -> Turn:
         answer = await self._redis.script(

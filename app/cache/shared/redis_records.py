@@ -15,8 +15,9 @@ from app.cache.shared.codec import Cell
 from app.cache.shared.leases import Scripts
 from app.redis.connection import PREFIX
 from app.resilience.clock import Clocks
-from app.sessions.fields import Row
-from app.sessions.page import Known, Page, PageQuery, Window
+from app.sessions.page import Known, Page
+from app.sessions.query import PageQuery, Window
+from app.sessions.row import Row
 
 PREFIX_HERE: Final = f"{PREFIX}{codec.VERSION}:"
 SLACK: Final = 0.001

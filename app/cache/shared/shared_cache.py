@@ -15,7 +15,8 @@ from app.errors import GatewayError
 from app.redis.connection import Away
 from app.resilience.clock import Clocks
 from app.resilience.singleflight import Flight, together
-from app.sessions.page import Page, PageQuery, Window
+from app.sessions.page import Page
+from app.sessions.query import PageQuery, Window
 
 T = TypeVar("T")
 

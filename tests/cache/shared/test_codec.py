@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache.shared import codec
-from app.sessions.fields import FACETS, STATS, Row, rows
-from app.sessions.page import PageQuery
+from app.sessions.fields import FACETS, STATS
+from app.sessions.query import PageQuery
+from app.sessions.row import Row, rows
 from tests.conftest import http_client
 
 SESSION = "9bda0dc1-595e-41d2-8826-20c60df16fa7"

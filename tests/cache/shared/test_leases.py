@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app import errors
+from app.cache.shared import error_codec
 from app.cache.shared.leases import LEASE, Claim, Turns
 from app.emulator import Emulator, serving, serving_in_thread
 from app.observability.log import create_log
@@ -114,7 +115,7 @@ async def test_what_is_no_turn_is_no_hindrance(turns: Turns, redis: RealRedis) -
         client.delete(key)
         client.lpush(key, "x")
         assert set((await turns.take("scope", ["a"], CLAIM)).mine) == {"a"}
-    assert str(errors.from_text(b"\xff")) == "LangSmith could not be asked. Try again shortly."
+    assert str(error_codec.decode(b"\xff")) == "LangSmith could not be asked. Try again shortly."
 
 
 async def test_a_process_that_is_killed_while_it_asks_costs_the_other_its_lease_at_most(
