@@ -175,8 +175,8 @@ async def test_apollo_names_documents_by_their_hash(gateway: Gateway, langsmith:
 async def test_the_manifests_of_relay_and_the_code_generator_are_trusted(serve: Serve, tmp_path: Path) -> None:
     relay, codegen = project("relay", tmp_path), project("codegen", tmp_path)
     config = msgspec.json.decode((relay / "relay.config.json").read_bytes())
-    persisted = {"persistConfig": {"file": "persisted_queries.json", "algorithm": "SHA256"}}
-    (relay / "persisted_queries.json").write_text("{}")
+    persisted = {"persistConfig": {"file": "persisted.json", "algorithm": "SHA256"}}
+    (relay / "persisted.json").write_text("{}")
     (relay / "relay.config.json").write_bytes(msgspec.json.encode(config | persisted))
     written = (codegen / "codegen.ts").read_text()
     client = "preset: 'client',"
@@ -185,7 +185,7 @@ async def test_the_manifests_of_relay_and_the_code_generator_are_trusted(serve: 
     )
     await said_by("relay-compiler", cwd=relay)
     await said_by("graphql-codegen", cwd=codegen)
-    for manifest in (relay / "persisted_queries.json", codegen / "src/gql/persisted-documents.json"):
+    for manifest in (relay / "persisted.json", codegen / "src/gql/persisted-documents.json"):
         name, query = next((name, text) for name, text in msgspec.json.decode(manifest.read_bytes()).items())
         async with serve(trusted_documents=manifest) as gateway:
             headers = {"x-api-key": "demo"}

@@ -146,8 +146,8 @@ async def test_what_is_no_hash_is_refused(gateway: Gateway, wrong: str) -> None:
     ("members", "said"),
     [
         ({"extensions": {"persistedQuery": sha256(NAMES)}}, "`extensions.persistedQuery` must be an object."),
-        (persisted_query(sha256Hash=sha256(NAMES)), "Unsupported persisted_queries query version"),
-        (persisted_query(version=2, sha256Hash=sha256(NAMES)), "Unsupported persisted_queries query version"),
+        (persisted_query(sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
+        (persisted_query(version=2, sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
         (persisted_query(version=1, sha256Hash=1), "`extensions.persistedQuery.sha256Hash` must be a string."),
         (persisted_query(version=1, sha256Hash=""), "`query` must hold a GraphQL document."),
         (persisted_query(version=1), "`query` must hold a GraphQL document."),
@@ -378,7 +378,7 @@ def relay() -> Any:
 
 def apollo() -> Any:
     return {
-        "format": "apollo-persisted_queries-query-manifest",
+        "format": "apollo-persisted-query-manifest",
         "version": 1,
         "operations": [
             {"id": sha256(text), "name": text.split()[1].split("(")[0], "type": "query", "body": text}

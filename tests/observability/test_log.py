@@ -161,7 +161,7 @@ def test_where_nothing_will_come_later_a_line_is_written_at_once() -> None:
 def test_what_is_held_is_written_when_the_process_ends() -> None:
     program = """
 import asyncio
-from app.log import Lines, create_log
+from app.observability.log import create_log
 async def main():
     create_log("json", "info").info("the last words")
 asyncio.run(main())
