@@ -16,7 +16,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app import __version__
-from app.check import Checked, Report, Unusable, check, sources_at
+from app.check import CheckedOperation, CheckInputError, Report, check, sources_at
 from app.emulator import Emulator, serving_in_thread
 from app.errors import SettingsError
 from app.http.uvicorn_protocol import Protocol
@@ -96,7 +96,7 @@ def check_documents(*, patterns: tuple[str, ...], variables: IO[str] | None, as_
     try:
         sources = sources_at(patterns, sys.stdin.buffer.read)
         report = check(sources, Settings.load(), _by_operation(variables))
-    except Unusable as exc:
+    except CheckInputError as exc:
         raise click.UsageError(str(exc)) from None
     except SettingsError as exc:
         click.echo(exc, err=True)
@@ -134,7 +134,7 @@ def _told(report: Report) -> Iterator[str]:
     yield ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts)
 
 
-def _unknown(operation: Checked) -> Iterator[str]:
+def _unknown(operation: CheckedOperation) -> Iterator[str]:
     if operation.assumed:
         values = (
             f"any ${name}" if value == f"<${name}>" else f"${name} = {json.dumps(value, ensure_ascii=False)}"

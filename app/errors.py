@@ -31,7 +31,7 @@ class GatewayError(Exception):
         return {"code": self.code}
 
 
-class BadUserInput(GatewayError):
+class BadUserInputError(GatewayError):
     code = "BAD_USER_INPUT"
 
     def __init__(self, message: str, *, argument: str | None = None) -> None:
@@ -43,15 +43,15 @@ class BadUserInput(GatewayError):
         return super().extensions | ({"argument": self.argument} if self.argument else {})
 
 
-class Unauthenticated(GatewayError):
+class UnauthenticatedError(GatewayError):
     code = "UNAUTHENTICATED"
 
 
-class Forbidden(GatewayError):
+class ForbiddenError(GatewayError):
     code = "FORBIDDEN"
 
 
-class RateLimited(GatewayError):
+class RateLimitedError(GatewayError):
     code = "RATE_LIMITED"
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -64,7 +64,7 @@ class RateLimited(GatewayError):
         return super().extensions | {"retryAfter": self.retry_after}
 
 
-class OperationTooExpensive(GatewayError):
+class OperationTooExpensiveError(GatewayError):
     code = "OPERATION_TOO_EXPENSIVE"
 
     def __init__(self, message: str, *, limit: int, value: int) -> None:
@@ -77,24 +77,24 @@ class OperationTooExpensive(GatewayError):
         return super().extensions | {"limit": self.limit, "value": self.value}
 
 
-class PersistedQueryNotFound(GatewayError):
+class PersistedQueryNotFoundError(GatewayError):
     """Its message is part of Apollo's protocol."""
 
     code = "PERSISTED_QUERY_NOT_FOUND"
 
     def __init__(self) -> None:
-        super().__init__("PersistedQueryNotFound")
+        super().__init__("PersistedQueryNotFoundError")
 
 
 class UpstreamError(GatewayError):
     code = "UPSTREAM_ERROR"
 
 
-class UpstreamTimeout(GatewayError):
+class UpstreamTimeoutError(GatewayError):
     code = "UPSTREAM_TIMEOUT"
 
 
-class UpstreamMalformed(GatewayError):
+class UpstreamMalformedError(GatewayError):
     code = "UPSTREAM_MALFORMED"
 
 

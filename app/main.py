@@ -15,38 +15,38 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
-from app.cache.fetcher import Asking
+from app.cache.fetcher import Fetcher
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
 from app.cache.prefetch import lately
-from app.cache.shared.redis_records import Records
-from app.cache.shared.shared_cache import Shared
+from app.cache.shared.redis_records import RedisRecords
+from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import MemoryStore
 from app.errors import SettingsError
-from app.execution import Encoding, Executor, core_of
-from app.execution.documents import Documents
-from app.execution.limits import Limits
+from app.execution import Encoding, Executor, graphql_core_schema
+from app.execution.documents import DocumentCache
+from app.execution.limits import OperationLimits
 from app.http import web_pages
-from app.http.auth import gate_of
-from app.http.client_rate_limit import ClientRate
+from app.http.auth import create_authenticator
+from app.http.client_rate_limit import ClientRateLimit
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import draining
-from app.http.middleware import Direct, Envelope
-from app.http.persisted_queries import Automatic
+from app.http.middleware import PathRoute, RequestIdMiddleware
+from app.http.persisted_queries import AutomaticPersistedQueries
 from app.http.replay_cache import STATE as REPEATS
-from app.http.replay_cache import Repeats
-from app.http.response_cache import KeptResponses
+from app.http.replay_cache import ReplayCache
+from app.http.response_cache import ResponseCache
 from app.http.server import Gateway
-from app.http.trusted_documents import Trusted
-from app.langsmith.client import Upstream
-from app.langsmith.rate_limit import Budget
+from app.http.trusted_documents import TrustedDocuments
+from app.langsmith.client import LangSmithClient
+from app.langsmith.rate_limit import UpstreamRateLimit
 from app.langsmith.transport import create_transport
 from app.observability import metrics as metering
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.observability.operation_log import Account
-from app.observability.tracing import OFF, Spans, spans_of
-from app.redis.connection import Link
+from app.observability.operation_log import OperationRecorder
+from app.observability.tracing import NO_TRACING, Tracing, create_tracing
+from app.redis.connection import RedisConnection
 from app.resilience.clock import Clock, Clocks
 from app.schema.cost import cost_by
 from app.schema.query import create_schema
@@ -61,7 +61,7 @@ DEMO_ENDPOINT: Final = "_SESSIONS_GATEWAY_DEMO"
 """The variable that tells the processes of one demo where its LangSmith is."""
 
 
-class Closes(Protocol):
+class AsyncCloseable(Protocol):
     async def aclose(self) -> None: ...
 
 
@@ -75,7 +75,7 @@ def create_app(
     demo: bool = False,
     compiled: bool = True,
     body_timeout: float = _BODY_SECONDS,
-    spans: Spans = OFF,
+    spans: Tracing = NO_TRACING,
 ) -> Gateway:
     """The gateway. `demo`: a request without credentials counts as one with the embedded LangSmith's key.
 
@@ -84,16 +84,18 @@ def create_app(
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
-    account = Account(metrics, log, spans)
+    account = OperationRecorder(metrics, log, spans)
     store = MemoryStore(settings.cache_max_bytes)
     schema = create_schema()
-    limits = Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
-    trusted = _trusted(settings, Documents(core_of(schema), limits, introspection=settings.introspection))
+    limits = OperationLimits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
+    trusted = _trusted(
+        settings, DocumentCache(graphql_core_schema(schema), limits, introspection=settings.introspection)
+    )
     ready = False
 
     link = _link(settings, metrics, log, clock)
-    budget = Budget(settings.upstream_rate, link, metrics=metrics, log=log)
-    upstream = Upstream(
+    budget = UpstreamRateLimit(settings.upstream_rate, link, metrics=metrics, log=log)
+    upstream = LangSmithClient(
         create_transport(settings.upstream_concurrency),
         settings.langsmith_endpoint,
         timeout=settings.upstream_timeout,
@@ -108,24 +110,24 @@ def create_app(
     freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
     clocks = Clocks(clock, wall)
     shared = _shared(settings, link, store, clocks)
-    cache = PageCache(Asking(upstream, store, freshness, metrics, clock, shared, spans))
-    responses = KeptResponses(settings.responses_max_bytes, ends=cache.ends, clock=clock)
+    cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, spans))
+    responses = ResponseCache(settings.responses_max_bytes, ends=cache.expires_at, clock=clock)
     metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
-    repeats = Repeats(responses, account)
+    repeats = ReplayCache(responses, account)
     rate = _rate(settings, metrics, log, clock)
     endpoint = GraphQLEndpoint(
         executor=Executor(
             schema,
             limits,
-            cost_by(core_of(schema)),
+            cost_by(graphql_core_schema(schema)),
             Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=settings.introspection,
             log=log,
-            count=account.ran,
+            count=account.record_execution,
             compiled=compiled,
         ),
-        documents=trusted or Automatic(link, clock),
-        gate=gate_of(settings, demo=demo),
+        documents=trusted or AutomaticPersistedQueries(link, clock),
+        gate=create_authenticator(settings, demo=demo),
         cache=cache,
         responses=responses,
         repeats=repeats,
@@ -150,21 +152,21 @@ def create_app(
         ready = True
         try:
             with draining(turn_off):
-                async with metrics.shown():
+                async with metrics.publishing():
                     # Each request is counted where there is a limit, so that all are read; and each is traced.
                     yield {REPEATS: None if rate.is_limited or spans.is_on else repeats}
         finally:
             turn_off()
-            parts: tuple[Closes | None, ...] = (cache, shared, upstream, link, rate, spans)
+            parts: tuple[AsyncCloseable | None, ...] = (cache, shared, upstream, link, rate, spans)
             for part in filter(None, parts):
                 await part.aclose()
 
     app = Gateway(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.put_in_front(Direct, path="/graphql", endpoint=account.around(endpoint))
+    app.put_in_front(PathRoute, path="/graphql", endpoint=account.wrap(endpoint))
     web_pages.add(app, settings, demo=demo)
     if settings.cors_origins:
         app.allow_origins(settings.cors_origins)
-    app.put_in_front(Envelope)
+    app.put_in_front(RequestIdMiddleware)
 
     _add_routes(app, settings, schema, metrics, lambda: ready)
     return app
@@ -198,34 +200,34 @@ def _add_routes(
     app.add_route("/metrics", prometheus)
 
 
-def _trusted(settings: Settings, checked: Documents) -> Trusted | None:
+def _trusted(settings: Settings, checked: DocumentCache) -> TrustedDocuments | None:
     """Where only such documents are to run. Raises SettingsError."""
-    return Trusted.read(settings.trusted_documents, checked) if settings.trusted_documents else None
+    return TrustedDocuments.load(settings.trusted_documents, checked) if settings.trusted_documents else None
 
 
-def _link(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> Link | None:
+def _link(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> RedisConnection | None:
     """To the Redis that processes share, if they do."""
     url = settings.cache_url.get_secret_value()
-    return None if url == MEMORY else Link(url, use="cache", metrics=metrics, log=log, clock=clock)
+    return None if url == MEMORY else RedisConnection(url, use="cache", metrics=metrics, log=log, clock=clock)
 
 
-def _shared(settings: Settings, link: Link | None, store: MemoryStore, clocks: Clocks) -> Shared | None:
+def _shared(settings: Settings, link: RedisConnection | None, store: MemoryStore, clocks: Clocks) -> SharedCache | None:
     """Where nothing is kept, there is nothing to share."""
     if link is None or not settings.cache_ttl:
         return None
-    records = Records(
+    records = RedisRecords(
         link,
         clocks,
         lifetime=settings.cache_ttl + settings.cache_stale,
         remembers=lately(settings.cache_ttl),
-        forgets=store.forget_before,
+        forgets=store.delete_scope_before,
     )
-    return Shared(link, clocks, records)
+    return SharedCache(link, clocks, records)
 
 
-def _rate(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> ClientRate:
+def _rate(settings: Settings, metrics: Metrics, log: FilteringBoundLogger, clock: Clock) -> ClientRateLimit:
     url = settings.client_rate_url.get_secret_value()
-    return ClientRate(settings.client_rate, url, metrics=metrics, log=log, clock=clock)
+    return ClientRateLimit(settings.client_rate, url, metrics=metrics, log=log, clock=clock)
 
 
 def create_configured() -> Gateway:
@@ -250,8 +252,8 @@ def _settled(app: Gateway) -> Gateway:
     return app
 
 
-def _traced() -> Spans:
-    return _checked(lambda: spans_of(os.environ))
+def _traced() -> Tracing:
+    return _checked(lambda: create_tracing(os.environ))
 
 
 def _checked(load: Callable[[], T]) -> T:

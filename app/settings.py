@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_one_line
 from app.errors import SettingsError
-from app.redis.url import Address
+from app.redis.url import RedisUrl
 from app.resilience.rate import Rate
 
 MEMORY: Final = "memory://"
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         """It may hold a password, so it is a secret."""
         if (url := value.get_secret_value()) != MEMORY:
             try:
-                Address.parse(url)
+                RedisUrl.parse(url)
             except ValueError as exc:
                 raise ValueError(f"must be {MEMORY}, or {exc}") from None
         return value

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.langsmith.call import Call
+from app.langsmith.call import UpstreamCall
 
 
 class Outcome(enum.IntEnum):
@@ -19,26 +19,28 @@ class Outcome(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Use:
+class Dependency:
     """A held page that an answer rests on: fresh until then (monotonic), and unchanged while it is `version`."""
 
     key: str
     version: int | None
-    until: float
+    expires_at: float
 
 
 @dataclass
-class Trace:
-    uses: list[Use] = field(default_factory=list)
+class FieldTrace:
+    dependencies: list[Dependency] = field(default_factory=list)
     outcome: Outcome | None = None
     age: float = 0.0
-    calls: list[Call] = field(default_factory=list)
+    calls: list[UpstreamCall] = field(default_factory=list)
 
-    def note(self, outcome: Outcome, *, age: float = 0.0, calls: Iterable[Call] = (), uses: Iterable[Use] = ()) -> None:
+    def record(
+        self, outcome: Outcome, *, age: float = 0.0, calls: Iterable[UpstreamCall] = (), uses: Iterable[Dependency] = ()
+    ) -> None:
         """`age`: seconds since LangSmith was asked."""
         self.outcome = outcome if self.outcome is None else max(self.outcome, outcome)
         self.age = max(self.age, age)
-        self.uses += uses
+        self.dependencies += uses
         self.calls += [call for call in calls if not any(call is known for known in self.calls)]
 
     def as_json(self) -> dict[str, Any]:

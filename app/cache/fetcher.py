@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from app.cache.explain import Outcome, Trace, Use
+from app.cache.explain import Dependency, FieldTrace, Outcome
 from app.cache.freshness import Freshness
-from app.cache.in_flight import Shares
-from app.cache.shared.shared_cache import Shared
+from app.cache.in_flight import InFlight
+from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import Store
 from app.credentials import Credential
-from app.errors import BadUserInput, Forbidden, Unauthenticated, UpstreamError, UpstreamMalformed
-from app.langsmith.call import Call
-from app.langsmith.client import Upstream
+from app.errors import BadUserInputError, ForbiddenError, UnauthenticatedError, UpstreamError, UpstreamMalformedError
+from app.langsmith.call import UpstreamCall
+from app.langsmith.client import LangSmithClient
 from app.observability.metrics import Metrics
-from app.observability.tracing import OFF, Spans
+from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Caller:
+class FetchContext:
     """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does.
 
     `max_age`: seconds, of one who takes nothing older, and nothing stale.
@@ -32,63 +32,63 @@ class Caller:
 
     credential: Credential
     deadline: float
-    trace: Trace
+    trace: FieldTrace
     max_age: float | None = None
-    waits: Callable[[], None] = field(default=lambda: None)
+    on_wait: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(frozen=True)
-class Asking:
+class Fetcher:
     """`shared`: what other processes know as well; None where there are none."""
 
-    upstream: Upstream
+    upstream: LangSmithClient
     store: Store
     freshness: Freshness
     metrics: Metrics
     clock: Clock
-    shared: Shared | None = None
-    spans: Spans = OFF
+    shared: SharedCache | None = None
+    spans: Tracing = NO_TRACING
 
-    async def asked(self, query: PageQuery, under_way: Shares[Any], credential: Credential) -> Page:
+    async def fetch(self, query: PageQuery, under_way: InFlight[Any], credential: Credential) -> Page:
         try:
             return await self.upstream.get(query, credential, under_way.calls)
-        except (Unauthenticated, Forbidden):
+        except (UnauthenticatedError, ForbiddenError):
             # Whoever lost the right to see it is not to see it any longer.
-            await self.store.forget(credential.scope)
+            await self.store.delete_scope(credential.scope)
             if self.shared:
-                await self.shared.forget(credential.scope)
+                await self.shared.drop_scope(credential.scope)
             raise
-        except (BadUserInput, UpstreamError, UpstreamMalformed):
-            if not query.beside:
+        except (BadUserInputError, UpstreamError, UpstreamMalformedError):
+            if not query.prefetch:
                 raise
             # Nobody is to fail for what others wanted.
-            return await self.upstream.get(replace(query, beside=frozenset()), credential, under_way.calls)
+            return await self.upstream.get(replace(query, prefetch=frozenset()), credential, under_way.calls)
 
-    async def joined(self, under_way: Shares[T], outcome: Outcome, caller: Caller) -> T:
-        caller.waits()
+    async def join(self, under_way: InFlight[T], outcome: Outcome, caller: FetchContext) -> T:
+        caller.on_wait()
         began = time.time_ns()
         try:
-            return await under_way.flight.join(caller.deadline)
+            return await under_way.task.join(caller.deadline)
         finally:
-            self.note(
+            self.record_lookup(
                 caller, outcome if under_way.outcome is None else under_way.outcome, calls=under_way.calls, began=began
             )
 
-    async def keep(self, key: str, page: Page) -> None:
-        if self.freshness.keeps:
-            await self.store.put(key, page)
+    async def store_page(self, key: str, page: Page) -> None:
+        if self.freshness.is_caching:
+            await self.store.set(key, page)
 
-    def note(
+    def record_lookup(
         self,
-        caller: Caller,
+        caller: FetchContext,
         outcome: Outcome,
         *,
         age: float = 0.0,
-        calls: Sequence[Call] = (),
-        uses: Sequence[Use] = (),
+        calls: Sequence[UpstreamCall] = (),
+        uses: Sequence[Dependency] = (),
         began: int | None = None,
     ) -> None:
         """`began`: the nanosecond of the day, where it was waited for."""
         self.metrics.cache.labels(outcome.name).inc()
-        self.spans.looked_up(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
-        caller.trace.note(outcome, age=age, calls=calls, uses=uses)
+        self.spans.record_lookup(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
+        caller.trace.record(outcome, age=age, calls=calls, uses=uses)

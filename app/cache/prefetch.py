@@ -7,10 +7,10 @@ the others too; what nobody has wanted for a while is left out again.
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from app.resilience.lru_cache import Recent
-from app.sessions.query import Window
+from app.resilience.lru_cache import LruDict
+from app.sessions.query import StatsWindow
 
-FEW: Final = 3
+MAX_REMEMBERED_IDS: Final = 3
 """Of more sessions than these that are looked up together, nobody remembers what was wanted of each."""
 _GENERATIONS: Final = 3
 """Times that a page may expire until what was not wanted meanwhile is forgotten."""
@@ -21,21 +21,21 @@ def lately(ttl: float) -> float:
     return _GENERATIONS * ttl
 
 
-class Demand:
+class RecentSelections:
     """`ttl`: seconds that a page is fresh."""
 
     def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
         self._seconds = lately(ttl)
         self._clock = clock
-        self._wanted: Recent[tuple[str, Window], dict[str, float]] = Recent()
+        self._wanted: LruDict[tuple[str, StatsWindow], dict[str, float]] = LruDict()
 
-    def note(self, key: str, window: Window, statistics: Iterable[str]) -> None:
+    def record(self, key: str, window: StatsWindow, statistics: Iterable[str]) -> None:
         """These were served."""
         now = self._clock()
         wanted = self._wanted[key, window] = self._wanted.get((key, window), {})
         for name in statistics:
             wanted[name] = now
 
-    def lately(self, key: str, window: Window) -> frozenset[str]:
+    def recent_statistics(self, key: str, window: StatsWindow) -> frozenset[str]:
         since = self._clock() - self._seconds
         return frozenset(name for name, at in self._wanted.get((key, window), {}).items() if at > since)

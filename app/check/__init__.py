@@ -10,7 +10,7 @@ they are. What the LangSmith here is asked is what the real one would be.
 
 from app.check.checker import check
 from app.check.example_variables import EXAMPLES
-from app.check.report import Checked, Report
-from app.check.sources import Unusable, sources_at
+from app.check.report import CheckedOperation, Report
+from app.check.sources import CheckInputError, sources_at
 
-__all__ = ["EXAMPLES", "Checked", "Report", "Unusable", "check", "sources_at"]
+__all__ = ["EXAMPLES", "CheckInputError", "CheckedOperation", "Report", "check", "sources_at"]

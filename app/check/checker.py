@@ -27,23 +27,23 @@ from graphql import (
 )
 
 from app import errors
-from app.cache.fetcher import Asking
+from app.cache.fetcher import Fetcher
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
 from app.cache.store import MemoryStore
-from app.check.example_variables import Assuming
-from app.check.operations import Sent, needed_by, place_of
-from app.check.recording_upstream import NOW, LangSmith
-from app.check.report import Checked, Finding, Place, Report, Variables
-from app.check.sources import Unusable
+from app.check.example_variables import ExampleVariables
+from app.check.operations import FrontendOperation, needed_by, place_of
+from app.check.recording_upstream import NOW, RecordingUpstream
+from app.check.report import CheckedOperation, Finding, Place, Report, Variables
+from app.check.sources import CheckInputError
 from app.credentials import API_KEY, Credential
-from app.errors import BadUserInput, OperationTooExpensive
-from app.execution import Encoding, Executor, Request, Response, core_of
-from app.execution.limits import Limits
-from app.langsmith.client import Upstream, sessions_url
+from app.errors import BadUserInputError, OperationTooExpensiveError
+from app.execution import Encoding, Executor, Request, Response, graphql_core_schema
+from app.execution.limits import OperationLimits
+from app.langsmith.client import LangSmithClient, sessions_url
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.schema.context import Operation
+from app.schema.context import OperationContext
 from app.schema.cost import cost_by
 from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
@@ -64,7 +64,7 @@ def check(
     schema: strawberry.Schema | None = None,
 ) -> Report:
     """`variables`: those of operations by name. Raises Unusable for names of none."""
-    checking = _Checking(settings, schema or create_schema())
+    checking = _Checker(settings, schema or create_schema())
     documents = [document for source in sources if (document := checking.parsed(source))]
     # A fragment may be in what cannot be read, so that all else would be guesses.
     operations = () if checking.found else checking.checked(documents, variables or {})
@@ -72,7 +72,7 @@ def check(
     return Report(operations, tuple(sorted(distinct, key=lambda each: each.place)), settings.max_cost)
 
 
-class _Checking:
+class _Checker:
     """`found` are errors, and `noted` warnings."""
 
     def __init__(self, settings: Settings, schema: strawberry.Schema) -> None:
@@ -80,7 +80,7 @@ class _Checking:
         self.noted: list[Finding] = []
         self._settings = settings
         self._schema = schema
-        self._core = core_of(schema)
+        self._core = graphql_core_schema(schema)
         self._log = create_log(settings.log_format, settings.log_level)
 
     def parsed(self, source: Source) -> DocumentNode | None:
@@ -99,7 +99,7 @@ class _Checking:
 
     def checked(
         self, documents: Sequence[DocumentNode], variables: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[Checked, ...]:
+    ) -> tuple[CheckedOperation, ...]:
         joined = DocumentNode(definitions=tuple(each for document in documents for each in document.definitions))
         for document in documents:
             self._validate(document, LoneAnonymousOperationRule)
@@ -110,15 +110,19 @@ class _Checking:
         for each in joined.definitions:
             if isinstance(each, FragmentDefinitionNode):
                 fragments.setdefault(each.name.value, each)
-        sent = [Sent.of(each, fragments) for each in joined.definitions if isinstance(each, OperationDefinitionNode)]
+        sent = [
+            FrontendOperation.of(each, fragments)
+            for each in joined.definitions
+            if isinstance(each, OperationDefinitionNode)
+        ]
         if unknown := set(variables).difference(each.name for each in sent if each.name):
-            raise Unusable(f"There is no operation {min(unknown)!r} to give variables to.")
+            raise CheckInputError(f"There is no operation {min(unknown)!r} to give variables to.")
         self._check_unused(fragments, {id(each) for one in sent for each in one.definitions})
         return asyncio.run(self._all_run(sent, variables))
 
     async def _all_run(
-        self, operations: Iterable[Sent], variables: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[Checked, ...]:
+        self, operations: Iterable[FrontendOperation], variables: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[CheckedOperation, ...]:
         return tuple([await self._run(each, variables.get(each.name or "", {})) for each in operations])
 
     def _check_unused(self, fragments: Mapping[str, FragmentDefinitionNode], used: set[int]) -> None:
@@ -140,9 +144,9 @@ class _Checking:
         finding = Finding(severity, code, error.message, place, tuple(also))
         (self.found if severity == "error" else self.noted).append(finding)
 
-    async def _run(self, sent: Sent, given: Mapping[str, Any]) -> Checked:
+    async def _run(self, sent: FrontendOperation, given: Mapping[str, Any]) -> CheckedOperation:
         """What it asks, whatever limits it passes; each of those is found."""
-        variables = Assuming(self._core, sent, given).variables()
+        variables = ExampleVariables(self._core, sent, given).variables()
         limits = _limits(self._settings)
         langsmith, response = await self._asked(sent, variables, limits)
         while (error := _too_expensive(response)) and (name := await self._passed(error, sent, variables, limits)):
@@ -152,7 +156,7 @@ class _Checking:
             langsmith, response = await self._asked(sent, variables, limits)
         for error in response.errors:
             self._tell(error, sent, is_assumed=bool(variables.assumed or variables.left_out))
-        return Checked(
+        return CheckedOperation(
             kind=sent.operation.operation.value,
             name=sent.name,
             place=place_of(sent.operation),
@@ -161,14 +165,16 @@ class _Checking:
             requests=tuple(langsmith.asked),
         )
 
-    async def _asked(self, sent: Sent, variables: Variables, limits: Limits) -> tuple[LangSmith, Response]:
+    async def _asked(
+        self, sent: FrontendOperation, variables: Variables, limits: OperationLimits
+    ) -> tuple[RecordingUpstream, Response]:
         base_url = self._settings.langsmith_endpoint
         clock = asyncio.get_running_loop().time
-        langsmith = LangSmith(sessions_url(base_url), variables.stands, clock)
+        langsmith = RecordingUpstream(sessions_url(base_url), variables.stands, clock)
         store = MemoryStore(self._settings.cache_max_bytes)
         freshness = Freshness(_SECONDS, 0, clock)
         # All that is asked of it is what this answers too.
-        cache = PageCache(Asking(cast(Upstream, langsmith), store, freshness, Metrics(), clock))
+        cache = PageCache(Fetcher(cast(LangSmithClient, langsmith), store, freshness, Metrics(), clock))
         executor = Executor(
             self._schema,
             limits,
@@ -179,34 +185,38 @@ class _Checking:
         )
         credential = Credential.of(base_url, {API_KEY: "none"}, hash_key=b"none")
         response = await executor.run(
-            Request(sent.text, variables.values), Operation(cache, credential, NOW, clock() + _SECONDS)
+            Request(sent.text, variables.values), OperationContext(cache, credential, NOW, clock() + _SECONDS)
         )
         await cache.aclose()
         return langsmith, response
 
-    async def _passed(self, error: dict[str, Any], sent: Sent, variables: Variables, limits: Limits) -> str | None:
+    async def _passed(
+        self, error: dict[str, Any], sent: FrontendOperation, variables: Variables, limits: OperationLimits
+    ) -> str | None:
         """Which of the limits that are settings it passes: the one without which it is not told so."""
-        for each in fields(Limits):
+        for each in fields(OperationLimits):
             _, response = await self._asked(sent, variables, replace(limits, **{each.name: _ENDLESS}))
             if _too_expensive(response) != error:
                 return each.name
         return None
 
-    def _tell(self, error: dict[str, Any], sent: Sent, *, setting: str | None = None, is_assumed: bool = False) -> None:
+    def _tell(
+        self, error: dict[str, Any], sent: FrontendOperation, *, setting: str | None = None, is_assumed: bool = False
+    ) -> None:
         code, message = error["extensions"]["code"], error["message"]
         *also, place = [sent.place(each["line"], each["column"]) for each in error.get("locations", ())] or [
             place_of(sent.operation)
         ]
-        if is_assumed and code == BadUserInput.code:
+        if is_assumed and code == BadUserInputError.code:
             message += " That may be for variables that were not given."
             self.noted.append(Finding("warning", code, message, place, tuple(also)))
         else:
             self.found.append(Finding("error", code, message, place, tuple(also), setting))
 
 
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
+def _limits(settings: Settings) -> OperationLimits:
+    return OperationLimits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
 
 
 def _too_expensive(response: Response) -> dict[str, Any] | None:
-    return response.errors[0] if response.outcome == OperationTooExpensive.code else None
+    return response.errors[0] if response.outcome == OperationTooExpensiveError.code else None

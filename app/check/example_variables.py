@@ -20,7 +20,7 @@ from graphql import (
     visit,
 )
 
-from app.check.operations import Sent
+from app.check.operations import FrontendOperation
 from app.check.report import CLOSE, OPEN, Variables
 from app.schema.pagination import cursor_of
 from app.sessions.scalars import as_text
@@ -29,14 +29,14 @@ MADE_UP: Final = uuid.UUID(int=0)
 
 
 @dataclass
-class Assuming:
+class ExampleVariables:
     """Makes up values for variables that have none: as `EXAMPLES` for their types, unlike each other where they can be.
 
     A string is a cursor too, for `after` and `before`, as long as nobody looks.
     """
 
     schema: Any
-    sent: Sent
+    sent: FrontendOperation
     given: Mapping[str, Any]
     stands: dict[str, str] = field(default_factory=dict)
 

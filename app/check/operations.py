@@ -22,14 +22,16 @@ _LINE_END: Final = re.compile(r"\r\n|[\n\r]")
 
 
 @dataclass(frozen=True)
-class Sent:
+class FrontendOperation:
     """What a frontend sends for an operation: it, and the fragments that it needs, as they are written."""
 
     operation: OperationDefinitionNode
     definitions: tuple[DefinitionNode, ...]
 
     @classmethod
-    def of(cls, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]) -> "Sent":
+    def of(
+        cls, operation: OperationDefinitionNode, fragments: Mapping[str, FragmentDefinitionNode]
+    ) -> "FrontendOperation":
         return cls(operation, (operation, *needed_by(operation, fragments)))
 
     @property

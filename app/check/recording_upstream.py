@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from app.check.report import CLOSE, OPEN, Asked, standing
+from app.check.report import CLOSE, OPEN, PlannedRequest, standing
 from app.credentials import Credential
-from app.langsmith.call import Call
+from app.langsmith.call import UpstreamCall
 from app.sessions.arguments import Params
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, PageQuery
@@ -21,14 +21,14 @@ NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """When operations run, so far off that an instant near it was reckoned from it."""
 _NEAR: Final = datetime(8000, 1, 1, tzinfo=UTC)
 MADE_UP: Final = uuid.UUID(int=0)
-((_ID, _),) = PageQuery.of_ids(("",)).where
+((_ID, _),) = PageQuery.for_ids(("",)).where
 
 
-class LangSmith:
+class RecordingUpstream:
     """Stands where `Upstream` does; has as many sessions as it is asked for, and remembers what it was asked."""
 
     def __init__(self, url: str, stands: Mapping[str, str], clock: Callable[[], float]) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[PlannedRequest] = []
         self._path = "/" + url.split("/", 3)[3]
         self._stands = stands
         self._clock = clock
@@ -37,10 +37,10 @@ class LangSmith:
     def is_near_limit(self, _scope: str) -> bool:
         return False
 
-    async def get(self, query: PageQuery, _credential: Credential, calls: list[Call]) -> Page:
+    async def get(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
         params = query.as_params()
-        calls.append(Call(self._path, params, status=200, attempts=1))
-        self.asked.append(Asked(self._path, tuple(self._shown(params))))
+        calls.append(UpstreamCall(self._path, params, status=200, attempts=1))
+        self.asked.append(PlannedRequest(self._path, tuple(self._shown(params))))
         # Others that ask at the same time find it under way.
         await asyncio.sleep(0.001)
         ids = [value for name, value in query.where if name == _ID]
@@ -48,8 +48,8 @@ class LangSmith:
             ids = [_made_up(query, query.offset + each) for each in range(query.limit)]
             self._rows.update(ids)
         body = json.dumps([{"id": each, "tenant_id": str(MADE_UP)} for each in ids[: query.limit]]).encode()
-        return Page.of(
-            rows(body), query, statistics=query.known_when_answered(), at=self._clock(), body_bytes=len(body)
+        return Page.from_rows(
+            rows(body), query, statistics=query.settled_statistics(), at=self._clock(), body_bytes=len(body)
         )
 
     def _shown(self, params: Params | list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -68,7 +68,7 @@ class LangSmith:
 
 def _made_up(query: PageQuery, position: int) -> str:
     """The id of the session there; the same wherever the same sessions are asked for."""
-    which = (query.where, query.window if query.ranked else ())
+    which = (query.where, query.window if query.sorted_by_stat else ())
     return str(uuid.uuid5(MADE_UP, f"{which}{position}"))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
-from app.langsmith.call import Call
+from app.langsmith.call import UpstreamCall
 from app.sessions.arguments import Params
 
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -43,7 +43,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlannedRequest:
     """One request to LangSmith. Values that are known only when it runs are put between `OPEN` and `CLOSE`."""
 
     path: str
@@ -53,7 +53,7 @@ class Asked:
         return f"GET {self.path}?" + "&".join(f"{name}={_quoted(value)}" for name, value in self.params)
 
     def as_json(self) -> dict[str, Any]:
-        told = Call(self.path, [(name, readable(value)) for name, value in self.params]).as_json()
+        told = UpstreamCall(self.path, [(name, readable(value)) for name, value in self.params]).as_json()
         return {"path": told["path"], "params": told["params"]}
 
 
@@ -71,7 +71,7 @@ class Variables:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedOperation:
     """An operation, and what came of it. `cost` is None where it could not run."""
 
     kind: str
@@ -79,7 +79,7 @@ class Checked:
     place: Place
     variables: Variables
     cost: int | None
-    requests: tuple[Asked, ...]
+    requests: tuple[PlannedRequest, ...]
 
     @property
     def assumed(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Report:
-    operations: tuple[Checked, ...]
+    operations: tuple[CheckedOperation, ...]
     findings: tuple[Finding, ...]
     max_cost: int
 

@@ -10,7 +10,7 @@ from graphql import Source
 STDIN: Final = "-"
 
 
-class Unusable(Exception):
+class CheckInputError(Exception):
     """What to check cannot be had: no such file, or none that can be read."""
 
 
@@ -22,7 +22,7 @@ def sources_at(patterns: Iterable[str], stdin: Callable[[], bytes]) -> list[Sour
         is_path = pattern == STDIN or Path(pattern).is_file()
         found = [pattern] if is_path else _matching(pattern)
         if not found:
-            raise Unusable(f"No file matches {pattern!r}.")
+            raise CheckInputError(f"No file matches {pattern!r}.")
         names |= dict.fromkeys(found)
     return [_source(name, stdin) for name in names]
 
@@ -41,6 +41,6 @@ def _source(name: str, stdin: Callable[[], bytes]) -> Source:
     try:
         return Source((stdin() if name == STDIN else Path(name).read_bytes()).decode("utf-8-sig"), shown)
     except OSError as exc:
-        raise Unusable(f"{shown} cannot be read: {exc.strerror}.") from exc
+        raise CheckInputError(f"{shown} cannot be read: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:
-        raise Unusable(f"{shown} cannot be read: it is not UTF-8.") from exc
+        raise CheckInputError(f"{shown} cannot be read: it is not UTF-8.") from exc

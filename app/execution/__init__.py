@@ -8,6 +8,6 @@ what a client reads of errors.
 from app.execution.documents import Document
 from app.execution.executor import CostOf, Executor, Request, Response
 from app.execution.projection import Encoding
-from app.execution.resolver import core_of
+from app.execution.resolver import graphql_core_schema
 
-__all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response", "core_of"]
+__all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response", "graphql_core_schema"]

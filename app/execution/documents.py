@@ -22,10 +22,10 @@ from graphql import (
 )
 
 from app import errors
-from app.errors import BadUserInput, OperationTooExpensive
-from app.execution.error_formatting import Invalid, as_invalid
-from app.execution.limits import Limits
-from app.resilience.lru_cache import Bounded
+from app.errors import BadUserInputError, OperationTooExpensiveError
+from app.execution.error_formatting import InvalidOperationError, as_invalid
+from app.execution.limits import OperationLimits
+from app.resilience.lru_cache import LruCache
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 _BYTES_PER_CHARACTER: Final = 120
@@ -45,29 +45,29 @@ class Document:
         operation = get_operation_ast(self.ast, name)
         if operation is None:
             message = f"There is no operation {name!r} in the document." if name else "Name one of its operations."
-            raise BadUserInput(message, argument="operationName")
+            raise BadUserInputError(message, argument="operationName")
         return operation
 
 
-class Documents:
-    def __init__(self, schema: GraphQLSchema, limits: Limits, *, introspection: bool) -> None:
+class DocumentCache:
+    def __init__(self, schema: GraphQLSchema, limits: OperationLimits, *, introspection: bool) -> None:
         self._schema = schema
         self._limits = limits
         self._rules = [*specified_rules] if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
         self._hide_suggestions = not introspection
-        self._kept: Bounded[str, Document] = Bounded(_MAX_BYTES)
+        self._kept: LruCache[str, Document] = LruCache(_MAX_BYTES)
 
-    def kept(self, text: str) -> Document | None:
-        return self._kept.use(text)
+    def get_cached(self, text: str) -> Document | None:
+        return self._kept.get(text)
 
     def get(self, text: str) -> Document:
         """Raises Invalid and OperationTooExpensive."""
-        if document := self._kept.use(text):
+        if document := self._kept.get(text):
             return document
         ast = self._valid(text)
         fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
         document = Document(ast, fragments, frozenset(_switches(ast)))
-        return self._kept.keep(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
+        return self._kept.set(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
 
     def _valid(self, text: str) -> DocumentNode:
         limits = self._limits
@@ -81,15 +81,15 @@ class Documents:
                     f"This document is more than {limits.tokens} tokens, and {limits.tokens} are allowed. "
                     "Split it, or ask for less."
                 )
-                raise OperationTooExpensive(message, limit=limits.tokens, value=limits.tokens + 1) from exc
+                raise OperationTooExpensiveError(message, limit=limits.tokens, value=limits.tokens + 1) from exc
             exc.extensions = {"code": errors.PARSE_FAILED}
-            raise Invalid([exc]) from exc
+            raise InvalidOperationError([exc]) from exc
         except RecursionError as exc:
             message = "This document is nested too deeply."
-            raise OperationTooExpensive(message, limit=limits.depth, value=limits.depth + 1) from exc
+            raise OperationTooExpensiveError(message, limit=limits.depth, value=limits.depth + 1) from exc
         found = validate(self._schema, document, self._rules, max_errors=20, hide_suggestions=self._hide_suggestions)
         if found:
-            raise Invalid([as_invalid(error, document) for error in found])
+            raise InvalidOperationError([as_invalid(error, document) for error in found])
         return document
 
 

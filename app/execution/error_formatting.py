@@ -17,17 +17,17 @@ from graphql import (
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
-from app.errors import BadUserInput, GatewayError
+from app.errors import BadUserInputError, GatewayError
 
 
-class Invalid(Exception):
+class InvalidOperationError(Exception):
     """Errors that have their code already, of an operation that is not to run."""
 
     def __init__(self, found: list[GraphQLError]) -> None:
         self.errors = found
 
 
-def formatted(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, Any]:
+def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, Any]:
     """The error as the response has it. What is a bug goes to the log, and is masked."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error:
@@ -45,7 +45,7 @@ def formatted(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, Any]:
         return _internal(error)
     else:
         # What is left is about the values of variables and arguments.
-        extensions = {"code": BadUserInput.code}
+        extensions = {"code": BadUserInputError.code}
     return dict(error.formatted) | {"extensions": extensions}
 
 
@@ -62,7 +62,7 @@ def as_invalid(error: GraphQLError, document: DocumentNode) -> GraphQLError:
 def as_bad_input(error: GraphQLError, document: DocumentNode) -> GraphQLError:
     """With its code, and the argument that the value is for."""
     argument = _argument_with(error.nodes[0], document) if error.nodes else None
-    error.extensions = {"code": BadUserInput.code} | ({"argument": argument} if argument else {})
+    error.extensions = {"code": BadUserInputError.code} | ({"argument": argument} if argument else {})
     return error
 
 

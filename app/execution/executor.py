@@ -15,13 +15,13 @@ from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import GatewayError
-from app.execution.documents import Document, Documents
-from app.execution.error_formatting import Invalid, as_bad_input, formatted
-from app.execution.limits import Limits
+from app.execution.documents import Document, DocumentCache
+from app.execution.error_formatting import InvalidOperationError, as_bad_input, format_error
+from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Run, Values
-from app.execution.projection import Encoding, Unplannable
-from app.execution.resolver import core_of
-from app.resilience.lru_cache import Bounded
+from app.execution.projection import Encoding, NotCompilableError
+from app.execution.resolver import graphql_core_schema
+from app.resilience.lru_cache import LruCache
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 
@@ -60,10 +60,10 @@ class Response:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedOperation:
     """An operation with its variables: what to run, or the reason that no plan fits."""
 
-    plan: Plan | Unplannable
+    plan: Plan | NotCompilableError
     values: Values
 
 
@@ -76,7 +76,7 @@ class Executor:
     def __init__(
         self,
         schema: strawberry.Schema,
-        limits: Limits,
+        limits: OperationLimits,
         cost_of: CostOf,
         encoding: Encoding,
         *,
@@ -86,7 +86,7 @@ class Executor:
         compiled: bool = True,
     ) -> None:
         self._strawberry = schema
-        self._schema = core_of(schema)
+        self._schema = graphql_core_schema(schema)
         self._executor_class = schema.execution_context_class
         self._limits = limits
         self._cost_of = cost_of
@@ -95,13 +95,13 @@ class Executor:
         self._log = log
         self._count = count
         self._compiled = compiled
-        self._prepared_before: Bounded[Any, _Prepared] = Bounded(_MAX_BYTES)
-        self._plans: Bounded[Any, Plan | Unplannable] = Bounded(_MAX_BYTES)
-        self._documents = Documents(self._schema, limits, introspection=introspection)
+        self._prepared_before: LruCache[Any, _PreparedOperation] = LruCache(_MAX_BYTES)
+        self._plans: LruCache[Any, Plan | NotCompilableError] = LruCache(_MAX_BYTES)
+        self._documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     def name_of(self, request: Request) -> str | None:
         """The operation's name, where its document is kept; only valid names can be, so that it is safe to log."""
-        document = self._documents.kept(request.query)
+        document = self._documents.get_cached(request.query)
         try:
             operation = document.operation(request.operation_name) if document else None
         except GatewayError:
@@ -114,13 +114,13 @@ class Executor:
             document = self._documents.get(request.query)
             prepared = self._prepared(document, request)
             self._limits.check_cost(prepared.values.cost)
-        except Invalid as invalid:
+        except InvalidOperationError as invalid:
             return self._refused(invalid.errors)
         except GatewayError as exc:
             return self._refused([GraphQLError(str(exc), original_error=exc)])
         cost = prepared.values.cost
         resolved: dict[str, Any] = {}
-        if isinstance(prepared.plan, Unplannable):
+        if isinstance(prepared.plan, NotCompilableError):
             reason = prepared.plan.reason
         else:
             run = Run(prepared.values, context)
@@ -128,11 +128,11 @@ class Executor:
             reason, data = _projected(prepared.plan, resolved, run)
             if reason == "plan":
                 self._count(reason)
-                return Response([formatted(each, self._log) for each in context.beside], data, ran=True, cost=cost)
+                return Response([format_error(each, self._log) for each in context.beside], data, ran=True, cost=cost)
         self._count(reason)
         result = await self._by_graphql_core(document, request, context, resolved)
         found = [*(result.errors or ()), *context.beside]
-        return Response([formatted(error, self._log) for error in found], result.data, ran=True, cost=cost)
+        return Response([format_error(error, self._log) for error in found], result.data, ran=True, cost=cost)
 
     async def _by_graphql_core(
         self, document: Document, request: Request, context: Any, resolved: dict[str, Any]
@@ -160,11 +160,11 @@ class Executor:
         )
         return result if isinstance(result, ExecutionResult) else await result
 
-    def _prepared(self, document: Document, request: Request) -> _Prepared:
+    def _prepared(self, document: Document, request: Request) -> _PreparedOperation:
         """Raises Invalid, BadUserInput and OperationTooExpensive."""
         encoded = msgspec.json.encode(request.variables) if request.variables else b""
         key = (request.query, request.operation_name, encoded)
-        if prepared := self._prepared_before.use(key):
+        if prepared := self._prepared_before.get(key):
             return prepared
         self._limits.check_variables(request.variables, len(encoded))
         operation = document.operation(request.operation_name)
@@ -176,33 +176,33 @@ class Executor:
             hide_suggestions=self._hide_suggestions,
         )
         if isinstance(variables, list):
-            raise Invalid([as_bad_input(error, document.ast) for error in variables])
+            raise InvalidOperationError([as_bad_input(error, document.ast) for error in variables])
         try:
             cost = self._cost_of(operation, document, variables)
         except GraphQLError as exc:
-            raise Invalid([as_bad_input(exc, document.ast)]) from exc
-        prepared = _Prepared(self._plan(document, operation, request, variables), Values(variables, cost))
+            raise InvalidOperationError([as_bad_input(exc, document.ast)]) from exc
+        prepared = _PreparedOperation(self._plan(document, operation, request, variables), Values(variables, cost))
         # It may be the last that holds its plan.
         weight = _weight(len(request.query) + len(encoded))
-        return self._prepared_before.keep(key, prepared, weight)
+        return self._prepared_before.set(key, prepared, weight)
 
     def _plan(
         self, document: Document, operation: OperationDefinitionNode, request: Request, variables: VariableValues
-    ) -> Plan | Unplannable:
+    ) -> Plan | NotCompilableError:
         if not self._compiled:
-            return Unplannable("switched off")
+            return NotCompilableError("switched off")
         switches = ((name, variables.coerced.get(name)) for name in sorted(document.switches))
         key = (request.query, request.operation_name, *switches)
-        if plan := self._plans.use(key):
+        if plan := self._plans.get(key):
             return plan
         try:
             plan = Plan(self._strawberry, operation, document.fragments, variables, self._encoding)
-        except Unplannable as unplannable:
+        except NotCompilableError as unplannable:
             plan = unplannable
-        return self._plans.keep(key, plan, _weight(len(request.query)))
+        return self._plans.set(key, plan, _weight(len(request.query)))
 
     def _refused(self, found: list[GraphQLError]) -> Response:
-        return Response([formatted(error, self._log) for error in found])
+        return Response([format_error(error, self._log) for error in found])
 
 
 def _weight(length: int) -> int:
@@ -215,7 +215,7 @@ def _projected(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any
         return "error", None
     try:
         return "plan", msgspec.Raw(msgspec.json.encode(plan.project(resolved, run)))
-    except Unplannable as unplannable:
+    except NotCompilableError as unplannable:
         return unplannable.reason, None
     except GatewayError:
         return "error", None

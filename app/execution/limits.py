@@ -22,7 +22,7 @@ from graphql import (
     visit,
 )
 
-from app.errors import OperationTooExpensive
+from app.errors import OperationTooExpensiveError
 
 _INTROSPECTION: Final = {"__schema", "__type"}
 
@@ -43,7 +43,7 @@ MAX_VARIABLES_DEPTH: Final = 100
 
 
 @dataclass(frozen=True)
-class Limits:
+class OperationLimits:
     """Those that are settings; the others are constants of this module, which no honest operation comes near."""
 
     tokens: int
@@ -87,7 +87,7 @@ class Limits:
 
 def _refuse_beyond(limit: int, value: int, what: str) -> None:
     if value > limit:
-        raise OperationTooExpensive(
+        raise OperationTooExpensiveError(
             f"This operation {what.format(value)}, and {limit} are allowed. Split it, or ask for less.",
             limit=limit,
             value=value,

@@ -24,8 +24,8 @@ from graphql import (
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
-from app.execution.projection import Call, Encoding, Projector, Selected, Unplannable
-from app.execution.resolver import Resolver, core_of
+from app.execution.projection import Call, Encoding, NotCompilableError, Projector, Selected
+from app.execution.resolver import Resolver, graphql_core_schema
 
 
 class FieldNodes(list[FieldNode]):
@@ -33,7 +33,7 @@ class FieldNodes(list[FieldNode]):
 
     def __init__(self, nodes: list[FieldNode]) -> None:
         super().__init__(nodes)
-        self.memo: dict[str, Any] = {}
+        self.field_cache: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Plan:
         variables: VariableValues,
         how: Encoding,
     ) -> None:
-        core = core_of(schema)
+        core = graphql_core_schema(schema)
         if operation.operation is not OperationType.QUERY or core.query_type is None:
-            raise Unplannable("not a query")
+            raise NotCompilableError("not a query")
         self._schema = schema
         self._core = core
         self._operation = operation
@@ -119,7 +119,7 @@ class Plan:
             value = self._called(selected, resolver, source, run, path)
             if isawaitable(value):
                 _dispose(value)
-                raise Unplannable("asynchronous field")
+                raise NotCompilableError("asynchronous field")
             return value
 
         return call

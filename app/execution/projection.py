@@ -42,7 +42,7 @@ Call = Callable[[Any, Any, Any], Any]
 """Resolves a field of an object: `(source, run, path)`."""
 
 
-class Unplannable(Exception):
+class NotCompilableError(Exception):
     """`reason`: why graphql-core has to do it, one of a closed set."""
 
     def __init__(self, reason: str) -> None:
@@ -105,7 +105,7 @@ class Projector:
                 parts.append(repr(root.name))
                 continue
             if name.startswith("__"):
-                raise Unplannable("introspection")
+                raise NotCompilableError("introspection")
             field = root.fields[name]
             number = len(selected)
             selected.append(Selected(key, root, field, details))
@@ -173,10 +173,10 @@ class Projector:
         if is_abstract_type(kind):
             possible = self._schema.get_possible_types(kind)
             if len(possible) != 1:
-                raise Unplannable("abstract type")
+                raise NotCompilableError("abstract type")
             kind = possible[0]
         if not is_object_type(kind):
-            raise Unplannable("type")
+            raise NotCompilableError("type")
         grouped = collect_subfields(
             self._schema, self._fragments, self._variables, self._operation, kind, details
         ).grouped_field_set
@@ -215,12 +215,12 @@ class _Names(dict[Any, str | None]):
 
 def _present(value: Any) -> Any:
     if value is None:
-        raise Unplannable("null")
+        raise NotCompilableError("null")
     return value
 
 
 def _all_present(values: Any) -> Any:
     """Of a list; one that is encoded already was looked at before."""
     if isinstance(values, list) and None in values:
-        raise Unplannable("null")
+        raise NotCompilableError("null")
     return values

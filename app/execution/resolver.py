@@ -11,7 +11,7 @@ DEFINITION: Final = "strawberry-definition"
 """Under which graphql-core's fields have Strawberry's."""
 
 
-def core_of(schema: strawberry.Schema) -> GraphQLSchema:
+def graphql_core_schema(schema: strawberry.Schema) -> GraphQLSchema:
     """graphql-core's own."""
     return schema._schema  # noqa: SLF001 - Strawberry has no public name for it
 

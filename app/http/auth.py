@@ -19,28 +19,28 @@ from app.credentials import (
     hashed,
     is_one_line,
 )
-from app.errors import BadUserInput, Unauthenticated
+from app.errors import BadUserInputError, UnauthenticatedError
 from app.settings import MEMORY, Settings
 
 DEMO_KEY: Final = "demo"
 
 
-class Gate(Protocol):
+class Authenticator(Protocol):
     """Decides with which credential a client's request goes upstream."""
 
-    def admit(self, headers: RawHeaders) -> Credential | None:
+    def authenticate(self, headers: RawHeaders) -> Credential | None:
         """None where the client showed none. Raises BadUserInput, or Unauthenticated for a wrong token."""
 
 
 @dataclass(frozen=True)
-class Passthrough:
+class PassthroughCredential:
     """The client's own credential goes upstream; `fallback`, if any, where it shows none."""
 
     base_url: str
     hash_key: bytes = field(repr=False)
     fallback: Credential | None = None
 
-    def admit(self, headers: RawHeaders) -> Credential | None:
+    def authenticate(self, headers: RawHeaders) -> Credential | None:
         shown = _shown(headers)
         if not (API_KEY in shown or AUTHORIZATION in shown):
             return self.fallback
@@ -48,24 +48,24 @@ class Passthrough:
 
 
 @dataclass(frozen=True)
-class OwnKey:
+class ServerCredential:
     """One key of the gateway's own for all clients, who show a token of the gateway's unless it takes anybody."""
 
     credential: Credential
     tokens: tuple[bytes, ...] = field(repr=False)
     hash_key: bytes = field(repr=False)
 
-    def admit(self, headers: RawHeaders) -> Credential | None:
+    def authenticate(self, headers: RawHeaders) -> Credential | None:
         shown = _shown(headers)
         for name in (API_KEY, TENANT, ORGANIZATION):
             if name in shown:
-                raise BadUserInput(
+                raise BadUserInputError(
                     "This gateway uses its own LangSmith credential: leave the header out.", argument=name
                 )
         scheme, _, token = shown.get(AUTHORIZATION, "").partition(" ")
         if not self.tokens:
             if scheme.lower() == "bearer":
-                raise BadUserInput(
+                raise BadUserInputError(
                     "This gateway uses its own LangSmith credential and takes no tokens: leave the header out.",
                     argument=AUTHORIZATION,
                 )
@@ -73,7 +73,7 @@ class OwnKey:
         # Each token is compared, so that the time taken does not tell which one came close.
         matches = [hmac.compare_digest(token.encode(), each) for each in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
-            raise Unauthenticated("Show a token of this gateway: `Authorization: Bearer …`.")
+            raise UnauthenticatedError("Show a token of this gateway: `Authorization: Bearer …`.")
         return replace(self.credential, client=self._clients[matches.index(True)])
 
     @cached_property
@@ -88,26 +88,26 @@ def _shown(headers: RawHeaders) -> dict[str, str]:
         if name not in FORWARDED or not value:
             continue
         if name in shown:
-            raise BadUserInput("The header was sent twice.", argument=name)
+            raise BadUserInputError("The header was sent twice.", argument=name)
         if not is_one_line(value):
-            raise BadUserInput("The header's value is not one line of visible ASCII.", argument=name)
+            raise BadUserInputError("The header's value is not one line of visible ASCII.", argument=name)
         shown[name] = value.decode("ascii")
     return shown
 
 
-def gate_of(settings: Settings, *, demo: bool) -> Gate:
+def create_authenticator(settings: Settings, *, demo: bool) -> Authenticator:
     """`demo`: a request without credentials counts as one with the embedded LangSmith's key."""
     base_url = settings.langsmith_endpoint
     hash_key = _hash_key(settings)
     credential_of = functools.partial(Credential.of, base_url, hash_key=hash_key)
     if settings.auth == "passthrough":
-        return Passthrough(base_url, hash_key, credential_of({API_KEY: DEMO_KEY}) if demo else None)
+        return PassthroughCredential(base_url, hash_key, credential_of({API_KEY: DEMO_KEY}) if demo else None)
     headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
     # Who asks is somebody else than whom LangSmith knows.
-    return OwnKey(replace(credential_of(headers), client=None), tokens, hash_key)
+    return ServerCredential(replace(credential_of(headers), client=None), tokens, hash_key)
 
 
 def _hash_key(settings: Settings) -> bytes:

@@ -14,9 +14,9 @@ from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttle
 from throttled.asyncio.store import RedisStoreBackend
 from throttled.rate_limiter import per_duration
 
-from app.errors import RateLimited
+from app.errors import RateLimitedError
 from app.observability.metrics import Metrics
-from app.redis.connection import PREFIX, Away, Link
+from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
 from app.resilience.rate import Rate
 from app.settings import MEMORY
 
@@ -24,7 +24,7 @@ _CLIENTS: Final = 50_000
 """As many are remembered; of more, those that asked longest ago begin anew."""
 
 
-class ClientRate:
+class ClientRateLimit:
     """`rate`: None holds nobody back. `url`: where the buckets are, `memory://` or a Redis that all processes share.
 
     Without its Redis, each process counts for itself until it is back.
@@ -34,24 +34,24 @@ class ClientRate:
         self, rate: Rate | None, url: str, *, metrics: Metrics, log: FilteringBoundLogger, clock: Callable[[], float]
     ) -> None:
         self._rate = rate
-        self._link: Link | None = None
+        self._link: RedisConnection | None = None
         if rate:
             self._local = _throttled(rate, MemoryStore(options={"MAX_SIZE": _CLIENTS}))
             if url != MEMORY:
-                self._link = Link(url, use="client_rate", metrics=metrics, log=log, clock=clock)
+                self._link = RedisConnection(url, use="client_rate", metrics=metrics, log=log, clock=clock)
                 self._shared = _throttled(rate, _LinkStore(self._link))
 
     @property
     def is_limited(self) -> bool:
         return self._rate is not None
 
-    async def admit(self, client: str) -> None:
+    async def acquire(self, client: str) -> None:
         """`client`: who asks, no secret. Raises RateLimited."""
         if self._rate is None:
             return
         result = await self._counted(client)
         if result.limited:
-            raise RateLimited(
+            raise RateLimitedError(
                 f"You may send {self._rate.count} requests in {self._rate.seconds} seconds. Try again later.",
                 retry_after=round(result.state.retry_after, 3),
             )
@@ -62,8 +62,8 @@ class ClientRate:
 
     async def _counted(self, client: str) -> RateLimitResult:
         if self._link:
-            with contextlib.suppress(Away):
-                async with self._link.guarded():
+            with contextlib.suppress(RedisUnavailableError):
+                async with self._link.guard():
                     return await self._shared.limit(client)
         return await self._local.limit(client)
 
@@ -71,7 +71,7 @@ class ClientRate:
 class _LinkStore(RedisStore):
     """What a link leads to: the library's own way knows neither TLS nor coded passwords with Sentinel and Cluster."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisConnection) -> None:
         super().__init__()
         self._backend = _LinkBackend(link)
 
@@ -80,7 +80,7 @@ class _LinkBackend(RedisStoreBackend):
     base_exceptions = ()
     """To be wrapped; the link wants to see them as they are."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: RedisConnection) -> None:
         super().__init__()
         self._link = link
 
@@ -90,4 +90,4 @@ class _LinkBackend(RedisStoreBackend):
 
 def _throttled(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:
     quota = per_duration(timedelta(seconds=rate.seconds), limit=rate.count)
-    return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix=f"{PREFIX}rate")
+    return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix=f"{KEY_PREFIX}rate")

@@ -20,21 +20,21 @@ from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
-from app.cache.explain import Trace
+from app.cache.explain import FieldTrace
 from app.cache.page_cache import PageCache
-from app.errors import BadUserInput, GatewayError, RateLimited, Unauthenticated
+from app.errors import BadUserInputError, GatewayError, RateLimitedError, UnauthenticatedError
 from app.execution import Executor, Response
-from app.http.auth import Gate
-from app.http.client_rate_limit import ClientRate
-from app.http.errors import Gone, Refused
-from app.http.negotiation import PLAIN_JSON, max_age_in, negotiated
-from app.http.params import Wanted, headers_of, received, wanted_in
+from app.http.auth import Authenticator
+from app.http.client_rate_limit import ClientRateLimit
+from app.http.errors import ClientDisconnectedError, HTTPError
+from app.http.negotiation import PLAIN_JSON, negotiate_media_type, parse_max_age
+from app.http.params import GraphQLParams, headers_of, parse_params, read_payload
 from app.http.persisted_queries import PersistedDocuments
-from app.http.replay_cache import Repeats
-from app.http.response_cache import Kept, KeptResponses, etag_of, matches
-from app.observability.operation_log import Account
+from app.http.replay_cache import ReplayCache
+from app.http.response_cache import CachedResponse, ResponseCache, etag_of, matches
+from app.observability.operation_log import OperationRecorder
 from app.resilience.clock import Clock
-from app.schema.context import Operation
+from app.schema.context import OperationContext
 
 _GRACE: Final = 0.25
 """Seconds after which an operation ends that waits for LangSmith, whose own deadline then comes first and says why."""
@@ -65,16 +65,16 @@ class GraphQLEndpoint:
 
     executor: Executor
     documents: PersistedDocuments
-    gate: Gate
+    gate: Authenticator
     cache: PageCache
-    responses: KeptResponses
-    repeats: Repeats
-    account: Account
+    responses: ResponseCache
+    repeats: ReplayCache
+    account: OperationRecorder
     log: FilteringBoundLogger
     timeout: float
     body_timeout: float
     origins: Collection[str]
-    rate: ClientRate
+    rate: ClientRateLimit
     explain: bool
     now: Callable[[], datetime]
     clock: Clock
@@ -84,20 +84,20 @@ class GraphQLEndpoint:
         answer = _Answer()
         try:
             await self._answer(answer, scope, receive)
-        except Gone:
+        except ClientDisconnectedError:
             answer.outcome = "cancelled"
             self._account(answer, started, scope)
             return
-        except Refused as refused:
+        except HTTPError as refused:
             answer.status = refused.status
             answer.headers += tuple(refused.headers.items())
-            _fail(answer, refused.message, {"code": BadUserInput.code})
+            _fail(answer, refused.message, {"code": BadUserInputError.code})
         except GatewayError as exc:
             answer.status = 400
-            if isinstance(exc, Unauthenticated):
+            if isinstance(exc, UnauthenticatedError):
                 answer.status = 401
                 answer.headers += (("www-authenticate", "Bearer"),)
-            if isinstance(exc, RateLimited):
+            if isinstance(exc, RateLimitedError):
                 answer.status = 429
                 answer.headers += (("retry-after", str(math.ceil(exc.retry_after or 1))),)
             _fail(answer, str(exc), exc.extensions)
@@ -111,25 +111,27 @@ class GraphQLEndpoint:
     async def _answer(self, answer: _Answer, scope: Scope, receive: Receive) -> None:
         """Fills the answer. Raises Refused, Gone and GatewayError."""
         headers = headers_of(scope)
-        answer.media_type = negotiated(headers[b"accept"].decode("latin-1")) if b"accept" in headers else PLAIN_JSON
-        sent = await received(scope, headers, receive, origins=self.origins, seconds=self.body_timeout)
-        credential = self.gate.admit(scope["headers"])
+        answer.media_type = (
+            negotiate_media_type(headers[b"accept"].decode("latin-1")) if b"accept" in headers else PLAIN_JSON
+        )
+        sent = await read_payload(scope, headers, receive, origins=self.origins, seconds=self.body_timeout)
+        credential = self.gate.authenticate(scope["headers"])
         if self.rate.is_limited:
-            await self.rate.admit((credential and credential.client) or _address(scope))
+            await self.rate.acquire((credential and credential.client) or _address(scope))
         is_explained = self.explain and headers.get(b"x-gateway-explain") == b"1"
         key = None
-        max_age = max_age_in(headers.get(b"cache-control", b"").decode("latin-1"))
+        max_age = parse_max_age(headers.get(b"cache-control", b"").decode("latin-1"))
         if credential and not is_explained:
             key = self.responses.key(credential.scope, scope["method"], sent)
             if key and max_age is None and (found := self.responses.get(key)):
-                self.account.ran("kept")
+                self.account.record_execution("kept")
                 _serve(answer, *found, headers)
                 self._remember(scope, key, found[0])
                 return
-        wanted = wanted_in(scope["method"], sent)
+        wanted = parse_params(scope["method"], sent)
         async with _watching(receive) as watch:
             deadline = asyncio.get_running_loop().time() + self.timeout + _GRACE
-            context = Operation(self.cache, credential, self.now(), deadline, watch, max_age)
+            context = OperationContext(self.cache, credential, self.now(), deadline, watch, max_age)
             response = await self._run(answer, wanted, context)
         answer.outcome = response.outcome
         answer.cost = response.cost
@@ -139,11 +141,11 @@ class GraphQLEndpoint:
         if key and response.ran and not response.errors:
             self._keep(key, answer, context, headers)
 
-    async def _run(self, answer: _Answer, wanted: Wanted, context: Operation) -> Response:
+    async def _run(self, answer: _Answer, wanted: GraphQLParams, context: OperationContext) -> Response:
         """The document that is wanted, if it may be had."""
         answer.document = _digest(wanted.query) if wanted.query else None
         try:
-            request = await self.documents.request_of(wanted)
+            request = await self.documents.resolve(wanted)
         except GatewayError as exc:
             return Response([{"message": str(exc), "extensions": exc.extensions}])
         answer.document = _digest(request.query)
@@ -152,30 +154,30 @@ class GraphQLEndpoint:
         finally:
             answer.name = self.executor.name_of(request)
         if response.ran:
-            await self.documents.ran(wanted, request.query)
+            await self.documents.record(wanted, request.query)
         return response
 
-    def _remember(self, scope: Scope, key: str, kept: Kept) -> None:
+    def _remember(self, scope: Scope, key: str, kept: CachedResponse) -> None:
         """For the next request of the same bytes, where the server says which they were."""
         state = scope.get("state", {})
         if "bytes" in state:
-            state["answered"] = functools.partial(self.repeats.remember, state["bytes"], key, kept)
+            state["answered"] = functools.partial(self.repeats.set, state["bytes"], key, kept)
 
-    def _keep(self, key: str, answer: _Answer, context: Operation, headers: dict[bytes, bytes]) -> None:
-        kept = Kept(
+    def _keep(self, key: str, answer: _Answer, context: OperationContext, headers: dict[bytes, bytes]) -> None:
+        kept = CachedResponse(
             answer.body,
             etag_of(answer.body),
-            context.uses,
+            context.dependencies,
             self.clock() + context.lasts,
             answer.name,
             answer.document or "",
             answer.cost,
         )
-        if (left := self.responses.keep(key, kept)) > 0:
+        if (left := self.responses.set(key, kept)) > 0:
             _serve(answer, kept, left, headers)
 
     def _account(self, answer: _Answer, started: float, scope: Scope) -> None:
-        self.account.operation(
+        self.account.record_operation(
             name=answer.name,
             document=answer.document,
             outcome=answer.outcome,
@@ -196,7 +198,7 @@ def _fail(answer: _Answer, message: str, extensions: dict[str, Any]) -> None:
     answer.body = _encoder.encode(response.as_json())
 
 
-def _serve(answer: _Answer, kept: Kept, seconds_left: float, headers: dict[bytes, bytes]) -> None:
+def _serve(answer: _Answer, kept: CachedResponse, seconds_left: float, headers: dict[bytes, bytes]) -> None:
     """Answers with what is kept, or tells the client that it has it."""
     answer.name, answer.document, answer.cost = kept.name, kept.document, kept.cost
     answer.headers = (("etag", kept.etag), ("cache-control", f"private, max-age={int(seconds_left)}"))
@@ -232,7 +234,7 @@ async def _watching(receive: Receive) -> Any:
     except asyncio.CancelledError:
         if is_gone:
             asking.uncancel()
-            raise Gone from None
+            raise ClientDisconnectedError from None
         raise
     finally:
         if watcher and not watcher.done():
@@ -241,7 +243,7 @@ async def _watching(receive: Receive) -> Any:
                 await watcher
 
 
-def _explained(response: Response, traces: dict[str, Trace]) -> dict[str, Any]:
+def _explained(response: Response, traces: dict[str, FieldTrace]) -> dict[str, Any]:
     return {"cost": response.cost, "fields": {key: trace.as_json() for key, trace in traces.items()}}
 
 

@@ -1,7 +1,7 @@
 """TODO."""
 
 
-class Refused(Exception):
+class HTTPError(Exception):
     """A request whose form is at fault, in whatever media type."""
 
     def __init__(self, status: int, message: str, **headers: str) -> None:
@@ -10,5 +10,5 @@ class Refused(Exception):
         self.headers = headers
 
 
-class Gone(Exception):
+class ClientDisconnectedError(Exception):
     """The client hung up."""

@@ -27,7 +27,7 @@ _numbers: Final = itertools.count(secrets.randbits(62))
 
 
 @dataclass(frozen=True)
-class Direct:
+class PathRoute:
     """Middleware that answers one path by `endpoint` and leaves the others to `app`."""
 
     app: ASGIApp
@@ -40,7 +40,7 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class Envelope:
+class RequestIdMiddleware:
     """Middleware for what every answer carries: the request's id and the headers that keep browsers from misusing it.
 
     The id is the client's own where it sent a plain one. What the request's state holds as `answered` is told how the

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope
 
-from app.http.errors import Gone, Refused
+from app.http.errors import ClientDisconnectedError, HTTPError
 from app.http.negotiation import PLAIN_JSON
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -29,7 +29,7 @@ _QUOTED: Final = [f'"{name}"'.encode() for name in _MEMBERS]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GraphQLParams:
     """What a client wants to be run, its form checked: a document, the id of one, or both."""
 
     query: str | None
@@ -46,7 +46,7 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
     return headers
 
 
-async def received(
+async def read_payload(
     scope: Scope, headers: dict[bytes, bytes], receive: Receive, *, origins: Collection[str], seconds: float
 ) -> bytes:
     """The body of a POST, or the query string of a GET. Raises Refused, and Gone.
@@ -63,12 +63,12 @@ async def received(
         _check_origin(headers, origins)
         query_string: bytes = scope["query_string"]
         if len(query_string) > MAX_URL_BYTES:
-            raise Refused(414, f"The URL is longer than {MAX_URL_BYTES} bytes: send the operation by POST.")
+            raise HTTPError(414, f"The URL is longer than {MAX_URL_BYTES} bytes: send the operation by POST.")
         return query_string
-    raise Refused(405, "Send operations by POST, or queries by GET.", allow="GET, POST")
+    raise HTTPError(405, "Send operations by POST, or queries by GET.", allow="GET, POST")
 
 
-def wanted_in(method: str, sent: bytes) -> Wanted:
+def parse_params(method: str, sent: bytes) -> GraphQLParams:
     """What was received, read. Raises Refused."""
     return _wanted(_json(sent, "The body") if method == "POST" else _pairs(sent))
 
@@ -76,9 +76,9 @@ def wanted_in(method: str, sent: bytes) -> Wanted:
 def _check_content_type(content_type: str) -> None:
     media_type, *parameters = (part.strip() for part in content_type.split(";"))
     if media_type != PLAIN_JSON:
-        raise Refused(415, f"Send the operation as JSON, with `Content-Type: {PLAIN_JSON}`.")
+        raise HTTPError(415, f"Send the operation as JSON, with `Content-Type: {PLAIN_JSON}`.")
     if any(each.startswith("charset=") and each.strip('"') not in _UTF_8 for each in parameters):
-        raise Refused(415, "Send the JSON in UTF-8.")
+        raise HTTPError(415, "Send the JSON in UTF-8.")
 
 
 def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None:
@@ -88,7 +88,7 @@ def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None
         return
     is_foreign = origin not in {"", *(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}" for scheme in _WEB)}
     if is_foreign or headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
-        raise Refused(403, "Queries by GET are for this origin only: send it by POST, as JSON.")
+        raise HTTPError(403, "Queries by GET are for this origin only: send it by POST, as JSON.")
 
 
 _WEB: Final = ("http", "https")
@@ -101,11 +101,11 @@ async def _body(headers: dict[bytes, bytes], receive: Receive, seconds: float) -
             return await _whole(headers, receive)
     except TimeoutError:
         # What is still to come would be taken for the next request.
-        raise Refused(408, f"The body did not arrive within {seconds:g} seconds.", connection="close") from None
+        raise HTTPError(408, f"The body did not arrive within {seconds:g} seconds.", connection="close") from None
 
 
 async def _whole(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    too_long = Refused(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
+    too_long = HTTPError(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise too_long
@@ -114,7 +114,7 @@ async def _whole(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnectedError
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
@@ -128,7 +128,7 @@ def _pairs(query_string: bytes) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
-        raise Refused(400, "The URL's query string cannot be read.") from None
+        raise HTTPError(400, "The URL's query string cannot be read.") from None
     _check_distinct(name for name, _ in pairs)
     values: dict[str, Any] = dict(pairs)
     for name in ("variables", "extensions"):
@@ -145,7 +145,7 @@ def _json(text: bytes, what: str) -> Any:
             # Which of two members counts is anybody's guess, and others that read the request may guess otherwise.
             json.JSONDecoder(object_pairs_hook=_distinct).decode(decoded)
     except (ValueError, RecursionError):
-        raise Refused(400, f"{what} is not JSON in UTF-8.") from None
+        raise HTTPError(400, f"{what} is not JSON in UTF-8.") from None
     return value
 
 
@@ -163,44 +163,44 @@ def _check_distinct(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen and name in _MEMBERS:
-            raise Refused(400, f"`{name}` came twice.")
+            raise HTTPError(400, f"`{name}` came twice.")
         seen.add(name)
 
 
-def _wanted(values: object) -> Wanted:
+def _wanted(values: object) -> GraphQLParams:
     if not isinstance(values, dict):
-        raise Refused(400, 'The body must be one JSON object, such as {"query": "{ sessions { nodes { name } } }"}.')
+        raise HTTPError(400, 'The body must be one JSON object, such as {"query": "{ sessions { nodes { name } } }"}.')
     query = values.get("query")
     variables = values.get("variables")
     if not isinstance(variables, dict | None):
-        raise Refused(400, "`variables` must be an object.")
+        raise HTTPError(400, "`variables` must be an object.")
     extensions = values.get("extensions")
     if not isinstance(extensions, dict | None):
-        raise Refused(400, "`extensions` must be an object.")
+        raise HTTPError(400, "`extensions` must be an object.")
     name = values.get("operationName")
     if not isinstance(name, str | None):
-        raise Refused(400, "`operationName` must be a string.")
+        raise HTTPError(400, "`operationName` must be a string.")
     document_id = _document_id(values, extensions or {})
     if not isinstance(query, str | None) or not (query or document_id):
-        raise Refused(400, "`query` must hold a GraphQL document.")
-    return Wanted(query or None, document_id, variables or {}, name or None)
+        raise HTTPError(400, "`query` must hold a GraphQL document.")
+    return GraphQLParams(query or None, document_id, variables or {}, name or None)
 
 
 def _document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | None:
     """As the specification's appendix has it, or Apollo's protocol; Relay's `id` counts where nothing else does."""
     given = values.get("documentId")
     if not isinstance(given, str | None):
-        raise Refused(400, "`documentId` must be a string.")
+        raise HTTPError(400, "`documentId` must be a string.")
     persisted = extensions.get("persistedQuery")
     if not isinstance(persisted, dict | None):
-        raise Refused(400, "`extensions.persistedQuery` must be an object.")
+        raise HTTPError(400, "`extensions.persistedQuery` must be an object.")
     if persisted and persisted.get("version") != 1:
-        raise Refused(400, "Unsupported persisted query version")
+        raise HTTPError(400, "Unsupported persisted query version")
     digest = persisted.get("sha256Hash") if persisted else None
     if not isinstance(digest, str | None):
-        raise Refused(400, "`extensions.persistedQuery.sha256Hash` must be a string.")
+        raise HTTPError(400, "`extensions.persistedQuery.sha256Hash` must be a string.")
     if digest and given and given != f"{SHA_256}{digest}":
-        raise Refused(400, "`documentId` and `extensions.persistedQuery` name two documents.")
+        raise HTTPError(400, "`documentId` and `extensions.persistedQuery` name two documents.")
     if digest or given:
         return f"{SHA_256}{digest}" if digest else given
     own = values.get("id")

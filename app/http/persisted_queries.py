@@ -17,11 +17,11 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from app.errors import BadUserInput, PersistedQueryNotFound
+from app.errors import BadUserInputError, PersistedQueryNotFoundError
 from app.execution import Request
-from app.http.params import SHA_256, Wanted
-from app.redis.connection import PREFIX, Away, Link
-from app.resilience.lru_cache import Bounded, Recent
+from app.http.params import SHA_256, GraphQLParams
+from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
+from app.resilience.lru_cache import LruCache, LruDict
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 """Bound of each of the two parts that are held."""
@@ -47,62 +47,62 @@ _WRITE: Final = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 class PersistedDocuments(Protocol):
     """Finds the document that a request names."""
 
-    async def request_of(self, wanted: Wanted) -> Request:
+    async def resolve(self, wanted: GraphQLParams) -> Request:
         """With the document. Raises BadUserInput and PersistedQueryNotFound."""
 
-    async def ran(self, wanted: Wanted, text: str) -> None:
+    async def record(self, wanted: GraphQLParams, text: str) -> None:
         """Takes note of a document that ran."""
 
 
-class Automatic:
+class AutomaticPersistedQueries:
     """Documents by their SHA-256. `clock`: monotonic seconds.
 
     Those that were named are held apart from those that were only sent, so that many new ones push out none in use.
     """
 
-    def __init__(self, link: Link | None, clock: Callable[[], float]) -> None:
+    def __init__(self, link: RedisConnection | None, clock: Callable[[], float]) -> None:
         self._link = link
         self._clock = clock
-        self._sent: Bounded[str, str] = Bounded(_MAX_BYTES)
-        self._named: Bounded[str, str] = Bounded(_MAX_BYTES)
-        self._put_at: Recent[str, float] = Recent()
+        self._sent: LruCache[str, str] = LruCache(_MAX_BYTES)
+        self._named: LruCache[str, str] = LruCache(_MAX_BYTES)
+        self._put_at: LruDict[str, float] = LruDict()
         self._minute = self._put_bytes = 0
 
-    async def request_of(self, wanted: Wanted) -> Request:
+    async def resolve(self, wanted: GraphQLParams) -> Request:
         """With the document. Raises BadUserInput and PersistedQueryNotFound."""
         text = wanted.query
         digest = _digest_in(wanted)
         if text is None:
             if digest is None:
                 message = "this gateway has no list of documents; name one by sha256: and its SHA-256."
-                raise BadUserInput(message, argument="documentId")
-            text = self._named.use(digest) or self._sent.use(digest) or await self._found(digest)
+                raise BadUserInputError(message, argument="documentId")
+            text = self._named.get(digest) or self._sent.get(digest) or await self._found(digest)
         elif digest and digest != sha256_of(text):
-            raise BadUserInput("provided sha does not match query")
+            raise BadUserInputError("provided sha does not match query")
         return Request(text, wanted.variables, wanted.operation_name)
 
-    async def ran(self, wanted: Wanted, text: str) -> None:
+    async def record(self, wanted: GraphQLParams, text: str) -> None:
         """Keeps the document, if it was named."""
         if digest := _digest_in(wanted):
             held = self._sent
-            if wanted.query is None or self._named.use(digest):
-                self._sent.drop(digest)
+            if wanted.query is None or self._named.get(digest):
+                self._sent.remove(digest)
                 held = self._named
-            held.keep(digest, text, sys.getsizeof(text) + _OVERHEAD)
+            held.set(digest, text, sys.getsizeof(text) + _OVERHEAD)
             encoded = text.encode()
             if self._link and self._is_to_be_put(digest, len(encoded), _USED if wanted.query is None else _SENT):
-                with contextlib.suppress(Away):
+                with contextlib.suppress(RedisUnavailableError):
                     await self._link.script(_WRITE, [_key(digest)], [encoded, _LASTS])
 
     async def _found(self, digest: str) -> str:
         """From the Redis, which may hold anything. Raises PersistedQueryNotFound."""
         if self._link:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(RedisUnavailableError):
                 held: Any = await self._link.script(_READ, [_key(digest)], [_LASTS])
                 if isinstance(held, bytes) and sha256_of(text := held.decode(errors="replace")) == digest:
                     self._put_at[digest] = self._clock()
                     return text
-        raise PersistedQueryNotFound
+        raise PersistedQueryNotFoundError
 
     def _is_to_be_put(self, digest: str, length: int, seconds: float) -> bool:
         now = self._clock()
@@ -115,13 +115,13 @@ class Automatic:
         return self._put_bytes <= _MOST_A_MINUTE
 
 
-def _digest_in(wanted: Wanted) -> str | None:
+def _digest_in(wanted: GraphQLParams) -> str | None:
     """The SHA-256 that it names its document by; None where it names none so. Raises BadUserInput."""
     if wanted.document_id is None or not wanted.document_id.startswith(SHA_256):
         return None
     digest = wanted.document_id.removeprefix(SHA_256)
     if not _DIGEST.fullmatch(digest):
-        raise BadUserInput("The SHA-256 that names a document is 64 hexadecimal digits in lower case.")
+        raise BadUserInputError("The SHA-256 that names a document is 64 hexadecimal digits in lower case.")
     return digest
 
 
@@ -130,4 +130,4 @@ def sha256_of(text: str) -> str:
 
 
 def _key(digest: str) -> str:
-    return f"{PREFIX}document:{digest}"
+    return f"{KEY_PREFIX}document:{digest}"

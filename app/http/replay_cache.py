@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.http.middleware import new_request_id
-from app.http.response_cache import Kept, KeptResponses
-from app.observability.operation_log import Account
-from app.resilience.lru_cache import Bounded
+from app.http.response_cache import CachedResponse, ResponseCache
+from app.observability.operation_log import OperationRecorder
+from app.resilience.lru_cache import LruCache
 
 STATE: Final = "repeats"
 """Under which the application's state has the Repeats, for the server's protocol."""
@@ -29,7 +29,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True)
-class _Repeat:
+class _Replay:
     """The answer itself is not held here: it is the kept one under `key`, while that has this `etag`.
 
     `head`: without what differs. `is_held`: the client has the body. `request_id`: the client's own, if it sent one.
@@ -42,18 +42,18 @@ class _Repeat:
     request_id: bytes | None
 
 
-class Repeats:
-    def __init__(self, responses: KeptResponses, account: Account) -> None:
+class ReplayCache:
+    def __init__(self, responses: ResponseCache, account: OperationRecorder) -> None:
         self._responses = responses
         self._account = account
-        self._held: Bounded[bytes, _Repeat] = Bounded(_MAX_BYTES)
+        self._held: LruCache[bytes, _Replay] = LruCache(_MAX_BYTES)
 
-    def answer(self, request: bytes, defaults: Headers) -> tuple[bytes, bytes] | None:
+    def get(self, request: bytes, defaults: Headers) -> tuple[bytes, bytes] | None:
         """The head and body of the answer; None where the request has to be read. `defaults`: the server's headers."""
         if len(request) > MAX_REQUEST_BYTES:
             return None
         started = time.perf_counter()
-        repeat = self._held.use(_digest(request))
+        repeat = self._held.get(_digest(request))
         if repeat is None or (found := self._responses.get(repeat.key)) is None:
             return None
         kept, left = found
@@ -67,8 +67,8 @@ class Repeats:
             left,
             request_id,
         )
-        self._account.ran("kept")
-        self._account.operation(
+        self._account.record_execution("kept")
+        self._account.record_operation(
             name=kept.name,
             document=kept.document,
             outcome="ok",
@@ -78,15 +78,15 @@ class Repeats:
         )
         return head, b"" if repeat.is_held else kept.body
 
-    def remember(
-        self, request: bytes, key: str, kept: Kept, status: int, headers: Headers, request_id: bytes | None
+    def set(
+        self, request: bytes, key: str, kept: CachedResponse, status: int, headers: Headers, request_id: bytes | None
     ) -> None:
         """That this request was answered so. `request_id`: the client's own, if it sent one."""
         lines = [b"%b: %b\r\n" % line for line in headers if line[0] != _CACHE_CONTROL]
         reason = b"OK" if status == 200 else b"Not Modified"
         head = b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join(lines))
-        repeat = _Repeat(key, kept.etag, head, status != 200, request_id)
-        self._held.keep(_digest(request), repeat, _ENTRY_BYTES + len(head) + len(key))
+        repeat = _Replay(key, kept.etag, head, status != 200, request_id)
+        self._held.set(_digest(request), repeat, _ENTRY_BYTES + len(head) + len(key))
 
 
 def _digest(request: bytes) -> bytes:

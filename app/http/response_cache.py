@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from app.cache.explain import Use
+from app.cache.explain import Dependency
 from app.resilience.clock import Clock
-from app.resilience.lru_cache import Bounded
+from app.resilience.lru_cache import LruCache
 
 _REQUEST_LENGTH: Final = 16 * 1024
 """Longer requests are not remembered."""
@@ -19,25 +19,25 @@ _OVERHEAD: Final = 1000
 
 
 @dataclass(frozen=True)
-class Kept:
+class CachedResponse:
     """`name` and `document` are for the log; `until`: in monotonic seconds, whatever the pages say."""
 
     body: bytes
     etag: str
-    uses: Sequence[Use]
-    until: float
+    dependencies: Sequence[Dependency]
+    expires_at: float
     name: str | None
     document: str
     cost: int
 
 
-class KeptResponses:
+class ResponseCache:
     """`ends`: when the first of some pages is no longer fresh, or 0 if one has changed."""
 
-    def __init__(self, max_bytes: int, *, ends: Callable[[Sequence[Use]], float], clock: Clock) -> None:
+    def __init__(self, max_bytes: int, *, ends: Callable[[Sequence[Dependency]], float], clock: Clock) -> None:
         self._ends = ends
         self._clock = clock
-        self._kept: Bounded[str, Kept] = Bounded(max_bytes)
+        self._kept: LruCache[str, CachedResponse] = LruCache(max_bytes)
 
     @property
     def held_bytes(self) -> int:
@@ -49,26 +49,26 @@ class KeptResponses:
             return None
         return f"{scope}:{method}:{sent.decode('latin-1')}"
 
-    def get(self, key: str) -> tuple[Kept, float] | None:
+    def get(self, key: str) -> tuple[CachedResponse, float] | None:
         """What is kept, and for how many seconds more; None where nothing is, or no longer."""
-        kept = self._kept.use(key)
+        kept = self._kept.get(key)
         if kept is None:
             return None
         left = self._seconds_left(kept)
         if left > 0:
             return kept, left
-        self._kept.drop(key)
+        self._kept.remove(key)
         return None
 
-    def keep(self, key: str, kept: Kept) -> float:
+    def set(self, key: str, kept: CachedResponse) -> float:
         """For how many seconds; not more than 0 where its pages were not kept, as then it is not either."""
         left = self._seconds_left(kept)
         if left > 0:
-            self._kept.keep(key, kept, len(kept.body) + len(key) + _OVERHEAD + 100 * len(kept.uses))
+            self._kept.set(key, kept, len(kept.body) + len(key) + _OVERHEAD + 100 * len(kept.dependencies))
         return left
 
-    def _seconds_left(self, kept: Kept) -> float:
-        return min(kept.until, self._ends(kept.uses)) - self._clock()
+    def _seconds_left(self, kept: CachedResponse) -> float:
+        return min(kept.expires_at, self._ends(kept.dependencies)) - self._clock()
 
 
 def etag_of(body: bytes) -> str:

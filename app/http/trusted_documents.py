@@ -6,15 +6,15 @@ from typing import Literal, Self
 
 import msgspec
 
-from app.errors import BadUserInput, GatewayError, SettingsError
+from app.errors import BadUserInputError, GatewayError, SettingsError
 from app.execution import Request
-from app.execution.documents import Documents
-from app.execution.error_formatting import Invalid
-from app.http.params import SHA_256, Wanted
+from app.execution.documents import DocumentCache
+from app.execution.error_formatting import InvalidOperationError
+from app.http.params import SHA_256, GraphQLParams
 from app.http.persisted_queries import sha256_of
 
 
-class Trusted:
+class TrustedDocuments:
     """Documents by the ids that a manifest gives them, and by their SHA-256."""
 
     def __init__(self, documents: dict[str, str]) -> None:
@@ -22,7 +22,7 @@ class Trusted:
         self._texts = frozenset(documents.values())
 
     @classmethod
-    def read(cls, path: Path, checked: Documents) -> Self:
+    def load(cls, path: Path, checked: DocumentCache) -> Self:
         """The manifest at this path, each document held to the schema and the limits. Raises SettingsError."""
         try:
             documents = _listed(path.read_bytes())
@@ -35,44 +35,46 @@ class Trusted:
         for name, text in documents.items():
             try:
                 checked.get(text)
-            except (Invalid, GatewayError) as exc:
-                reason = exc.errors[0].message if isinstance(exc, Invalid) else str(exc)
+            except (InvalidOperationError, GatewayError) as exc:
+                reason = exc.errors[0].message if isinstance(exc, InvalidOperationError) else str(exc)
                 raise _unusable(f"{path}: {_operation_in(text)}, id {name[:100]}, cannot run: {reason}") from None
         return cls(documents)
 
-    async def request_of(self, wanted: Wanted) -> Request:
+    async def resolve(self, wanted: GraphQLParams) -> Request:
         """With the document. Raises BadUserInput."""
         return Request(self._text_of(wanted), wanted.variables, wanted.operation_name)
 
-    async def ran(self, wanted: Wanted, text: str) -> None:
+    async def record(self, wanted: GraphQLParams, text: str) -> None:
         """There is nothing to learn."""
 
-    def _text_of(self, wanted: Wanted) -> str:
+    def _text_of(self, wanted: GraphQLParams) -> str:
         query, name = wanted.query, wanted.document_id
         if name is None:
             if query is None or query not in self._texts:
-                raise BadUserInput("this gateway runs a list of documents, and this is none of them.", argument="query")
+                raise BadUserInputError(
+                    "this gateway runs a list of documents, and this is none of them.", argument="query"
+                )
             return query
         # Some clients send whatever id the manifest has in place of a SHA-256.
         text = self._by_id.get(name) or self._by_id.get(name.removeprefix(SHA_256))
         if text is None:
             message = "this gateway runs a list of documents, and it has none of this id."
-            raise BadUserInput(message, argument="documentId")
+            raise BadUserInputError(message, argument="documentId")
         if query not in {None, text}:
-            raise BadUserInput("this is not the document of that id.", argument="query")
+            raise BadUserInputError("this is not the document of that id.", argument="query")
         return text
 
 
-class _Listed(msgspec.Struct):
+class _ApolloOperation(msgspec.Struct):
     """An operation in Apollo's manifest."""
 
     id: str
     body: str
 
 
-class _Apollos(msgspec.Struct, tag_field="format", tag="apollo-persisted-query-manifest"):
+class _ApolloManifest(msgspec.Struct, tag_field="format", tag="apollo-persisted-query-manifest"):
     version: Literal[1]
-    operations: list[_Listed]
+    operations: list[_ApolloOperation]
 
 
 def _listed(text: bytes) -> dict[str, str]:
@@ -81,7 +83,7 @@ def _listed(text: bytes) -> dict[str, str]:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("operations"), list):
         return msgspec.convert(manifest, dict[str, str])
     documents: dict[str, str] = {}
-    for each in msgspec.convert(manifest, _Apollos).operations:
+    for each in msgspec.convert(manifest, _ApolloManifest).operations:
         if documents.setdefault(each.id, each.body) != each.body:
             raise ValueError(f"it has two documents with the id {each.id[:100]}")
     return documents

@@ -8,13 +8,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.replay_cache import STATE, Repeats
+from app.http.replay_cache import STATE, ReplayCache
 
 
 class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._repeats: Repeats | None = self.app_state.get(STATE)
+        self._repeats: ReplayCache | None = self.app_state.get(STATE)
         self._begun = 0
         self._ended = 0
 
@@ -22,7 +22,7 @@ class Protocol(HttpToolsProtocol):
         if self._repeats is None or not self._is_idle:
             super().data_received(data)
             return
-        if answer := self._repeats.answer(data, self.server_state.default_headers):
+        if answer := self._repeats.get(data, self.server_state.default_headers):
             self._unset_keepalive_if_required()
             self.transport.writelines(answer)
             self.on_response_complete()

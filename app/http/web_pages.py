@@ -53,7 +53,7 @@ def add(app: Gateway, settings: Settings, *, demo: bool) -> None:
         "introspection": settings.introspection,
     }
     if settings.graphiql:
-        app.put_in_front(Playground, path="/graphql", data=data)
+        app.put_in_front(GraphiQLMiddleware, path="/graphql", data=data)
     app.mount(ASSETS, assets())
 
     async def dashboard(_: Request) -> Response:
@@ -73,10 +73,10 @@ def page(name: str, data: Mapping[str, Any]) -> Response:
 
 def assets() -> ASGIApp:
     """The files that pages consist of: `<page>/assets/<file>`."""
-    return _Assets(directory=FOLDER)
+    return _WebAssets(directory=FOLDER)
 
 
-class _Assets(StaticFiles):
+class _WebAssets(StaticFiles):
     """Of a page's folder only what was built for browsers; names with a digest in them are kept by those for good."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -93,7 +93,7 @@ class _Assets(StaticFiles):
 
 
 @dataclass(frozen=True)
-class Playground:
+class GraphiQLMiddleware:
     """Middleware that answers a browser's GET of `path` by GraphiQL, and leaves everything else to `app`."""
 
     app: ASGIApp

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from app.observability.tracing import UNSEEN, Sending
+from app.observability.tracing import NO_SPAN, RequestSpan
 
 
 @dataclass
-class Call:
+class UpstreamCall:
     """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`.
 
     `sending` is the last of them, for who traces.
@@ -18,7 +18,7 @@ class Call:
     status: int | None = None
     milliseconds: float = 0.0
     attempts: int = 0
-    sending: Sending = UNSEEN
+    sending: RequestSpan = NO_SPAN
 
     def as_json(self) -> dict[str, Any]:
         params: dict[str, Any] = {}

@@ -19,14 +19,14 @@ from tenacity.wait import wait_random_exponential
 
 from app import __version__, errors
 from app.credentials import Credential
-from app.langsmith.bounded_body import body_of
-from app.langsmith.call import Call
-from app.langsmith.concurrency_limit import Slots
-from app.langsmith.error_mapping import Passing, StatsSelectRefused, failure_of, refusal_of
-from app.langsmith.rate_limit import Budget
+from app.langsmith.bounded_body import read_bounded_body
+from app.langsmith.call import UpstreamCall
+from app.langsmith.concurrency_limit import ConcurrencyLimit
+from app.langsmith.error_mapping import RetryableError, StatsSelectRefusedError, map_status, map_transport_error
+from app.langsmith.rate_limit import UpstreamRateLimit
 from app.observability.metrics import Metrics
-from app.observability.tracing import OFF, Spans
-from app.resilience.circuit_breaker import FAILURES, PAUSE, Admitted, Breaker
+from app.observability.tracing import NO_TRACING, Tracing
+from app.resilience.circuit_breaker import FAILURES, PAUSE, CircuitBreaker, Permit
 from app.resilience.clock import Clock
 from app.sessions import decoding
 from app.sessions.fields import FIELDS
@@ -45,7 +45,7 @@ _HEADERS: Final = {
 }
 
 
-class Upstream:
+class LangSmithClient:
     """`timeout`: seconds for one query, retries included. `retries`: tries beyond the first."""
 
     def __init__(
@@ -56,11 +56,11 @@ class Upstream:
         timeout: float,
         retries: int,
         concurrency: int,
-        budget: Budget,
+        budget: UpstreamRateLimit,
         metrics: Metrics,
         log: FilteringBoundLogger,
         clock: Clock = time.monotonic,
-        spans: Spans = OFF,
+        spans: Tracing = NO_TRACING,
     ) -> None:
         self._transport = transport
         self._url = httpx.URL(sessions_url(base_url))
@@ -68,55 +68,60 @@ class Upstream:
         timeouts = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._extensions = {"timeout": timeouts.as_dict()}
         self._tries = 1 + retries
-        self._slots = Slots(concurrency)
+        self._slots = ConcurrencyLimit(concurrency)
         self._budget = budget
         self._metrics = metrics
         self._log = log
         self._clock = clock
         self._spans = spans
-        metrics.watch_upstream(under_way=lambda: self._slots.under_way, waiting=lambda: self._slots.waiting)
-        self._breaker = Breaker(clock, self._notice_breaker)
+        metrics.watch_upstream(under_way=lambda: self._slots.in_flight, waiting=lambda: self._slots.waiting)
+        self._breaker = CircuitBreaker(clock, self._notice_breaker)
         self._selecting = True
         self._seen: set[str] = set()
 
-    async def get(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
+    async def get(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         """What LangSmith answers. Each request is put into `calls` as it is made. Raises a GatewayError."""
         try:
             return await self._in_time(query, credential, calls)
-        except (errors.RateLimited, errors.UpstreamError, errors.UpstreamTimeout, errors.UpstreamMalformed) as exc:
+        except (
+            errors.RateLimitedError,
+            errors.UpstreamError,
+            errors.UpstreamTimeoutError,
+            errors.UpstreamMalformedError,
+        ) as exc:
             call = calls[-1]
             self._log.warning("upstream_failed", code=exc.code, status=call.status, attempts=call.attempts)
             raise
 
     def is_near_limit(self, scope: str) -> bool:
         """Whether little is left of how often LangSmith may be asked for that credential."""
-        return self._budget.is_near(scope)
+        return self._budget.is_near_limit(scope)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _in_time(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
+    async def _in_time(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             async with asyncio.timeout_at(deadline):
                 try:
                     return await self._request(query, credential, calls, deadline, selecting=self._selecting)
-                except StatsSelectRefused:
+                except StatsSelectRefusedError:
                     page = await self._request(query, credential, calls, deadline, selecting=False)
                     # Remembered only now: a refusal that quotes a client's filter might read the same.
                     self._stop_selecting()
                     return page
         except TimeoutError as exc:
-            raise errors.UpstreamTimeout("LangSmith took too long to answer.") from exc
+            raise errors.UpstreamTimeoutError("LangSmith took too long to answer.") from exc
 
     async def _request(
-        self, query: PageQuery, credential: Credential, calls: list[Call], deadline: float, *, selecting: bool
+        self, query: PageQuery, credential: Credential, calls: list[UpstreamCall], deadline: float, *, selecting: bool
     ) -> Page:
-        call = Call(self._url.path, query.as_params(selecting=selecting))
+        call = UpstreamCall(self._url.path, query.as_params(selecting=selecting))
         calls.append(call)
         started = self._clock()
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Passing),
+            retry=retry_if_exception_type(RetryableError),
             stop=_stop_after(self._tries, deadline),
             wait=_wait,
             reraise=True,
@@ -126,45 +131,45 @@ class Upstream:
                 with attempt:
                     sent = self._clock()
                     body = await self._attempt(call, credential, deadline)
-        except Passing as passing:
+        except RetryableError as passing:
             raise passing.error from passing
         finally:
             call.milliseconds = (self._clock() - started) * 1000
         found = rows(body)[: query.limit]
         self._notice_unknown_fields(body)
-        return Page.of(
+        return Page.from_rows(
             found,
             query,
-            statistics=query.known_when_answered(selecting=selecting),
+            statistics=query.settled_statistics(selecting=selecting),
             at=sent,
             body_bytes=len(body),
         )
 
-    async def _attempt(self, call: Call, credential: Credential, deadline: float) -> bytes:
+    async def _attempt(self, call: UpstreamCall, credential: Credential, deadline: float) -> bytes:
         # While nothing is sent, nothing is counted.
-        self._breaker.abandoned(self._admitted())
-        await self._budget.admit(credential.scope, deadline)
+        self._breaker.release(self._admitted())
+        await self._budget.acquire(credential.scope, deadline)
         try:
-            async with self._slots.one(credential.scope):
+            async with self._slots.acquire(credential.scope):
                 with self._watched(self._admitted(), deadline):
                     return await self._sent(call, credential)
-        except Passing as passing:
-            if isinstance(passing.error, errors.RateLimited) and passing.retry_after is not None:
-                await self._budget.stop(credential.scope, passing.retry_after)
+        except RetryableError as passing:
+            if isinstance(passing.error, errors.RateLimitedError) and passing.retry_after is not None:
+                await self._budget.pause(credential.scope, passing.retry_after)
             raise
 
-    def _admitted(self) -> Admitted:
-        if (admitted := self._breaker.admits()) is None:
+    def _admitted(self) -> Permit:
+        if (admitted := self._breaker.acquire()) is None:
             raise errors.UpstreamError("LangSmith keeps failing, and is left alone for a moment. Try again shortly.")
         return admitted
 
-    async def _sent(self, call: Call, credential: Credential) -> bytes:
+    async def _sent(self, call: UpstreamCall, credential: Credential) -> bytes:
         call.attempts += 1
         if call.attempts > 1:
             self._metrics.retries.inc()
         started = self._clock()
         outcome = "cancelled"
-        sending = call.sending = self._spans.request(
+        sending = call.sending = self._spans.start_request(
             str(self._url), attempts=call.attempts, statistics=sum(name == "stats_select" for name, _ in call.params)
         )
         try:
@@ -172,44 +177,44 @@ class Upstream:
                 call.status = response.status_code
                 outcome = str(response.status_code)
                 self._notice_deprecation(response)
-                body = await body_of(response)
+                body = await read_bounded_body(response)
         except httpx.InvalidURL as exc:
             outcome = "unsent"
-            raise errors.BadUserInput("The arguments are too long for LangSmith: ask for less at once.") from exc
+            raise errors.BadUserInputError("The arguments are too long for LangSmith: ask for less at once.") from exc
         except (httpx.HTTPError, aiohttp.ClientError) as exc:
             call.status = None
-            outcome, failure = failure_of(exc)
+            outcome, failure = map_transport_error(exc)
             raise failure from exc
         finally:
             sending.end(outcome)
             self._metrics.upstream.labels(outcome).inc()
             self._metrics.upstream_seconds.observe(self._clock() - started)
         if response.status_code != 200:
-            raise refusal_of(response, body, selected="stats_select" in dict(call.params))
+            raise map_status(response, body, selected="stats_select" in dict(call.params))
         return body
 
     @contextlib.contextmanager
-    def _watched(self, admitted: Admitted, deadline: float) -> Iterator[None]:
+    def _watched(self, admitted: Permit, deadline: float) -> Iterator[None]:
         """Tells the breaker how it went. What LangSmith says to one tenant, a 429 too, is an answer."""
         try:
             yield
         except asyncio.CancelledError:
             # By the deadline, which is LangSmith's fault, or because nobody waits any more.
             is_late = asyncio.get_running_loop().time() >= deadline - _TICK
-            (self._breaker.failed if is_late else self._breaker.abandoned)(admitted)
+            (self._breaker.record_failure if is_late else self._breaker.release)(admitted)
             raise
-        except Passing as passing:
-            is_limit = isinstance(passing.error, errors.RateLimited)
-            (self._breaker.answered if is_limit else self._breaker.failed)(admitted)
+        except RetryableError as passing:
+            is_limit = isinstance(passing.error, errors.RateLimitedError)
+            (self._breaker.record_success if is_limit else self._breaker.record_failure)(admitted)
             raise
         except Exception:
-            self._breaker.answered(admitted)
+            self._breaker.record_success(admitted)
             raise
-        self._breaker.answered(admitted)
+        self._breaker.record_success(admitted)
 
     @contextlib.asynccontextmanager
     async def _answer(
-        self, call: Call, credential: Credential, traced: Mapping[str, str]
+        self, call: UpstreamCall, credential: Credential, traced: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
         request = httpx.Request(
             "GET",
@@ -229,7 +234,7 @@ class Upstream:
             self._log.warning("stats_select_refused", consequence="LangSmith is asked for all statistics from now on")
 
     def _notice_breaker(self, is_open: bool) -> None:
-        self._metrics.breaker_open.set(is_open)
+        self._metrics.circuit_breaker_open.set(is_open)
         if is_open:
             self._log.warning("upstream_left_alone", failures=FAILURES, seconds=PAUSE)
         else:
@@ -270,6 +275,6 @@ def _stop_after(tries: int, deadline: float) -> Callable[[RetryCallState], bool]
 
 def _wait(state: RetryCallState) -> float:
     passing = state.outcome.exception() if state.outcome else None
-    if isinstance(passing, Passing) and passing.retry_after is not None:
+    if isinstance(passing, RetryableError) and passing.retry_after is not None:
         return passing.retry_after
     return _BACKOFF(state)

@@ -9,41 +9,41 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
-from app.errors import RateLimited
+from app.errors import RateLimitedError
 
 _WAITING_PER_SLOT: Final = 8
 """As many wait as are served in about eight times what one takes."""
 _RETRY_AFTER: Final = 1.0
 
 
-class Slots:
+class ConcurrencyLimit:
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
         self._most = count * _WAITING_PER_SLOT
         self._waiting: Counter[str] = Counter()
-        self.under_way = 0
+        self.in_flight = 0
 
     @property
     def waiting(self) -> int:
         return self._waiting.total()
 
     @contextlib.asynccontextmanager
-    async def one(self, scope: str) -> AsyncIterator[None]:
+    async def acquire(self, scope: str) -> AsyncIterator[None]:
         """Waits for one. `scope`: whose request it is. Raises RateLimited."""
         if self._free.locked():
             await self._wait(scope)
         else:
             await self._free.acquire()
-        self.under_way += 1
+        self.in_flight += 1
         try:
             yield
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
             self._free.release()
 
     async def _wait(self, scope: str) -> None:
         if self.waiting >= self._most or self._waiting[scope] >= self._most // 2:
-            raise RateLimited(
+            raise RateLimitedError(
                 "Too many requests to LangSmith are waiting already. Try again shortly.", retry_after=_RETRY_AFTER
             )
         self._waiting[scope] += 1

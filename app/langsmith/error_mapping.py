@@ -16,7 +16,7 @@ _PASSING: Final = {408, 425, 429}
 _LONGEST_RETRY_AFTER: Final = 86_400.0
 
 
-class Passing(Exception):
+class RetryableError(Exception):
     """A failure that another try may not meet."""
 
     def __init__(self, error: errors.GatewayError, *, retry_after: float | None = None) -> None:
@@ -24,36 +24,38 @@ class Passing(Exception):
         self.retry_after = retry_after
 
 
-class StatsSelectRefused(Exception):
+class StatsSelectRefusedError(Exception):
     pass
 
 
-def failure_of(exc: Exception) -> tuple[str, Exception]:
+def map_transport_error(exc: Exception) -> tuple[str, Exception]:
     """How a request failed that got no usable answer: the metric's label, and what to raise."""
     if isinstance(exc, aiohttp.ClientResponseError | httpx.RemoteProtocolError):
-        return "malformed", errors.UpstreamMalformed("LangSmith answered something that is not HTTP.")
+        return "malformed", errors.UpstreamMalformedError("LangSmith answered something that is not HTTP.")
     # httpx-aiohttp calls every lost connection a time-out, so the cause decides.
     cause = exc.__cause__ or exc
     if isinstance(cause, TimeoutError | httpx.TimeoutException):
-        return "timeout", Passing(errors.UpstreamTimeout("LangSmith took too long to answer."))
-    return "connection", Passing(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
+        return "timeout", RetryableError(errors.UpstreamTimeoutError("LangSmith took too long to answer."))
+    return "connection", RetryableError(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
 
 
-def refusal_of(response: httpx.Response, body: bytes, *, selected: bool) -> Exception:
+def map_status(response: httpx.Response, body: bytes, *, selected: bool) -> Exception:
     """`selected`: statistics were chosen by name."""
     status = response.status_code
     if status in _REFUSED:
         return _bad_input(body, selected=selected)
     if status == 401:
-        return errors.Unauthenticated("LangSmith does not accept this credential. Check the key and its region.")
+        return errors.UnauthenticatedError("LangSmith does not accept this credential. Check the key and its region.")
     if status == 403:
-        return errors.Forbidden("LangSmith refuses this credential here. Check its region, workspace and rights.")
+        return errors.ForbiddenError("LangSmith refuses this credential here. Check its region, workspace and rights.")
     retry_after = _retry_after(response.headers.get("retry-after"))
     if status == 429:
-        limited = errors.RateLimited("LangSmith's rate limit is reached. Try again later.", retry_after=retry_after)
-        return Passing(limited, retry_after=retry_after)
+        limited = errors.RateLimitedError(
+            "LangSmith's rate limit is reached. Try again later.", retry_after=retry_after
+        )
+        return RetryableError(limited, retry_after=retry_after)
     failed = errors.UpstreamError(f"LangSmith answered with status {status}. Try again shortly.")
-    return Passing(failed, retry_after=retry_after) if status in _PASSING or status >= 500 else failed
+    return RetryableError(failed, retry_after=retry_after) if status in _PASSING or status >= 500 else failed
 
 
 def _bad_input(body: bytes, *, selected: bool) -> Exception:
@@ -66,13 +68,15 @@ def _bad_input(body: bytes, *, selected: bool) -> Exception:
         [str(item.get("loc")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else [detail]
     )
     if selected and any("stats_select" in str(place) for place in places):
-        return StatsSelectRefused()
+        return StatsSelectRefusedError()
     for item in detail if isinstance(detail, list) else ():
         location = item.get("loc") if isinstance(item, dict) else None
         for name in location if isinstance(location, list) else ():
             if isinstance(name, str) and name in ARGUMENTS:
-                return errors.BadUserInput("LangSmith refused this value.", argument=ARGUMENTS[name])
-    return errors.BadUserInput("LangSmith refused one of the arguments: check filters, order and statistics' options.")
+                return errors.BadUserInputError("LangSmith refused this value.", argument=ARGUMENTS[name])
+    return errors.BadUserInputError(
+        "LangSmith refused one of the arguments: check filters, order and statistics' options."
+    )
 
 
 def _retry_after(value: str | None) -> float | None:

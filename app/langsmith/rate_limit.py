@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from app.errors import RateLimited
+from app.errors import RateLimitedError
 from app.observability.metrics import Metrics
-from app.redis.connection import PREFIX, Away, Link
-from app.redis.sliding_window import MARGIN, Window
-from app.resilience.lru_cache import Recent
+from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
+from app.redis.sliding_window import MARGIN, SlidingWindow
+from app.resilience.lru_cache import LruDict
 from app.resilience.rate import Rate
 
 _JITTER: Final = 0.05
@@ -28,7 +28,7 @@ if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then redis.call('set', KEYS[1
 """
 
 
-class Budget:
+class UpstreamRateLimit:
     """`rate`: None counts nothing, and only keeps to what LangSmith says. `link`: to a Redis that counts for all.
 
     Without its Redis, each process counts for itself until it is back.
@@ -37,7 +37,7 @@ class Budget:
     def __init__(
         self,
         rate: Rate | None,
-        link: Link | None,
+        link: RedisConnection | None,
         *,
         metrics: Metrics,
         log: FilteringBoundLogger,
@@ -46,14 +46,14 @@ class Budget:
         self._metrics = metrics
         self._log = log
         self._link = link
-        self._here = Window(rate) if rate else None
-        self._there = Window(rate, link) if rate and link else None
+        self._here = SlidingWindow(rate) if rate else None
+        self._there = SlidingWindow(rate, link) if rate and link else None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
-        self._stops: Recent[str, float] = Recent()
-        self._known: Recent[str, _Known] = Recent()
+        self._stops: LruDict[str, float] = LruDict()
+        self._known: LruDict[str, _RemainingQuota] = LruDict()
         self._lines: dict[str, list[object]] = {}
 
-    async def admit(self, scope: str, deadline: float) -> None:
+    async def acquire(self, scope: str, deadline: float) -> None:
         """Counts a request, as soon as there is room for it. `deadline`: of the event loop's clock.
 
         Raises RateLimited, and at once, where that would be later.
@@ -65,8 +65,8 @@ class Budget:
             while seconds := await self._pause(scope, self._ahead(scope, ticket)):
                 spare = deadline - now() - seconds
                 if spare <= 0:
-                    self._metrics.budget.labels("refused").inc()
-                    raise RateLimited(
+                    self._metrics.upstream_rate_limit.labels("refused").inc()
+                    raise RateLimitedError(
                         "LangSmith's rate limit is reached. Try again later.", retry_after=round(seconds, 3)
                     )
                 if not is_waiting:
@@ -77,9 +77,9 @@ class Budget:
             if is_waiting:
                 self._leave(scope, ticket)
         if self._rate or is_waiting:
-            self._metrics.budget.labels("waited" if is_waiting else "admitted").inc()
+            self._metrics.upstream_rate_limit.labels("waited" if is_waiting else "admitted").inc()
 
-    async def stop(self, scope: str, seconds: float) -> None:
+    async def pause(self, scope: str, seconds: float) -> None:
         """Nobody asks for this credential until then. A shorter stop ends no longer one."""
         if seconds <= MARGIN:
             return
@@ -87,10 +87,10 @@ class Budget:
             self._log.warning("upstream_stopped", seconds=round(seconds, 3))
         self._note_stop(scope, seconds)
         if self._link:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(RedisUnavailableError):
                 await self._link.script(_STOP, [_stop_key(scope)], [math.ceil(seconds * 1000)])
 
-    def is_near(self, scope: str) -> bool:
+    def is_near_limit(self, scope: str) -> bool:
         """Whether less than a fifth is left, as far as this process knows, or nothing because LangSmith says so."""
         known = self._known.get(scope)
         is_low = False
@@ -103,12 +103,12 @@ class Budget:
         if seconds := self._seconds_stopped(scope):
             return seconds
         if self._link:
-            with contextlib.suppress(Away):
+            with contextlib.suppress(RedisUnavailableError):
                 async with self._at_once:
                     return await self._pause_of_all(self._link, scope, ahead)
         return await self._counted(self._here, scope, ahead) if self._here else 0.0
 
-    async def _pause_of_all(self, link: Link, scope: str, ahead: int) -> float:
+    async def _pause_of_all(self, link: RedisConnection, scope: str, ahead: int) -> float:
         milliseconds: int = await link.script(_SECONDS_STOPPED, [_stop_key(scope)], [])
         if milliseconds > 0:
             self._note_stop(scope, milliseconds / 1000)
@@ -116,19 +116,19 @@ class Budget:
             return seconds
         if self._there is None:
             return 0.0
-        async with link.guarded("count"):
+        async with link.guard("count"):
             return await self._counted(self._there, scope, ahead)
 
-    async def _counted(self, window: Window, scope: str, ahead: int) -> float:
+    async def _counted(self, window: SlidingWindow, scope: str, ahead: int) -> float:
         now = asyncio.get_running_loop().time()
         seconds = await window.enter(scope, ahead)
         known = self._known.get(scope)
         if seconds:
-            self._known[scope] = _Known(0, now)
+            self._known[scope] = _RemainingQuota(0, now)
         elif known is None or now >= known.at + min(1.0, window.rate.seconds / _LOOKS):
-            self._known[scope] = _Known(await window.left(scope), now)
+            self._known[scope] = _RemainingQuota(await window.left(scope), now)
         else:
-            self._known[scope] = _Known(known.left - 1, known.at)
+            self._known[scope] = _RemainingQuota(known.left - 1, known.at)
         return seconds
 
     def _seconds_stopped(self, scope: str) -> float:
@@ -151,7 +151,7 @@ class Budget:
             del self._lines[scope]
 
 
-class _Known(NamedTuple):
+class _RemainingQuota(NamedTuple):
     """How many requests were left, when it was looked at."""
 
     left: int
@@ -159,4 +159,4 @@ class _Known(NamedTuple):
 
 
 def _stop_key(scope: str) -> str:
-    return f"{PREFIX}{{{scope}}}:stopped"
+    return f"{KEY_PREFIX}{{{scope}}}:stopped"

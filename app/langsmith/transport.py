@@ -23,7 +23,7 @@ def create_transport(concurrency: int) -> httpx.AsyncBaseTransport:
             connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=_tls()),
             # A cookie set under one tenant's key must not be sent with another's.
             cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_WithoutReason,
+            response_class=_ReasonlessResponse,
             max_line_size=16384,
             max_field_size=16384,
         ),
@@ -39,7 +39,7 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class _WithoutReason(aiohttp.ClientResponse):
+class _ReasonlessResponse(aiohttp.ClientResponse):
     """httpx-aiohttp raises, and loses the connection, where the words behind the status are not UTF-8."""
 
     async def start(self, connection: Connection) -> Self:

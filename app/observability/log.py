@@ -20,7 +20,7 @@ def create_log(
     form: Literal["console", "json"], level: Literal["debug", "info", "warning", "error"], out: TextIO | None = None
 ) -> FilteringBoundLogger:
     """A logger of its own: nothing global is configured."""
-    out = out or cast(TextIO, Lines(sys.stderr))
+    out = out or cast(TextIO, BufferedLines(sys.stderr))
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -41,7 +41,7 @@ def create_log(
     return bound
 
 
-class Lines:
+class BufferedLines:
     """Writes what comes within a moment together: a line each costs as much as all else about a kept answer.
 
     Nothing waits where no event loop runs, or where there is much of it; the rest is written when the process ends.

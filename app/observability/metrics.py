@@ -28,7 +28,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._directory = _directory()
         self._looks: list[Callable[[], None]] = []
-        self.operations_under_way = 0
+        self.operations_in_flight = 0
         self.operations = Counter(
             "gateway_operations",
             "Operations by outcome: ok, or the code of their first error.",
@@ -64,13 +64,13 @@ class Metrics:
             "Requests to LangSmith that repeat one that failed.",
             registry=self._registry,
         )
-        self.budget = Counter(
+        self.upstream_rate_limit = Counter(
             "gateway_upstream_budget",
             "Requests to LangSmith by whether its rate limit let them pass.",
             ["outcome"],
             registry=self._registry,
         )
-        self.breaker_open = Gauge(
+        self.circuit_breaker_open = Gauge(
             "gateway_upstream_breaker_open",
             "1 while LangSmith is left alone because it keeps failing.",
             registry=self._registry,
@@ -99,7 +99,7 @@ class Metrics:
             ["use", "kind"],
             registry=self._registry,
         )
-        self._look_at("gateway_operations_under_way", "Operations under way.", lambda: self.operations_under_way)
+        self._look_at("gateway_operations_under_way", "Operations under way.", lambda: self.operations_in_flight)
 
         self.operations_by = functools.cache(self.operations.labels)
         self.executions_by = functools.cache(self.executions.labels)
@@ -113,7 +113,7 @@ class Metrics:
         self._look_at("gateway_upstream_waiting", "Requests to LangSmith that wait until others have ended.", waiting)
 
     @contextlib.asynccontextmanager
-    async def shown(self) -> AsyncIterator[None]:
+    async def publishing(self) -> AsyncIterator[None]:
         """While it serves: what one worker holds is seen by the others, and no longer when it has ended."""
         if self._directory is None:
             yield

@@ -39,7 +39,7 @@ _METHODS: Final = frozenset({"GET", "POST"})
 _ROUTE: Final = "/graphql"
 _UNREAD: Final = frozenset({errors.PARSE_FAILED, errors.VALIDATION_FAILED})
 _FAILURES: Final = frozenset(
-    {errors.INTERNAL, errors.UpstreamError.code, errors.UpstreamTimeout.code, errors.UpstreamMalformed.code}
+    {errors.INTERNAL, errors.UpstreamError.code, errors.UpstreamTimeoutError.code, errors.UpstreamMalformedError.code}
 )
 """The others are the client's own doing, and no failure of who serves it."""
 _FLUSH_SECONDS: Final = 3.0
@@ -47,7 +47,7 @@ _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_E
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
-class Sending:
+class RequestSpan:
     """A request to LangSmith. `headers`: what is sent along."""
 
     headers: Mapping[str, str] = {}
@@ -56,34 +56,34 @@ class Sending:
         """`outcome`: the status, or how it failed."""
 
 
-class Spans:
+class Tracing:
     """Those of nobody: what is called does nothing."""
 
     is_on: bool = False
 
-    def around(self, endpoint: ASGIApp) -> ASGIApp:
+    def wrap(self, endpoint: ASGIApp) -> ASGIApp:
         """The endpoint with a span for each operation."""
         return endpoint
 
-    def answered(self, *, name: str | None, document: str | None, outcome: str, cost: int) -> str | None:
+    def record_operation(self, *, name: str | None, document: str | None, outcome: str, cost: int) -> str | None:
         """Says of the operation's span what it was. The id of its trace."""
 
-    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
+    def record_lookup(self, outcome: str, *, began: int | None, age: float, requests: Sequence[RequestSpan]) -> None:
         """A lookup in the cache. `began`: in nanoseconds, where it waited. `age`: seconds."""
 
-    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:  # noqa: ARG002 - `Recorded` uses them
+    def start_request(self, url: str, *, attempts: int, statistics: int) -> RequestSpan:  # noqa: ARG002 - `Recorded` uses them
         """`attempts`: which one it is. `statistics`: how many are asked for."""
-        return UNSEEN
+        return NO_SPAN
 
     async def aclose(self) -> None:
         """Sends what has not been sent."""
 
 
-UNSEEN: Final = Sending()
-OFF: Final = Spans()
+NO_SPAN: Final = RequestSpan()
+NO_TRACING: Final = Tracing()
 
 
-class Recorded(Spans):
+class OtelTracing(Tracing):
     """Spans of that provider. `close` sends, and may block."""
 
     is_on = True
@@ -98,7 +98,7 @@ class Recorded(Spans):
         self._propagator = propagator or TraceContextTextMapPropagator()
         self._close = close
 
-    def around(self, endpoint: ASGIApp) -> ASGIApp:
+    def wrap(self, endpoint: ASGIApp) -> ASGIApp:
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:
             with self._operation(scope) as span:
 
@@ -111,7 +111,7 @@ class Recorded(Spans):
 
         return traced
 
-    def answered(self, *, name: str | None, document: str | None, outcome: str, cost: int) -> str | None:
+    def record_operation(self, *, name: str | None, document: str | None, outcome: str, cost: int) -> str | None:
         span = get_current_span()
         is_read = document is not None and outcome not in _UNREAD
         values: dict[str, str | int] = {"gateway.outcome": outcome, "gateway.cost": cost}
@@ -127,15 +127,15 @@ class Recorded(Spans):
         context = span.get_span_context()
         return format_trace_id(context.trace_id) if context.is_valid else None
 
-    def looked_up(self, outcome: str, *, began: int | None, age: float, requests: Sequence[Sending]) -> None:
+    def record_lookup(self, outcome: str, *, began: int | None, age: float, requests: Sequence[RequestSpan]) -> None:
         values: dict[str, str | float] = {"gateway.cache.outcome": outcome, "gateway.cache.age": age}
         values["gateway.cache.requests"] = len(requests)
         own = get_current_span().get_span_context().trace_id
-        contexts = [each.context for each in requests if isinstance(each, _Traced)]
+        contexts = [each.context for each in requests if isinstance(each, _OtelRequestSpan)]
         links = [Link(context) for context in contexts if context.trace_id != own]
         self._tracer.start_span("cache", start_time=began, attributes=values, links=links).end()
 
-    def request(self, url: str, *, attempts: int, statistics: int) -> Sending:
+    def start_request(self, url: str, *, attempts: int, statistics: int) -> RequestSpan:
         parts = urlsplit(url)
         values: dict[str, str | int] = {
             "http.request.method": "GET",
@@ -148,7 +148,7 @@ class Recorded(Spans):
         if attempts > 1:
             values["http.request.resend_count"] = attempts - 1
         span = self._tracer.start_span(f"GET {parts.path}", kind=SpanKind.CLIENT, attributes=values)
-        return _Traced(span, self._propagator)
+        return _OtelRequestSpan(span, self._propagator)
 
     async def aclose(self) -> None:
         """Not for long: a collector that is not there keeps nobody from ending."""
@@ -186,7 +186,7 @@ class Recorded(Spans):
                 raise
 
 
-class _Traced(Sending):
+class _OtelRequestSpan(RequestSpan):
     def __init__(self, span: Span, propagator: TextMapPropagator) -> None:
         self._span = span
         self.headers = carrier = dict[str, str]()
@@ -209,11 +209,11 @@ def _fail(span: Span, kind: str) -> None:
     span.set_status(Status(StatusCode.ERROR))
 
 
-def spans_of(environment: Mapping[str, str]) -> Spans:
+def create_tracing(environment: Mapping[str, str]) -> Tracing:
     """As OpenTelemetry's variables say: off, unless they name an exporter or where to send. Raises SettingsError."""
     names = _exporters(environment)
     if not names:
-        return OFF
+        return NO_TRACING
     try:
         from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415 - an extra: not there for all
         from opentelemetry.sdk.trace import TracerProvider as Provider  # noqa: PLC0415 - an extra: not there for all
@@ -235,7 +235,7 @@ def spans_of(environment: Mapping[str, str]) -> Spans:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     # The default would pass on baggage too, from whoever sends it to LangSmith.
     propagator = propagate.get_global_textmap() if environment.get("OTEL_PROPAGATORS") else None
-    return Recorded(provider, propagator, provider.shutdown)
+    return OtelTracing(provider, propagator, provider.shutdown)
 
 
 def _exporters(environment: Mapping[str, str]) -> list[str]:

@@ -31,12 +31,12 @@ from redis.maint_notifications import MaintNotificationsConfig
 from structlog.typing import FilteringBoundLogger
 
 from app.observability.metrics import Metrics
-from app.redis.url import Address
-from app.resilience.circuit_breaker import Admitted, Breaker
+from app.redis.url import RedisUrl
+from app.resilience.circuit_breaker import CircuitBreaker, Permit
 
-PREFIX: Final = "sessions-gateway:"
+KEY_PREFIX: Final = "sessions-gateway:"
 """What all keys of the gateway begin with."""
-PATIENCE: Final = 0.25
+TIMEOUT_SECONDS: Final = 0.25
 """Seconds that a Redis may take."""
 _FAILURES: Final = 3
 _PAUSE: Final = 1.0
@@ -46,11 +46,11 @@ _QUIET: Final = 60.0
 """Seconds without a refusal until a Redis that refused to write counts as one that writes again."""
 
 
-class Away(Exception):
+class RedisUnavailableError(Exception):
     """There is no Redis to ask: go on without."""
 
 
-class Link:
+class RedisConnection:
     """`url`: as `Address` reads it. `use`: what it is for, in logs and metrics. `patience`: seconds."""
 
     def __init__(
@@ -61,9 +61,9 @@ class Link:
         metrics: Metrics,
         log: FilteringBoundLogger,
         clock: Callable[[], float],
-        patience: float = PATIENCE,
+        patience: float = TIMEOUT_SECONDS,
     ) -> None:
-        address = Address.parse(url)
+        address = RedisUrl.parse(url)
         self._cache = RedisCache(serializer=NullSerializer(encoding=None), timeout=None)
         self._cache.client = self.client = _client(address, patience)
         self._patience = patience
@@ -78,26 +78,28 @@ class Link:
         self._reason = ""
         self._refused: str | None = None
         self._refused_at = 0.0
-        self._breaker = Breaker(clock, self._notice, failures=_FAILURES, pause=_PAUSE, longest_pause=_LONGEST_PAUSE)
+        self._breaker = CircuitBreaker(
+            clock, self._notice, failures=_FAILURES, pause=_PAUSE, longest_pause=_LONGEST_PAUSE
+        )
 
     async def script(self, text: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
         """What a Lua script answers, whose text goes with it: no Redis has to know it before. Raises Away."""
-        async with self.guarded(text):
+        async with self.guard(text):
             return await self._cache.raw("eval", text, len(keys), *keys, *args)
 
     @contextlib.asynccontextmanager
-    async def guarded(self, what: str = "") -> AsyncIterator[None]:
+    async def guard(self, what: str = "") -> AsyncIterator[None]:
         """Around whatever is asked by `client`. `what`: to tell what writes from what does not. Raises Away."""
-        if (admitted := self._breaker.admits()) is None:
-            raise Away
+        if (admitted := self._breaker.acquire()) is None:
+            raise RedisUnavailableError
         try:
             async with asyncio.timeout(self._patience), self._turns:
                 yield
         except Exception as exc:  # whatever redis-py makes of an answer that is none
             await self._failed(admitted, exc, what)
-            raise Away from exc
+            raise RedisUnavailableError from exc
         except BaseException:
-            self._breaker.abandoned(admitted)
+            self._breaker.release(admitted)
             raise
         self._answered(admitted, what)
 
@@ -106,21 +108,21 @@ class Link:
             with contextlib.suppress(errors.RedisError, OSError):
                 await close()
 
-    async def _failed(self, admitted: Admitted, exc: Exception, what: str) -> None:
+    async def _failed(self, admitted: Permit, exc: Exception, what: str) -> None:
         kind = _kind(exc)
         self._failures.labels(self._use, kind).inc()
         if kind in _REFUSALS:
-            self._breaker.answered(admitted)
+            self._breaker.record_success(admitted)
             if self._refused is None:
                 self._log.warning("redis_refuses_writes", use=self._use, reason=kind)
             self._refused, self._refused_at = what, self._clock()
             return
         self._reason = kind
-        self._breaker.failed(admitted)
+        self._breaker.record_failure(admitted)
         await _drop_idle(self.client)
 
-    def _answered(self, admitted: Admitted, what: str) -> None:
-        self._breaker.answered(admitted)
+    def _answered(self, admitted: Permit, what: str) -> None:
+        self._breaker.record_success(admitted)
         # One that is nearly full refuses now and then, and what only reads says nothing of it.
         if what == self._refused and self._clock() >= self._refused_at + _QUIET:
             self._refused = None
@@ -159,7 +161,7 @@ def _kind(exc: BaseException) -> str:
     return next((kind for types, kind in _KINDS if isinstance(exc, types)), "protocol")
 
 
-def _client(address: Address, patience: float) -> Any:
+def _client(address: RedisUrl, patience: float) -> Any:
     options = {
         # The link's own time-out ends whatever takes too long. One for each read costs a task for each write.
         "socket_timeout": None,
@@ -186,7 +188,7 @@ def _client(address: Address, patience: float) -> Any:
     return Redis.from_pool(ConnectionPool(connection, **options))
 
 
-def _connections(address: Address) -> int:
+def _connections(address: RedisUrl) -> int:
     return int(address.options.get("max_connections", _CONNECTIONS))
 
 

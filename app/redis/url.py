@@ -36,7 +36,7 @@ _NO_PERCENT_CODE: Final = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Address:
+class RedisUrl:
     hosts: tuple[tuple[str, int], ...]
     """Of the sentinels, where there is a `service`. None where a path is among the options."""
     service: str | None = None
@@ -56,27 +56,27 @@ class Address:
         try:
             address = cls(**_read(_split(url), kind), is_cluster=kind == "cluster", is_tls=match[1] == "rediss")
             _try(address)
-        except _Wrong as exc:
+        except _RedisUrlError as exc:
             raise ValueError(f"a Redis such as {_EXAMPLES[kind]}: {exc}") from None
         return address
 
 
-class _Wrong(Exception):
+class _RedisUrlError(Exception):
     """What is wrong with a URL."""
 
 
 def _split(url: str) -> SplitResult:
     if not url.isprintable() or " " in url:
-        raise _Wrong("a space is written %20, and line breaks do not belong here")
+        raise _RedisUrlError("a space is written %20, and line breaks do not belong here")
     if _NO_PERCENT_CODE.search(url):
-        raise _Wrong("a % that begins no code such as %2F is written %25")
+        raise _RedisUrlError("a % that begins no code such as %2F is written %25")
     try:
         unquote(url, errors="strict")
         parts = urlsplit(url)
     except ValueError:
-        raise _Wrong("its codes are no UTF-8, or its host is none") from None
+        raise _RedisUrlError("its codes are no UTF-8, or its host is none") from None
     if parts.fragment or "#" in url or "@" in parts.path + parts.query:
-        raise _Wrong("in a user name, password or option, / ? # and @ are written %2F %3F %23 and %40")
+        raise _RedisUrlError("in a user name, password or option, / ? # and @ are written %2F %3F %23 and %40")
     return parts
 
 
@@ -84,22 +84,22 @@ def _read(parts: SplitResult, kind: str | None) -> dict[str, Any]:
     who, at, where = parts.netloc.rpartition("@")
     if kind == "unix":
         if where or not parts.path.strip("/"):
-            raise _Wrong("a path follows three slashes, and no host")
+            raise _RedisUrlError("a path follows three slashes, and no host")
         return {"hosts": (), "options": _options(f"unix://{who}{at}{parts.path}", parts, kind)}
     hosts = tuple(_host(each, _PORTS[kind]) for each in where.split(","))
     if kind is None and len(hosts) > 1:
-        raise _Wrong("it has one host; several are written redis+sentinel:// or redis+cluster://")
+        raise _RedisUrlError("it has one host; several are written redis+sentinel:// or redis+cluster://")
     path = parts.path.strip("/").split("/")
     service = unquote(path.pop(0)) if kind == "sentinel" else None
     if service == "":
-        raise _Wrong("the name of a service follows the sentinels")
+        raise _RedisUrlError("the name of a service follows the sentinels")
     db = "/".join(path)
     if not re.fullmatch(r"\d{0,9}", db, re.ASCII):
-        raise _Wrong("a database is a number")
+        raise _RedisUrlError("a database is a number")
     # The host is only there for it to be a URL.
     options = _options(f"redis://{who}{at}redis/{db}", parts, kind)
     if kind == "cluster" and options.get("db"):
-        raise _Wrong("a cluster has no database but 0")
+        raise _RedisUrlError("a cluster has no database but 0")
     return {"hosts": hosts, "service": service, "options": options}
 
 
@@ -110,9 +110,9 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
     except ValueError:
         host, port = "", 0
     if port == 0:
-        raise _Wrong("a port is a number from 1 to 65535")
+        raise _RedisUrlError("a port is a number from 1 to 65535")
     if not host:
-        raise _Wrong("a host is missing")
+        raise _RedisUrlError("a host is missing")
     return unquote(host), port or default_port
 
 
@@ -122,18 +122,18 @@ def _options(base: str, parts: SplitResult, kind: str | None) -> dict[str, Any]:
     try:
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise _Wrong("an option is a name, = and a value") from None
+        raise _RedisUrlError("an option is a name, = and a value") from None
     names = [name for name, _ in given]
     if not known.issuperset(names) or len(set(names)) < len(names):
-        raise _Wrong(f"options, each once, are {', '.join(sorted(known))}")
+        raise _RedisUrlError(f"options, each once, are {', '.join(sorted(known))}")
     if not all(value for _, value in given):
-        raise _Wrong("an option has no value")
+        raise _RedisUrlError("an option has no value")
     try:
         options = dict[str, Any](parse_url(f"{base}?{parts.query}"))
     except ValueError:
-        raise _Wrong("an option has a value that it does not take") from None
+        raise _RedisUrlError("an option has a value that it does not take") from None
     if not all(_is_usable(name, value) for name, value in options.items()):
-        raise _Wrong("an option has a value that it does not take")
+        raise _RedisUrlError("an option has a value that it does not take")
     return {name: value for name, value in options.items() if name not in {"host", "port", "connection_class"}}
 
 
@@ -143,7 +143,7 @@ def _is_usable(name: str, value: object) -> bool:
     return 0 < value < math.inf or (value == 0 and name in {"db", "health_check_interval"})
 
 
-def _try(address: Address) -> None:
+def _try(address: RedisUrl) -> None:
     """redis-py looks at the rest when it connects, which is too late."""
     options = {name: value for name, value in address.options.items() if name not in {"path", "max_connections"}}
     try:
@@ -152,6 +152,6 @@ def _try(address: Address) -> None:
         else:
             Connection(**options)
     except OSError as exc:
-        raise _Wrong(f"its ssl_ options cannot be used, {exc.strerror or type(exc).__name__}") from None
+        raise _RedisUrlError(f"its ssl_ options cannot be used, {exc.strerror or type(exc).__name__}") from None
     except (RedisError, ValueError):
-        raise _Wrong("an option has a value that it does not take") from None
+        raise _RedisUrlError("an option has a value that it does not take") from None

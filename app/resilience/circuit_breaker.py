@@ -14,20 +14,20 @@ PAUSE: Final = 5.0
 LONGEST_PAUSE: Final = 60.0
 
 
-class Breaker:
+class CircuitBreaker:
     """`told` is called with whether it is open, whenever that changes. `clock`: monotonic seconds."""
 
     def __init__(
         self,
         clock: Callable[[], float],
-        told: Callable[[bool], None] = lambda _: None,
+        on_change: Callable[[bool], None] = lambda _: None,
         *,
         failures: int = FAILURES,
         pause: float = PAUSE,
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self._clock = clock
-        self._told = told
+        self._told = on_change
         self._most_failures = failures
         self._first_pause = pause
         self._longest_pause = longest_pause
@@ -40,16 +40,16 @@ class Breaker:
     def is_open(self) -> bool:
         return self._opened_at is not None
 
-    def admits(self) -> "Admitted | None":
+    def acquire(self) -> "Permit | None":
         """None where no request may be made. Whoever makes one says how it went, by one of the three below."""
         if self._opened_at is None:
-            return Admitted()
+            return Permit()
         if self._is_trying or self._clock() < self._opened_at + self._pause:
             return None
         self._is_trying = True
-        return Admitted(is_trial=True)
+        return Permit(is_trial=True)
 
-    def answered(self, admitted: "Admitted") -> None:
+    def record_success(self, admitted: "Permit") -> None:
         """Whatever the answer was, it was one."""
         self._end(admitted)
         self._failures = 0
@@ -58,7 +58,7 @@ class Breaker:
             self._pause = self._first_pause
             self._told(False)
 
-    def failed(self, admitted: "Admitted") -> None:
+    def record_failure(self, admitted: "Permit") -> None:
         self._end(admitted)
         self._failures += 1
         if self._opened_at is None:
@@ -69,17 +69,17 @@ class Breaker:
             self._opened_at = self._clock()
             self._pause = min(2 * self._pause, self._longest_pause)
 
-    def abandoned(self, admitted: "Admitted") -> None:
+    def release(self, admitted: "Permit") -> None:
         """Nobody waited for the end of it, so it says nothing."""
         self._end(admitted)
 
-    def _end(self, admitted: "Admitted") -> None:
+    def _end(self, admitted: "Permit") -> None:
         if admitted.is_trial:
             self._is_trying = False
 
 
 @dataclass(frozen=True)
-class Admitted:
+class Permit:
     """A request that may be made. `is_trial`: to see whether it goes well again."""
 
     is_trial: bool = False

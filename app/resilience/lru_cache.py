@@ -10,7 +10,7 @@ V = TypeVar("V")
 _MOST: Final = 10_000
 
 
-class Bound(Generic[K]):
+class LruIndex(Generic[K]):
     """Knows the weight of each key that is held, in the order of use; what is held it does not know."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -21,28 +21,28 @@ class Bound(Generic[K]):
     def fits(self, weight: int) -> bool:
         return weight <= self._max_bytes
 
-    def use(self, key: K) -> None:
+    def touch(self, key: K) -> None:
         self._weights.move_to_end(key)
 
     def add(self, key: K, weight: int) -> Iterator[K]:
         """Yields the keys that have to go for it, each of which it forgets."""
-        self.forget(key)
+        self.remove(key)
         self._weights[key] = weight
         self.held_bytes += weight
         while self.held_bytes > self._max_bytes:
             oldest = next(iter(self._weights))
-            self.forget(oldest)
+            self.remove(oldest)
             yield oldest
 
-    def forget(self, key: K) -> None:
+    def remove(self, key: K) -> None:
         self.held_bytes -= self._weights.pop(key, 0)
 
 
-class Bounded(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """A mapping that keeps what was used last."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._bound: Bound[K] = Bound(max_bytes)
+        self._bound: LruIndex[K] = LruIndex(max_bytes)
         self._held: dict[K, V] = {}
 
     @property
@@ -52,13 +52,13 @@ class Bounded(Generic[K, V]):
     def fits(self, weight: int) -> bool:
         return self._bound.fits(weight)
 
-    def use(self, key: K) -> V | None:
+    def get(self, key: K) -> V | None:
         value = self._held.get(key)
         if value is not None:
-            self._bound.use(key)
+            self._bound.touch(key)
         return value
 
-    def keep(self, key: K, value: V, weight: int) -> V:
+    def set(self, key: K, value: V, weight: int) -> V:
         """`weight`: bytes that it takes, about. What alone passes the bound is not kept."""
         if self._bound.fits(weight):
             self._held[key] = value
@@ -66,12 +66,12 @@ class Bounded(Generic[K, V]):
                 del self._held[evicted]
         return value
 
-    def drop(self, key: K) -> None:
-        self._bound.forget(key)
+    def remove(self, key: K) -> None:
+        self._bound.remove(key)
         self._held.pop(key, None)
 
 
-class Recent(OrderedDict[K, V], Generic[K, V]):
+class LruDict(OrderedDict[K, V], Generic[K, V]):
     """Keeps the 10 000 that were put last."""
 
     def __setitem__(self, key: K, value: V) -> None:

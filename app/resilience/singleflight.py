@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Generic, TypeVar
 
-from app.errors import UpstreamTimeout
+from app.errors import UpstreamTimeoutError
 
 T = TypeVar("T")
 
 
-class Flight(Generic[T]):
+class SharedTask(Generic[T]):
     def __init__(self, work: Coroutine[object, object, T], *, on_end: Callable[[], None] = lambda: None) -> None:
         """The work begins with the next turn of the event loop, not before. `on_end` is called however it ends."""
         self._task = asyncio.create_task(work)
@@ -22,7 +22,7 @@ class Flight(Generic[T]):
         self._waiting = 0
 
     @property
-    def is_open(self) -> bool:
+    def is_joinable(self) -> bool:
         """Whether one may still join."""
         return not self._task.done() and not self._task.cancelling()
 
@@ -34,14 +34,14 @@ class Flight(Generic[T]):
                 # One who leaves must not end the work for the others.
                 return await asyncio.shield(self._task)
         except TimeoutError as exc:
-            raise UpstreamTimeout("LangSmith took too long to answer.") from exc
+            raise UpstreamTimeoutError("LangSmith took too long to answer.") from exc
         finally:
             self._waiting -= 1
             if not self._waiting:
                 self._task.cancel()
 
 
-async def together(*work: Coroutine[object, object, T]) -> list[T]:
+async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:
     """The outcomes of work that goes on at the same time. The first failure is raised, and ends the rest."""
     if len(work) == 1:
         return [await work[0]]

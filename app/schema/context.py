@@ -11,18 +11,18 @@ import strawberry
 from graphql import GraphQLError, GraphQLResolveInfo
 
 from app import errors
-from app.cache.explain import Trace, Use
-from app.cache.fetcher import Caller
-from app.cache.in_flight import Found
+from app.cache.explain import Dependency, FieldTrace
+from app.cache.fetcher import FetchContext
+from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.credentials import Credential
-from app.schema.loader import Failure, Lookups
+from app.schema.loader import FailedLookup, SessionLoader
 from app.sessions.arguments import StatsOptions, stats_params
-from app.sessions.query import Window
+from app.sessions.query import StatsWindow
 
 
 @dataclass
-class Operation:
+class OperationContext:
     """The context of its resolvers. `deadline`: of the event loop's clock.
 
     `windows` holds, by root field and window, the statistics of its rows, or why they could not be had.
@@ -35,31 +35,31 @@ class Operation:
     credential: Credential | None
     now: datetime
     deadline: float
-    waits: Callable[[], None] = lambda: None
+    on_wait: Callable[[], None] = lambda: None
     max_age: float | None = None
-    lasts: float = math.inf
-    windows: dict[tuple[str, Window], "Found | Failure"] = field(default_factory=dict)
-    traces: dict[str, Trace] = field(default_factory=dict)
-    beside: list[GraphQLError] = field(default_factory=list)
-    lookups: "Lookups" = field(init=False)
-    _named: dict[tuple[object, ...], tuple[Window, str]] = field(default_factory=dict)
+    valid_seconds: float = math.inf
+    results_by_window: dict[tuple[str, StatsWindow], "LookupResult | FailedLookup"] = field(default_factory=dict)
+    traces: dict[str, FieldTrace] = field(default_factory=dict)
+    extra_errors: list[GraphQLError] = field(default_factory=list)
+    loader: "SessionLoader" = field(init=False)
+    _named: dict[tuple[object, ...], tuple[StatsWindow, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.lookups = Lookups(self.cache)
+        self.lookups = SessionLoader(self.cache)
 
-    def caller(self, info: GraphQLResolveInfo[Any]) -> Caller:
+    def fetch_context(self, info: GraphQLResolveInfo[Any]) -> FetchContext:
         """Who waits for the root field. Raises Unauthenticated."""
         if self.credential is None:
-            raise errors.Unauthenticated("Send a LangSmith credential: the header X-API-Key, or Authorization.")
-        trace = self.traces.setdefault(str(info.path.key), Trace())
-        return Caller(self.credential, self.deadline, trace, self.max_age, self.waits)
+            raise errors.UnauthenticatedError("Send a LangSmith credential: the header X-API-Key, or Authorization.")
+        trace = self.traces.setdefault(str(info.path.key), FieldTrace())
+        return FetchContext(self.credential, self.deadline, trace, self.max_age, self.on_wait)
 
     @property
-    def uses(self) -> list[Use]:
+    def dependencies(self) -> list[Dependency]:
         """The held pages that its answer rests on."""
-        return [use for trace in self.traces.values() for use in trace.uses]
+        return [use for trace in self.traces.values() for use in trace.dependencies]
 
-    def window(self, options: StatsOptions) -> tuple[Window, str]:
+    def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
         """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
         given = (options.since, options.last, options.filter, options.approximate)
         named = tuple(None if each is strawberry.UNSET else each for each in given)
@@ -73,9 +73,9 @@ class Operation:
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
         """One error for all the rows that LangSmith sent without what every session has."""
         if dropped:
-            cause = errors.UpstreamMalformed(
+            cause = errors.UpstreamMalformedError(
                 f"{dropped} of the sessions that LangSmith sent had no valid id or workspace and were left out."
             )
-            self.beside.append(
+            self.extra_errors.append(
                 GraphQLError(str(cause), nodes=info.field_nodes, path=info.path.as_list(), original_error=cause)
             )

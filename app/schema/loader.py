@@ -6,25 +6,25 @@ from dataclasses import dataclass, replace
 
 from graphql.pyutils import Path
 
-from app.cache.explain import Trace
-from app.cache.fetcher import Caller
-from app.cache.in_flight import Found
+from app.cache.explain import FieldTrace
+from app.cache.fetcher import FetchContext
+from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.errors import GatewayError
-from app.resilience.singleflight import Flight
-from app.sessions.query import Window
+from app.resilience.singleflight import SharedTask
+from app.sessions.query import StatsWindow
 from app.sessions.row import Row
 
 
 @dataclass
-class Failure:
+class FailedLookup:
     """Why a window's statistics are missing; told at one place, not for each row."""
 
     error: GatewayError
     told_at: list[str | int] | None = None
 
 
-class Lookups:
+class SessionLoader:
     """Sessions that one operation looks up by id, sent together: one request per window and 100 sessions.
 
     Statistics over another window wait until no page of the operation is under way, so that the rows of all its
@@ -33,49 +33,49 @@ class Lookups:
 
     def __init__(self, cache: PageCache) -> None:
         self._cache = cache
-        self._open: dict[tuple[Window, bool], _Batch] = {}
-        self.page_under_way = _UnderWay()
-        self._failures: dict[int, Failure] = {}
+        self._open: dict[tuple[StatsWindow, bool], _Batch] = {}
+        self.pending_pages = PendingPages()
+        self._failures: dict[int, FailedLookup] = {}
 
     async def load(
         self,
         ids: Iterable[str],
-        caller: Caller,
+        caller: FetchContext,
         *,
-        window: Window,
+        window: StatsWindow,
         statistics: frozenset[str],
         after_pages: bool = False,
-    ) -> Found:
+    ) -> LookupResult:
         """Raises a GatewayError."""
         batch = self._open.get((window, after_pages))
         if batch is None:
             batch = self._open[window, after_pages] = _Batch(caller)
-            batch.flight = Flight(self._send(batch, window, after_pages=after_pages))
+            batch.flight = SharedTask(self._send(batch, window, after_pages=after_pages))
         batch.ids |= dict.fromkeys(ids)
         batch.statistics |= statistics
         try:
             return await batch.flight.join(caller.deadline)
         finally:
             if (trace := batch.caller.trace).outcome is not None:
-                caller.trace.note(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.uses)
+                caller.trace.record(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.dependencies)
 
     async def load_window(
-        self, ids: Iterable[str], caller: Caller, *, window: Window, statistics: frozenset[str]
-    ) -> "Found | Failure":
+        self, ids: Iterable[str], caller: FetchContext, *, window: StatsWindow, statistics: frozenset[str]
+    ) -> "LookupResult | FailedLookup":
         """Statistics over another window than the pages'; a failure is a value, for the fields that need them."""
         try:
             return await self.load(ids, caller, window=window, statistics=statistics, after_pages=True)
         except GatewayError as exc:
-            return self._failures.setdefault(id(exc), Failure(exc))
+            return self._failures.setdefault(id(exc), FailedLookup(exc))
 
-    async def _send(self, batch: "_Batch", window: Window, *, after_pages: bool) -> Found:
+    async def _send(self, batch: "_Batch", window: StatsWindow, *, after_pages: bool) -> LookupResult:
         if after_pages:
-            await self.page_under_way.none.wait()
+            await self.pending_pages.none.wait()
         del self._open[window, after_pages]
         return await self._cache.lookup(tuple(batch.ids), batch.caller, window=window, statistics=batch.statistics)
 
 
-class _UnderWay:
+class PendingPages:
     """A context for each page that is under way; `none` is set while there is none."""
 
     def __init__(self) -> None:
@@ -94,17 +94,17 @@ class _UnderWay:
 
 
 class _Batch:
-    flight: Flight[Found]
+    flight: SharedTask[LookupResult]
 
-    def __init__(self, first: Caller) -> None:
-        self.caller = replace(first, trace=Trace())
+    def __init__(self, first: FetchContext) -> None:
+        self.caller = replace(first, trace=FieldTrace())
         self.ids: dict[str, None] = {}
         self.statistics = frozenset[str]()
 
 
-def row_of(found: Found | Failure, session_id: str, path: Path) -> Row | None:
+def row_of(found: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
     """One session's row among those found. A failure is raised at the first place that asks, and is null elsewhere."""
-    if isinstance(found, Found):
+    if isinstance(found, LookupResult):
         return found.by_id[session_id]
     # Asked again at that place, where an operation is completed a second time, it is raised again.
     found.told_at = found.told_at or path.as_list()

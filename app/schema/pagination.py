@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.errors import BadUserInput
+from app.errors import BadUserInputError
 from app.sessions.query import MAX_LIMIT, PageQuery
 
 MAX_FIRST: Final = 500
@@ -33,24 +33,24 @@ class Slice:
             yield replace(page, offset=offset, limit=min(MAX_LIMIT, end - offset))
 
 
-def slice_of(*, first: int, after: str | None, offset: int | None, last: int | None, before: str | None) -> Slice:
+def parse_slice(*, first: int, after: str | None, offset: int | None, last: int | None, before: str | None) -> Slice:
     """Raises BadUserInput. `last`, where given, decides the length in place of `first`, which has a default."""
     _check_length("first", first)
     if last is None:
         if before is not None:
-            raise BadUserInput("Paging backward needs `last` beside it.", argument="before")
+            raise BadUserInputError("Paging backward needs `last` beside it.", argument="before")
         if after is not None and offset is not None:
-            raise BadUserInput("Give either `after` or `offset`, not both.", argument="offset")
+            raise BadUserInputError("Give either `after` or `offset`, not both.", argument="offset")
         if offset is not None and offset < 0:
-            raise BadUserInput("It must be 0 or more.", argument="offset")
+            raise BadUserInputError("It must be 0 or more.", argument="offset")
         return Slice(offset or 0 if after is None else _position("after", after) + 1, first)
     _check_length("last", last)
     if before is None:
-        raise BadUserInput(
+        raise BadUserInputError(
             "Paging backward needs `before` beside it: LangSmith does not know the end.", argument="last"
         )
     if after is not None or offset is not None:
-        raise BadUserInput("It goes with `before` only.", argument="last")
+        raise BadUserInputError("It goes with `before` only.", argument="last")
     end = _position("before", before)
     return Slice(max(0, end - last), min(last, end))
 
@@ -61,7 +61,7 @@ def cursor_of(position: int) -> str:
 
 def _check_length(argument: str, length: int) -> None:
     if not 1 <= length <= MAX_FIRST:
-        raise BadUserInput(f"It must be from 1 to {MAX_FIRST}.", argument=argument)
+        raise BadUserInputError(f"It must be from 1 to {MAX_FIRST}.", argument=argument)
 
 
 def _position(argument: str, cursor: str) -> int:
@@ -72,5 +72,7 @@ def _position(argument: str, cursor: str) -> int:
     match = _CURSOR.fullmatch(text)
     # Only the very text that was handed out: another spelling of it is rubbish too.
     if match is None or cursor_of(int(match[1])) != cursor:
-        raise BadUserInput("This is no cursor of this gateway: take it from `pageInfo` or an edge.", argument=argument)
+        raise BadUserInputError(
+            "This is no cursor of this gateway: take it from `pageInfo` or an edge.", argument=argument
+        )
     return int(match[1])

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, TypeVar
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
-from app.errors import BadUserInput
-from app.schema.connection import _as_session, _connection, _given, _look_through, _Reading, _window
-from app.schema.pagination import slice_of
+from app.errors import BadUserInputError
+from app.schema.connection import ConnectionPlan, as_session, given, load_windows, resolve_connection, window_of
+from app.schema.pagination import parse_slice
 from app.schema.types import Info, Session, SessionConnection, statistics_in, windows_in
 from app.sessions import decoding
 from app.sessions.arguments import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
 from app.sessions.fields import Node
-from app.sessions.query import ALL_RUNS, PageQuery, Window
+from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
 from app.sessions.scalars import SCALARS, parse_uuid
 
 T = TypeVar("T")
@@ -62,17 +62,19 @@ class Query:
         ] = strawberry.UNSET,
         stats: _Stats = strawberry.UNSET,
     ) -> SessionConnection | None:
-        reading: _Reading | None = info.memo.get("reading")
+        reading: ConnectionPlan | None = info.field_cache.get("reading")
         if reading is None:
-            rows = slice_of(
-                first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
+            rows = parse_slice(
+                first=first, after=given(after), offset=given(offset), last=given(last), before=given(before)
             )
             order = order_by or None
-            query = PageQuery(where=filter_params(filter or None) + order_params(order), ranked=is_ranked(order))
-            reading = _Reading.of(query, rows, stats or None, info)
+            query = PageQuery(
+                where=filter_params(filter or None) + order_params(order), sorted_by_stat=is_ranked(order)
+            )
+            reading = ConnectionPlan.of(query, rows, stats or None, info)
             if not (stats or reading.windows):  # which go with the time
-                info.memo["reading"] = reading
-        return await _connection(info, reading)
+                info.field_cache["reading"] = reading
+        return await resolve_connection(info, reading)
 
     @strawberry.field(description="One session; null if LangSmith does not know it.")
     async def session(
@@ -83,14 +85,14 @@ class Query:
     ) -> Session | None:
         try:
             session_id = str(parse_uuid(id))
-        except BadUserInput as exc:
-            raise BadUserInput(str(exc), argument="id") from None
-        found = await _sessions(info, [session_id], _window(info, stats))
+        except BadUserInputError as exc:
+            raise BadUserInputError(str(exc), argument="id") from None
+        found = await _load_sessions(info, [session_id], window_of(info, stats))
         return found[0]
 
     @strawberry.field(description="The object of that id; null if there is none, as for an id that is no UUID.")
     async def node(self, info: Info, id: Annotated[strawberry.ID, _argument("A session's UUID.")]) -> Node | None:
-        found = await _sessions(info, [_uuid(id)], ALL_RUNS)
+        found = await _load_sessions(info, [_uuid(id)], ALL_RUNS)
         return found[0]
 
     @strawberry.field(
@@ -101,14 +103,14 @@ class Query:
         self, info: Info, ids: Annotated[list[strawberry.ID], _argument("Sessions' UUIDs, 500 at most.")]
     ) -> list[Node | None]:
         if len(ids) > MAX_IDS:
-            raise BadUserInput(f"There may be {MAX_IDS} at most.", argument="ids")
-        return [*await _sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
+            raise BadUserInputError(f"There may be {MAX_IDS} at most.", argument="ids")
+        return [*await _load_sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
 
 
-async def _sessions(info: Info, ids: Sequence[str | None], window: Window) -> list[Session | None]:
+async def _load_sessions(info: Info, ids: Sequence[str | None], window: StatsWindow) -> list[Session | None]:
     """The sessions of these ids in their order; None where there is none."""
     operation = info.context
-    caller = operation.caller(info.raw)
+    caller = operation.fetch_context(info.raw)
     selection = info.selection
     windows = windows_in(selection, info)
     statistics = statistics_in(selection) | windows.pop(window, frozenset())
@@ -117,15 +119,15 @@ async def _sessions(info: Info, ids: Sequence[str | None], window: Window) -> li
         return [None] * len(ids)
     found, _ = await asyncio.gather(
         operation.lookups.load(known, caller, window=window, statistics=statistics),
-        _look_through(windows, known, info, caller),
+        load_windows(windows, known, info, caller),
     )
-    operation.report_dropped(found.dropped, info.raw)
+    operation.report_dropped(found.dropped_rows, info.raw)
     rows = (found.by_id[each] if each else None for each in ids)
-    return [_as_session(row) if row else None for row in rows]
+    return [as_session(row) if row else None for row in rows]
 
 
 def _uuid(text: str) -> str | None:
     try:
         return str(parse_uuid(text))
-    except BadUserInput:
+    except BadUserInputError:
         return None

@@ -10,27 +10,27 @@ from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.utils.str_converters import to_camel_case
 
 from app.execution.selection import Selection
-from app.schema.context import Operation
+from app.schema.context import OperationContext
 from app.schema.loader import row_of
 from app.sessions.arguments import StatsOptions
 from app.sessions.fields import FACETS, FIELDS, STATS, Columns, Statistics
-from app.sessions.query import Window
+from app.sessions.query import StatsWindow
 from app.sessions.row import LISTED, Row
 
 
-class Info(strawberry.Info[Operation, None]):
+class Info(strawberry.Info[OperationContext, None]):
     """What a resolver knows of its place in the operation."""
 
     @property
     def selection(self) -> Selection:
-        memo = self.memo
+        memo = self.field_cache
         if "selection" not in memo:
             memo["selection"] = Selection.below(self.raw)
         selection: Selection = memo["selection"]
         return selection
 
     @property
-    def memo(self) -> dict[str, Any]:
+    def field_cache(self) -> dict[str, Any]:
         """Lasts as long as the nodes and variables are the same, where the executor keeps one."""
         memo: dict[str, Any] = getattr(self.raw.field_nodes, "memo", {})
         return memo
@@ -81,7 +81,7 @@ def _stats(
     operation = info.context
     window, label = operation.window(StatsOptions(since=since, last=last, filter=filter, approximate=approximate))
     # None were looked up where the window is the page's own, or no statistic of it is selected.
-    found = operation.windows.get((info.root_key, window))
+    found = operation.results_by_window.get((info.root_key, window))
     row: Any = row_of(found, root.id, info.raw.path) if found else root
     seen: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))
     return seen
@@ -138,9 +138,9 @@ def statistics_in(selection: Selection) -> frozenset[str]:
     return frozenset(WANTED[name] for name in selection.names & WANTED.keys())
 
 
-def windows_in(selection: Selection, info: Info) -> dict[Window, frozenset[str]]:
+def windows_in(selection: Selection, info: Info) -> dict[StatsWindow, frozenset[str]]:
     """The statistics that `stats` fields select below sessions, by window. Raises BadUserInput."""
-    windows: dict[Window, frozenset[str]] = {}
+    windows: dict[StatsWindow, frozenset[str]] = {}
     for arguments, below in selection.calls("stats", field_of(info.raw.schema, "Session", "stats")):
         window, _ = info.context.window(StatsOptions(**arguments))
         if statistics := statistics_in(below):

@@ -16,7 +16,7 @@ import strawberry
 from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
-from app.errors import BadUserInput
+from app.errors import BadUserInputError
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.scalars import JSON, as_text
 
@@ -101,10 +101,10 @@ def filter_params(where: SessionFilter | None) -> Params:
     if where is None:
         return ()
     if where.metadata not in (None, strawberry.UNSET) and not _is_json_object(where.metadata):
-        raise BadUserInput('It must be a JSON object, such as {env: "prod"}.', argument="filter.metadata")
+        raise BadUserInputError('It must be a JSON object, such as {env: "prod"}.', argument="filter.metadata")
     for line in fields(where):
         if getattr(where, line.name) == []:
-            raise BadUserInput(
+            raise BadUserInputError(
                 "An empty list is ambiguous: leave it out to match every session.",
                 argument=ARGUMENTS[line.metadata["param"]],
             )
@@ -117,11 +117,13 @@ def order_params(order: SessionOrder | None) -> Params:
         return ()
     by_feedback = order.field is SessionOrderField.FEEDBACK
     if by_feedback and not order.feedback_key:
-        raise BadUserInput("Ordering by FEEDBACK needs the feedback key to order by.", argument="orderBy.feedbackKey")
+        raise BadUserInputError(
+            "Ordering by FEEDBACK needs the feedback key to order by.", argument="orderBy.feedbackKey"
+        )
     if not by_feedback and order.feedback_key:
-        raise BadUserInput("It goes with the field FEEDBACK only.", argument="orderBy.feedbackKey")
+        raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackKey")
     if not by_feedback and order.feedback_source:
-        raise BadUserInput("It goes with the field FEEDBACK only.", argument="orderBy.feedbackSource")
+        raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackSource")
     return _params(order)
 
 
@@ -137,15 +139,15 @@ def stats_params(options: StatsOptions | None, now: datetime) -> Params:
         return ()
     if options.last:
         if options.since:
-            raise BadUserInput("Give either `since` or `last`, not both.", argument="stats.since")
+            raise BadUserInputError("Give either `since` or `last`, not both.", argument="stats.since")
         if options.last <= timedelta():
-            raise BadUserInput("It must be longer than nothing.", argument="stats.last")
+            raise BadUserInputError("It must be longer than nothing.", argument="stats.last")
     elif options.last is not None and options.last is not strawberry.UNSET:
-        raise BadUserInput("It must be longer than nothing.", argument="stats.last")
+        raise BadUserInputError("It must be longer than nothing.", argument="stats.last")
     try:
         since = (now - options.last).replace(second=0, microsecond=0) if options.last else options.since
     except OverflowError:
-        raise BadUserInput("It reaches back before the year 1.", argument="stats.last") from None
+        raise BadUserInputError("It reaches back before the year 1.", argument="stats.last") from None
     return _params(StatsOptions(since=since, filter=options.filter, approximate=options.approximate))
 
 

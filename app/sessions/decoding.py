@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import strawberry
 
-from app.errors import UpstreamMalformed
+from app.errors import UpstreamMalformedError
 from app.sessions.scalars import fixed_point, in_utc
 
 
@@ -45,7 +45,7 @@ def read(source: object, name: str) -> Any:
     """The value of an attribute; an odd one is raised, so that it costs its field alone."""
     value = getattr(source, name)
     if value is MALFORMED:
-        raise UpstreamMalformed(f"LangSmith's value of `{name}` is not of the type its specification gives.")
+        raise UpstreamMalformedError(f"LangSmith's value of `{name}` is not of the type its specification gives.")
     return value
 
 
@@ -125,9 +125,9 @@ def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
 def _objects(body: bytes) -> list[dict[str, Any]]:
     items = _parsed(body)
     if items is MALFORMED:
-        raise UpstreamMalformed("LangSmith answered something that is not JSON.")
+        raise UpstreamMalformedError("LangSmith answered something that is not JSON.")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UpstreamMalformed("LangSmith answered something else than a list of sessions.")
+        raise UpstreamMalformedError("LangSmith answered something else than a list of sessions.")
     return items
 
 

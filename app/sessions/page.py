@@ -7,18 +7,18 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from app.sessions.query import PageQuery, Window
+from app.sessions.query import PageQuery, StatsWindow
 from app.sessions.row import Row, detached
 
 _versions: Final = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Known:
+class WindowStats:
     """The rows with one window's statistics, and when each statistic was asked for (monotonic seconds)."""
 
     rows: tuple[Row | None, ...]
-    asked_at: Mapping[str, float]
+    fetched_at: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,33 +31,33 @@ class Page:
     rows: tuple[Row | None, ...]
     limit: int
     fetched_at: float
-    known: Mapping[Window, Known] = field(default_factory=dict)
+    stats_by_window: Mapping[StatsWindow, WindowStats] = field(default_factory=dict)
     body_bytes: int = 0
     version: int = field(default_factory=_versions.__next__)
 
     @classmethod
-    def of(
+    def from_rows(
         cls, rows: list[Row | None], query: PageQuery, *, statistics: frozenset[str], at: float, body_bytes: int
     ) -> Self:
         """The answer to a query, which settles these statistics."""
         kept = tuple(rows)
-        known = {query.window: Known(kept, dict.fromkeys(statistics, at))} if statistics else {}
-        return cls(rows=kept, limit=query.limit, fetched_at=at, known=known, body_bytes=body_bytes)
+        known = {query.window: WindowStats(kept, dict.fromkeys(statistics, at))} if statistics else {}
+        return cls(rows=kept, limit=query.limit, fetched_at=at, stats_by_window=known, body_bytes=body_bytes)
 
     @property
-    def weight(self) -> int:
+    def weight_bytes(self) -> int:
         """Bytes in memory, rather too many than too few (a test measures them).
 
         A decoded body takes about as much again as the body, which its opaque values point into.
         """
-        views = sum(400 + 100 * len(known.asked_at) for known in self.known.values())
+        views = sum(400 + 100 * len(known.fetched_at) for known in self.stats_by_window.values())
         return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + views)
 
     @property
-    def dropped(self) -> int:
+    def dropped_rows(self) -> int:
         return self.rows.count(None)
 
-    def reaches(self, limit: int) -> bool:
+    def holds_rows(self, limit: int) -> bool:
         """Whether it holds that many rows, or all there are."""
         return len(self.rows) >= limit or len(self.rows) < self.limit
 
@@ -65,64 +65,68 @@ class Page:
         """Its first rows."""
         if limit >= len(self.rows):
             return self
-        known = {window: replace(each, rows=each.rows[:limit]) for window, each in self.known.items()}
-        return replace(self, rows=self.rows[:limit], limit=limit, known=known)
+        known = {window: replace(each, rows=each.rows[:limit]) for window, each in self.stats_by_window.items()}
+        return replace(self, rows=self.rows[:limit], limit=limit, stats_by_window=known)
 
-    def missing(self, window: Window, statistics: frozenset[str], *, since: float) -> frozenset[str]:
+    def missing_statistics(self, window: StatsWindow, statistics: frozenset[str], *, since: float) -> frozenset[str]:
         """Which of these statistics were not asked for since then."""
         if not statistics:
             return statistics
-        asked_at = known.asked_at if (known := self.known.get(window)) else {}
+        asked_at = known.fetched_at if (known := self.stats_by_window.get(window)) else {}
         return frozenset(name for name in statistics if asked_at.get(name, since) <= since)
 
-    def only(self, row: Row) -> Self:
+    def row_page(self, row: Row) -> Self:
         """One of its rows on its own, detached from the body of the others."""
         alone = (row,)
-        known = {window: replace(each, rows=alone) for window, each in self.known.items()}
-        return replace(self, rows=alone, limit=1, known=known, body_bytes=self.body_bytes // len(self.rows))
+        known = {window: replace(each, rows=alone) for window, each in self.stats_by_window.items()}
+        return replace(self, rows=alone, limit=1, stats_by_window=known, body_bytes=self.body_bytes // len(self.rows))
 
-    def single(self, position: int) -> Self:
+    def detached_row_page(self, position: int) -> Self:
         """One of its rows on its own, detached from the body of the others."""
 
         def alone(rows: tuple[Row | None, ...]) -> tuple[Row | None, ...]:
             return tuple(detached(row) for row in rows[position : position + 1] if row)
 
-        known = {window: replace(each, rows=alone(each.rows)) for window, each in self.known.items()}
+        known = {window: replace(each, rows=alone(each.rows)) for window, each in self.stats_by_window.items()}
         size = self.body_bytes // len(self.rows)
-        return replace(self, rows=alone(self.rows), limit=1, known=known, body_bytes=size)
+        return replace(self, rows=alone(self.rows), limit=1, stats_by_window=known, body_bytes=size)
 
-    def joined_with(self, other: Self) -> Self:
+    def merged_with(self, other: Self) -> Self:
         """One session as two pages of one row show it: the columns of the younger, of each statistic the younger."""
         older, newer = sorted((self, other), key=lambda each: each.fetched_at)
         if not (older.rows and newer.rows):
             return newer
-        views = {window: Known(newer.rows, {}) for window in (*older.known, *newer.known)}
+        views = {window: WindowStats(newer.rows, {}) for window in (*older.stats_by_window, *newer.stats_by_window)}
         for page in (older, newer):
-            for window, known in page.known.items():
+            for window, known in page.stats_by_window.items():
                 before = views[window]
-                younger = {name: at for name, at in known.asked_at.items() if at >= before.asked_at.get(name, at)}
+                younger = {name: at for name, at in known.fetched_at.items() if at >= before.fetched_at.get(name, at)}
                 values = {name: getattr(known.rows[0], name) for name in younger}
                 seen: Any = before.rows[0]
                 row = msgspec.structs.replace(seen, **values)
-                views[window] = Known((row,), {**before.asked_at, **younger})
-        return replace(newer, known=views, body_bytes=max(older.body_bytes, newer.body_bytes))
+                views[window] = WindowStats((row,), {**before.fetched_at, **younger})
+        return replace(newer, stats_by_window=views, body_bytes=max(older.body_bytes, newer.body_bytes))
 
-    def asked_at(self, window: Window, statistics: frozenset[str]) -> float:
+    def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:
         """When the oldest of these statistics was asked for; without any, when the page was."""
-        known = self.known.get(window)
-        return min((known.asked_at[name] for name in statistics), default=self.fetched_at) if known else self.fetched_at
+        known = self.stats_by_window.get(window)
+        return (
+            min((known.fetched_at[name] for name in statistics), default=self.fetched_at) if known else self.fetched_at
+        )
 
-    def seen_through(self, window: Window) -> tuple[Row | None, ...]:
+    def rows_in(self, window: StatsWindow) -> tuple[Row | None, ...]:
         """Its rows with the statistics of that window, as far as they are known."""
-        known = self.known.get(window)
+        known = self.stats_by_window.get(window)
         return known.rows if known else self.rows
 
-    def with_statistics(self, window: Window, statistics: frozenset[str], by_id: Mapping[str, Row], at: float) -> Self:
+    def with_statistics(
+        self, window: StatsWindow, statistics: frozenset[str], by_id: Mapping[str, Row], at: float
+    ) -> Self:
         """This page with these statistics of its rows; `by_id` holds every one of them."""
-        before = self.known.get(window)
+        before = self.stats_by_window.get(window)
         rows = tuple(
             row and msgspec.structs.replace(row, **{name: getattr(by_id[row.id], name) for name in statistics})
-            for row in self.seen_through(window)
+            for row in self.rows_in(window)
         )
-        asked_at = dict(before.asked_at if before else {}) | dict.fromkeys(statistics, at)
-        return replace(self, known={**self.known, window: Known(rows, asked_at)})
+        asked_at = dict(before.fetched_at if before else {}) | dict.fromkeys(statistics, at)
+        return replace(self, stats_by_window={**self.stats_by_window, window: WindowStats(rows, asked_at)})

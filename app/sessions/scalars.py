@@ -15,7 +15,7 @@ import msgspec
 import strawberry
 from strawberry.types.scalar import ScalarDefinition
 
-from app.errors import BadUserInput
+from app.errors import BadUserInputError
 
 BigInt = NewType("BigInt", int)
 JSON = NewType("JSON", object)
@@ -43,7 +43,7 @@ def fixed_point(value: Decimal | str) -> str:
 def parse_big_int(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise BadUserInput("A BigInt is a whole number, such as 14162275774.")
+    raise BadUserInputError("A BigInt is a whole number, such as 14162275774.")
 
 
 def parse_decimal(value: object) -> Decimal:
@@ -54,7 +54,7 @@ def parse_decimal(value: object) -> Decimal:
             number = Decimal("NaN")
         if number.is_finite():
             return number
-    raise BadUserInput('A Decimal is a number in a string, such as "0.206485".')
+    raise BadUserInputError('A Decimal is a number in a string, such as "0.206485".')
 
 
 def parse_datetime(value: object) -> datetime:
@@ -63,7 +63,7 @@ def parse_datetime(value: object) -> datetime:
             return in_utc(msgspec.convert(value.upper(), datetime))
         except (msgspec.ValidationError, OverflowError):
             pass
-    raise BadUserInput('A DateTime is an instant with its offset, such as "2026-11-01T00:00:00Z".')
+    raise BadUserInputError('A DateTime is an instant with its offset, such as "2026-11-01T00:00:00Z".')
 
 
 def parse_duration(value: object) -> timedelta:
@@ -74,7 +74,7 @@ def parse_duration(value: object) -> timedelta:
             return msgspec.convert(value, timedelta)
         except (msgspec.ValidationError, OverflowError):
             pass
-    raise BadUserInput(
+    raise BadUserInputError(
         'A Duration is an ISO 8601 duration in weeks, days, hours, minutes or seconds, such as "PT24H" or "P7D". '
         "Years and months have no fixed length."
     )
@@ -85,7 +85,7 @@ def parse_uuid(value: object) -> UUID:
         return value
     if isinstance(value, str) and _UUID.fullmatch(value):
         return UUID(value)
-    raise BadUserInput(
+    raise BadUserInputError(
         'A UUID is 32 hexadecimal digits in five groups, such as "3c90c3cc-0d44-4b50-8888-8dd25736052a".'
     )
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 
-from app.http.middleware import Direct
+from app.http.middleware import PathRoute
 from app.main import create_app
 from app.settings import Settings
 
@@ -22,7 +22,7 @@ def create() -> FastAPI:
     limits = dict.fromkeys(("max_tokens", "max_depth", "max_aliases", "max_cost"), _UNLIMITED)
     app = create_app(Settings.load(log_level="error", **limits))
     front: Any = app.front
-    while not isinstance(front, Direct):
+    while not isinstance(front, PathRoute):
         front = front.app
     app.front = front
     return app

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeVar
 
-from app.sessions.query import ALL_RUNS, PageQuery, Window
+from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
 
 from .workspaces import Workspace
 
@@ -39,7 +39,7 @@ class View:
         page = (query.key, query.limit, tuple(sorted(query.statistics))) if query else ()
         return self.kind, page, self.ids, tuple(sorted(self.statistics)), self.window
 
-    def window_at(self, now: float) -> Window:
+    def window_at(self, now: float) -> StatsWindow:
         if not self.window:
             return ALL_RUNS
         minute = int(now // 60) if self.window == "last" else 0

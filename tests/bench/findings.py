@@ -28,7 +28,7 @@ from .simulation import (
 )
 from .workspaces import When
 
-Found = Mapping[tuple[str, int], Figures]
+LookupResult = Mapping[tuple[str, int], Figures]
 """By contender and number of workers; one whose number makes no difference has 1."""
 
 FEWER: Final = 5.0
@@ -82,7 +82,7 @@ def _measured(world: World, name: str, workers: int) -> Figures:
     return world.measure(next(each for each in CONTENDERS if each.name == name), workers)
 
 
-def as_markdown(world: World, workers: Sequence[int], found: Found, memory: Memory) -> str:
+def as_markdown(world: World, workers: Sequence[int], found: LookupResult, memory: Memory) -> str:
     most = max(workers)
     return _TEXT.format(
         seed=world.seed,
@@ -104,7 +104,7 @@ def as_markdown(world: World, workers: Sequence[int], found: Found, memory: Memo
     )
 
 
-def targets(workers: Sequence[int], found: Found, memory: Memory) -> Iterator[Target]:
+def targets(workers: Sequence[int], found: LookupResult, memory: Memory) -> Iterator[Target]:
     most = max(workers)
     for ours in (FRESH, DEFAULT):
         asked = found[ours.name, most].per_request
@@ -126,7 +126,7 @@ def _as_item(target: Target) -> str:
     return f"- {target.text}: {target.measured:.2f}, wanted {wanted}: {target.verdict}"
 
 
-def _table(workers: Sequence[int], found: Found) -> Iterator[str]:
+def _table(workers: Sequence[int], found: LookupResult) -> Iterator[str]:
     outcomes = " | ".join(each.name for each in _SHOWN)
     yield f"| contender | workers | upstream | {outcomes} | age p50 | p99 | held | KB a page | in Redis |"
     yield "|---|--:|--:|" + "--:|" * (len(_SHOWN) + 5)
@@ -137,7 +137,7 @@ def _table(workers: Sequence[int], found: Found) -> Iterator[str]:
         yield f"| {contender.name} | {count} | {each.per_request:.3f} | {shares} | {ages} | {sizes} |"
 
 
-def _purposes(workers: Sequence[int], found: Found) -> Iterator[str]:
+def _purposes(workers: Sequence[int], found: LookupResult) -> Iterator[str]:
     columns = [(step, when) for step in _STEPS for when in When]
     yield "| contender | workers | " + " | ".join(f"{step} {when}" for step, when in columns) + " |"
     yield "|---|--:|" + "--:|" * len(columns)
@@ -149,7 +149,7 @@ def _purposes(workers: Sequence[int], found: Found) -> Iterator[str]:
         yield f"| {contender.name} | {count} | {shown} |"
 
 
-def _busyness(workers: int, found: Found) -> Iterator[str]:
+def _busyness(workers: int, found: LookupResult) -> Iterator[str]:
     names = [*found[DEFAULT.name, workers].by_busyness]
     yield "| contender | " + " | ".join(names) + " |"
     yield "|---|" + "--:|" * len(names)
@@ -158,7 +158,7 @@ def _busyness(workers: int, found: Found) -> Iterator[str]:
         yield f"| {contender.name} | " + " | ".join(f"{each.by_busyness[name]:.3f}" for name in names) + " |"
 
 
-def _rows(workers: Sequence[int], found: Found) -> Iterator[tuple[Contender, int, Figures]]:
+def _rows(workers: Sequence[int], found: LookupResult) -> Iterator[tuple[Contender, int, Figures]]:
     for contender in CONTENDERS:
         for count in workers if contender.depends_on_workers else [1]:
             yield contender, count, found[contender.name, count]

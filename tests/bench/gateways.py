@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from app.cache.explain import Outcome, Trace
-from app.cache.fetcher import Asking, Caller
+from app.cache.explain import FieldTrace, Outcome
+from app.cache.fetcher import FetchContext, Fetcher
 from app.cache.freshness import Freshness
 from app.cache.page_cache import PageCache
 from app.cache.prefetch import lately
-from app.cache.shared.redis_records import Records
-from app.cache.shared.shared_cache import Shared
+from app.cache.shared.redis_records import RedisRecords
+from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import MemoryStore
 from app.credentials import Credential
 from app.observability.metrics import Metrics
@@ -64,17 +64,17 @@ class Ours:
         self._now = asyncio.get_running_loop().time
         self._redis = Scripted(self._now, latency=_LATENCY) if workers > 1 else None
         self._stores = [MemoryStore(_MOST_BYTES) for _ in range(workers)]
-        self._shared: list[Shared] = []
+        self._shared: list[SharedCache] = []
         self._caches = [self._cache(langsmith, store, stale) for store in self._stores]
 
     async def answer(self, worker: int, view: View, credential: Credential) -> Answer:
-        cache, trace, parts = self._caches[worker], Trace(), list[tuple[Rows, frozenset[str]]]()
-        caller = Caller(credential, self._now() + _PATIENCE, trace)
+        cache, trace, parts = self._caches[worker], FieldTrace(), list[tuple[Rows, frozenset[str]]]()
+        caller = FetchContext(credential, self._now() + _PATIENCE, trace)
         ids = view.ids
         if view.query:
             CAUSE.set((view.kind, "page"))
-            page = await cache.page(view.query, caller)
-            rows = page.seen_through(view.query.window)[: view.query.limit]
+            page = await cache.get_page(view.query, caller)
+            rows = page.rows_in(view.query.window)[: view.query.limit]
             parts.append((rows, view.query.statistics))
             ids = tuple(row.id for row in rows if row) if view.window else ()
         if ids:
@@ -92,7 +92,7 @@ class Ours:
 
     def sizes(self) -> Sizes:
         held: Iterable[Page] = (page for store in self._stores for page in store._memory._cache.values())
-        weights = [page.weight for page in held if page.limit > 1]
+        weights = [page.weight_bytes for page in held if page.limit > 1]
         sizes, pages = 0, 0
         for key, entry in (self._redis.held if self._redis else {}).items():
             value = entry.value
@@ -104,13 +104,13 @@ class Ours:
         shared = None
         if self._redis:
             clocks = Clocks(self._now, lambda: self._now() + _WALL)
-            forgets = store.forget_before
-            records = Records(self._redis, clocks, lifetime=TTL + stale, remembers=lately(TTL), forgets=forgets)
-            shared = Shared(self._redis, clocks, records)
+            forgets = store.delete_scope_before
+            records = RedisRecords(self._redis, clocks, lifetime=TTL + stale, remembers=lately(TTL), forgets=forgets)
+            shared = SharedCache(self._redis, clocks, records)
             self._shared.append(shared)
         freshness = Freshness(TTL, stale, self._now)
         upstream: Any = langsmith
-        return PageCache(Asking(upstream, store, freshness, Metrics(), self._now, shared))
+        return PageCache(Fetcher(upstream, store, freshness, Metrics(), self._now, shared))
 
 
 class Plain:
@@ -156,7 +156,7 @@ class Plain:
             ids = tuple(row.id for row in page.rows if row) if view.window else ()
         if ids:
             CAUSE.set((view.kind, "window" if view.window else "session"))
-            query = PageQuery.of_ids(ids, window=view.window_at(self._now()), statistics=view.statistics)
+            query = PageQuery.for_ids(ids, window=view.window_at(self._now()), statistics=view.statistics)
             parts.append(((await self._langsmith.get(query, credential, [])).rows, view.statistics))
         return Answer(Outcome.MISS, parts)
 

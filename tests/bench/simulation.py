@@ -211,8 +211,8 @@ async def _filled(store: MemoryStore, pages: int, page_bytes: int) -> None:
     for number in range(pages):
         body = _body(number, page_bytes)
         query = PageQuery(offset=100 * number)
-        page = Page.of(rows(body), query, statistics=frozenset(), at=0.0, body_bytes=len(body))
-        await store.put(f"scope:{query.key}", page)
+        page = Page.from_rows(rows(body), query, statistics=frozenset(), at=0.0, body_bytes=len(body))
+        await store.set(f"scope:{query.key}", page)
 
 
 def _body(number: int, size: int) -> bytes:

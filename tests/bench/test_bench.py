@@ -15,7 +15,7 @@ from app.cache.shared.leases import _END, _LOOK, _RENEW, _TAKE
 from app.cache.shared.redis_records import _FORGET, _PAGE, _READ, _WANT, _WRITE
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import Link
+from app.redis.connection import RedisConnection
 from tests.bench.answer import AnswerError, differences, rows_of
 from tests.bench.contenders import CONTENDERS
 from tests.bench.dashboards import least
@@ -120,7 +120,7 @@ async def test_what_stands_in_for_a_redis_answers_and_holds_what_one_does(seed: 
     rng = random.Random(seed)
     standing_in = Scripted(time.monotonic)
     log = create_log("json", "error", io.StringIO())
-    link = Link(redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, patience=20)
+    link = RedisConnection(redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, patience=20)
     try:
         await link.client.flushdb()
         for _ in range(60):
@@ -134,7 +134,7 @@ async def test_what_stands_in_for_a_redis_answers_and_holds_what_one_does(seed: 
         await link.aclose()
 
 
-async def _assert_same(held: Mapping[str, Entry], link: Link) -> None:
+async def _assert_same(held: Mapping[str, Entry], link: RedisConnection) -> None:
     assert {key.encode() for key in held} == {*await link.client.keys("*")}
     for key, entry in held.items():
         is_text = isinstance(entry.value, bytes)

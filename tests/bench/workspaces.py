@@ -22,11 +22,11 @@ import msgspec
 
 from app.credentials import Credential
 from app.emulator import Emulator, Recorded
-from app.langsmith.call import Call
+from app.langsmith.call import UpstreamCall
 from app.sessions import row
 from app.sessions.fields import FACETS, FIELDS, STATS, Kind
 from app.sessions.page import Page
-from app.sessions.query import PageQuery, Window
+from app.sessions.query import PageQuery, StatsWindow
 from app.sessions.row import Row
 
 _NOON: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -65,10 +65,10 @@ class Workspace:
 
     def page(self, query: PageQuery, at: float) -> Page:
         ids = self._matching(query.where)[query.offset : query.offset + query.limit]
-        statistics = query.known_when_answered()
+        statistics = query.settled_statistics()
         values = _stamps(statistics, at)
         rows: list[Row | None] = [self._row(each, statistics, values) for each in ids]
-        return Page.of(rows, query, statistics=statistics, at=at, body_bytes=_size(statistics) * len(rows))
+        return Page.from_rows(rows, query, statistics=statistics, at=at, body_bytes=_size(statistics) * len(rows))
 
     def _matching(self, where: Any) -> list[str]:
         if by_id := {value for name, value in where if name == "id"}:
@@ -136,12 +136,12 @@ class Langsmith:
         self._ttl = ttl
         self._random = random.Random(f"latency {seed}")
         self._now = asyncio.get_running_loop().time
-        self._before: dict[tuple[str, str, Window], float] = {}
+        self._before: dict[tuple[str, str, StatsWindow], float] = {}
         self.asked: Counter[Cause] = Counter()
         self.asked_of: Counter[str] = Counter()
 
-    async def get(self, query: PageQuery, credential: Credential, calls: list[Call]) -> Page:
-        call = Call("/api/v1/sessions", query.as_params(), attempts=1)
+    async def get(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
+        call = UpstreamCall("/api/v1/sessions", query.as_params(), attempts=1)
         calls.append(call)
         kind, step = CAUSE.get()
         by_id = [value for name, value in query.where if name == "id"]
@@ -159,10 +159,10 @@ class Langsmith:
     def is_near_limit(self, _scope: str) -> bool:
         return False
 
-    def _note(self, scope: str, names: Sequence[str], window: Window) -> None:
+    def _note(self, scope: str, names: Sequence[str], window: StatsWindow) -> None:
         self._before |= {(scope, name, window): self._now() for name in names}
 
-    def _when(self, scope: str, names: Sequence[str], window: Window) -> When:
+    def _when(self, scope: str, names: Sequence[str], window: StatsWindow) -> When:
         oldest = min(self._before.get((scope, name, window), -math.inf) for name in names)
         if oldest == -math.inf:
             return When.FIRST

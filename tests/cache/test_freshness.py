@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.http.negotiation import max_age_in
+from app.http.negotiation import parse_max_age
 from tests.conftest import Clock, Gateway, Serve, asked
 
 PAGE = "{ sessions(first: 3) { nodes { id name runCount } } }"
@@ -195,4 +195,4 @@ async def test_without_a_time_to_live_nothing_is_stale(serve: Serve, langsmith: 
     ],
 )
 def test_what_a_client_says_of_age_is_read(text: str, age: float | None) -> None:
-    assert max_age_in(text) == age
+    assert parse_max_age(text) == age

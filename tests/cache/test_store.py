@@ -71,15 +71,15 @@ async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str,
         pages = []
         for _ in range(copies):
             body = bytes(bytearray(answer.content))
-            page = Page.of(rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
-            by_id = {row.id: row for row in page.seen_through(ALL_RUNS) if row}
+            page = Page.from_rows(rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
+            by_id = {row.id: row for row in page.rows_in(ALL_RUNS) if row}
             pages.append(page.with_statistics((("stats_start_time", "then"),), STATS, by_id, 0))
         del body, page, by_id
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    weighed = sum(page.weight for page in pages)
+    weighed = sum(page.weight_bytes for page in pages)
     assert (after - before) <= weighed <= 4 * (after - before)
 
 

@@ -15,8 +15,8 @@ from graphql import GraphQLScalarType, Source
 
 from app import check as checking
 from app.__main__ import main
-from app.execution import core_of
-from app.execution.limits import Limits
+from app.execution import graphql_core_schema
+from app.execution.limits import OperationLimits
 from app.schema.query import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
@@ -201,13 +201,13 @@ def test_what_may_be_for_an_assumption_is_a_warning() -> None:
 
 
 def inputs_of(schema: strawberry.Schema) -> list[str]:
-    return [name for name, each in core_of(schema).type_map.items() if isinstance(each, GraphQLScalarType)]
+    return [name for name, each in graphql_core_schema(schema).type_map.items() if isinstance(each, GraphQLScalarType)]
 
 
 @pytest.mark.parametrize("scalar", inputs_of(create_schema()))
 def test_every_scalar_has_an_example_that_it_takes(scalar: str) -> None:
     example = checking.EXAMPLES[scalar]
-    kind = core_of(create_schema()).type_map[scalar]
+    kind = graphql_core_schema(create_schema()).type_map[scalar]
     assert isinstance(kind, GraphQLScalarType)
     kind.coerce_input_value(example(0) if callable(example) else example)
 
@@ -304,7 +304,7 @@ def test_all_limits_that_are_passed_are_told_and_those_that_are_no_settings() ->
     Path(".env").unlink()
     _, (only,) = check("{" + " __typename" * 21 + "}")
     assert only.endswith("has 21 root fields, and 20 are allowed. Split it, or ask for less.")
-    assert Settings.model_fields.keys() >= {f"max_{each}" for each in Limits.__annotations__}
+    assert Settings.model_fields.keys() >= {f"max_{each}" for each in OperationLimits.__annotations__}
 
 
 def test_introspection_is_refused_where_the_gateway_refuses_it() -> None:
@@ -318,7 +318,7 @@ def test_introspection_is_refused_where_the_gateway_refuses_it() -> None:
 @pytest.fixture
 def deprecated() -> strawberry.Schema:
     schema = create_schema()
-    session: Any = core_of(schema).type_map["Session"]
+    session: Any = graphql_core_schema(schema).type_map["Session"]
     session.fields["description"].deprecation_reason = "Use `extra`."
     return schema
 

@@ -11,7 +11,7 @@ from graphql import DocumentNode
 
 from app.emulator import Emulator
 from app.execution import Encoding, Executor, Request
-from app.execution.limits import Limits
+from app.execution.limits import OperationLimits
 from app.observability.log import create_log
 from app.schema.query import create_schema
 from app.sessions.fields import AS_ATTRIBUTE
@@ -211,7 +211,7 @@ def documents_in_memory() -> int:
 
 
 async def test_documents_are_kept_within_bounds() -> None:
-    limits = Limits(tokens=100, depth=10, aliases=10, cost=10)
+    limits = OperationLimits(tokens=100, depth=10, aliases=10, cost=10)
     log = create_log("json", "info", io.StringIO())
     executor = Executor(
         create_schema(), limits, lambda *_: 0, Encoding(PLAIN, AS_ATTRIBUTE), introspection=True, log=log

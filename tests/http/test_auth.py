@@ -8,7 +8,7 @@ import pytest
 
 from app.credentials import Credential
 from app.emulator import Emulator, Fault
-from app.http.auth import OwnKey, Passthrough
+from app.http.auth import PassthroughCredential, ServerCredential
 from tests.conftest import Gateway, Serve
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
@@ -185,7 +185,10 @@ def test_who_asks_is_told_apart_by_everything_that_decides_what_they_see() -> No
 
 def test_no_credential_is_printed_with_what_holds_it() -> None:
     credential = Credential.of("https://a", {"x-api-key": MARKER}, hash_key=b"key")
-    gates = (Passthrough("https://a", b"key", credential), OwnKey(credential, (MARKER.encode(),), b"key"))
+    gates = (
+        PassthroughCredential("https://a", b"key", credential),
+        ServerCredential(credential, (MARKER.encode(),), b"key"),
+    )
     for value in (credential, *gates):
         assert MARKER not in repr(value)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.http.response_cache import Kept
+from app.http.response_cache import CachedResponse
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.observability.test_log import lines
 
@@ -262,9 +262,9 @@ async def test_however_the_bytes_arrive_the_answers_are_the_same(gateway: Gatewa
         assert [(await wire.answer()).lasting for _ in names] == expected
 
 
-def kept_in_memory() -> list[Kept]:
+def kept_in_memory() -> list[CachedResponse]:
     gc.collect()
-    return [each for each in gc.get_objects() if isinstance(each, Kept)]
+    return [each for each in gc.get_objects() if isinstance(each, CachedResponse)]
 
 
 async def test_requests_that_are_remembered_hold_no_answer(serve: Serve) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.errors import RateLimited
-from app.langsmith.rate_limit import Budget
+from app.errors import RateLimitedError
+from app.langsmith.rate_limit import UpstreamRateLimit
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import Link
+from app.redis.connection import RedisConnection
 from app.resilience.rate import Rate
 from app.settings import MEMORY, Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
@@ -227,11 +227,13 @@ async def test_what_is_in_redis_ends_and_holds_no_credential(
 
 
 @contextlib.asynccontextmanager
-async def budgets(rate: Rate | None, url: str = MEMORY) -> AsyncIterator[tuple[Budget, Budget]]:
+async def budgets(rate: Rate | None, url: str = MEMORY) -> AsyncIterator[tuple[UpstreamRateLimit, UpstreamRateLimit]]:
     """Of two processes."""
     own: Any = {"metrics": Metrics(), "log": create_log("json", "error")}
-    links = [None if url == MEMORY else Link(url, use="cache", clock=Clock().monotonic, **own) for _ in range(2)]
-    one, other = [Budget(rate, link, **own) for link in links]
+    links = [
+        None if url == MEMORY else RedisConnection(url, use="cache", clock=Clock().monotonic, **own) for _ in range(2)
+    ]
+    one, other = [UpstreamRateLimit(rate, link, **own) for link in links]
     yield one, other
     for link in filter(None, links):
         await link.aclose()
@@ -243,40 +245,40 @@ async def test_it_is_near_when_less_than_a_fifth_is_left(place: str, redis: Real
     near = []
     async with budgets(Rate(10, 3600), MEMORY if place == "here" else redis.url) as (one, other):
         for _ in range(10):
-            await one.admit("a", deadline)
-            near.append(one.is_near("a"))
+            await one.acquire("a", deadline)
+            near.append(one.is_near_limit("a"))
         assert near == [False] * 8 + [True] * 2
-        assert not one.is_near("b")
-        assert not other.is_near("a")
+        assert not one.is_near_limit("b")
+        assert not other.is_near_limit("a")
 
 
 async def test_it_is_near_while_stopped() -> None:
     async with budgets(None) as (one, _):
-        assert not one.is_near("a")
-        await one.stop("a", 600)
-        assert one.is_near("a")
-        assert not one.is_near("b")
+        assert not one.is_near_limit("a")
+        await one.pause("a", 600)
+        assert one.is_near_limit("a")
+        assert not one.is_near_limit("b")
 
 
 @pytest.mark.parametrize("place", ["here", "there"])
 async def test_a_shorter_stop_ends_no_longer_one(place: str, redis: RealRedis) -> None:
     async with budgets(None, redis.url) as (one, other):
         for seconds in (600, 60):
-            await one.stop("a", seconds)
-        with pytest.raises(RateLimited) as refused:
-            await (one if place == "here" else other).admit("a", asyncio.get_running_loop().time() + 100)
+            await one.pause("a", seconds)
+        with pytest.raises(RateLimitedError) as refused:
+            await (one if place == "here" else other).acquire("a", asyncio.get_running_loop().time() + 100)
     assert (refused.value.retry_after or 0) > 500
 
 
 async def test_scopes_that_are_not_used_are_forgotten() -> None:
-    one = Budget(Rate(5, 1), None, metrics=Metrics(), log=create_log("json", "error"))
+    one = UpstreamRateLimit(Rate(5, 1), None, metrics=Metrics(), log=create_log("json", "error"))
     deadline = asyncio.get_running_loop().time() + 60
     for number in range(10_000):
-        await one.admit(str(number), deadline)
+        await one.acquire(str(number), deadline)
     tracemalloc.start()
     try:
         for number in range(10_000, 30_000):
-            await one.admit(str(number), deadline)
+            await one.acquire(str(number), deadline)
         assert tracemalloc.get_traced_memory()[0] < 16 << 20
     finally:
         tracemalloc.stop()

@@ -13,7 +13,7 @@ import pytest
 from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
-from app.observability.log import Lines, create_log
+from app.observability.log import BufferedLines, create_log
 from tests.conftest import PATIENCE, Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
@@ -134,7 +134,7 @@ class Writes(io.StringIO):
 
 async def test_lines_of_one_moment_are_written_together_and_in_their_order() -> None:
     out = Writes()
-    log = create_log("json", "info", cast("TextIO", Lines(out)))
+    log = create_log("json", "info", cast("TextIO", BufferedLines(out)))
     for number in range(50):
         log.info("said", number=number)
     assert out.getvalue() == ""
@@ -146,7 +146,7 @@ async def test_lines_of_one_moment_are_written_together_and_in_their_order() -> 
 
 async def test_of_very_many_none_is_held_back_for_long() -> None:
     out = Writes()
-    log = create_log("json", "info", cast("TextIO", Lines(out)))
+    log = create_log("json", "info", cast("TextIO", BufferedLines(out)))
     for number in range(5000):
         log.info("said", number=number)
     assert len(out.getvalue().splitlines()) > 4000
@@ -154,7 +154,7 @@ async def test_of_very_many_none_is_held_back_for_long() -> None:
 
 def test_where_nothing_will_come_later_a_line_is_written_at_once() -> None:
     out = Writes()
-    create_log("json", "info", cast("TextIO", Lines(out))).info("said")
+    create_log("json", "info", cast("TextIO", BufferedLines(out))).info("said")
     assert json.loads(out.getvalue())["event"] == "said"
 
 

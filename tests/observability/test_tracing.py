@@ -28,7 +28,7 @@ from app.errors import SettingsError
 from app.http.uvicorn_protocol import Protocol
 from app.main import create_app
 from app.observability.log import create_log
-from app.observability.tracing import OFF, Recorded, spans_of
+from app.observability.tracing import NO_TRACING, OtelTracing, create_tracing
 from app.settings import Settings
 from tests.conftest import PATIENCE, Gateway, http_client
 from tests.observability.test_log import lines
@@ -92,7 +92,7 @@ async def tracing(upstream_url: str, **settings: Any) -> AsyncIterator[Traced]:
     app = create_app(
         Settings(langsmith_endpoint=upstream_url, **settings),
         log=create_log("json", "debug", log),
-        spans=Recorded(provider),
+        spans=OtelTracing(provider),
     )
     async with (
         app.router.lifespan_context(app) as state,
@@ -287,7 +287,7 @@ async def test_without_it_nothing_is_passed_on(gateway: Gateway, langsmith: Emul
     ],
 )
 def test_it_is_off_unless_it_is_configured(variables: dict[str, str]) -> None:
-    assert spans_of(variables) is OFF
+    assert create_tracing(variables) is NO_TRACING
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_it_is_off_unless_it_is_configured(variables: dict[str, str]) -> None:
 )
 def test_an_exporter_that_is_not_there_is_told(variables: dict[str, str], said: str) -> None:
     with pytest.raises(SettingsError, match=said):
-        spans_of(variables)
+        create_tracing(variables)
 
 
 def test_where_nobody_traces_the_sdk_is_not_even_imported() -> None:

@@ -18,7 +18,7 @@ import trustme
 
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import Away, Link
+from app.redis.connection import RedisConnection, RedisUnavailableError
 from tests.conftest import PATIENCE, Clock
 from tests.support.real_redis import PASSWORD, QUOTED, RealRedis, between, real_cluster, real_redis, real_sentinel
 
@@ -29,14 +29,14 @@ GET = "return redis.call('get', KEYS[1])"
 
 @dataclass
 class Asking:
-    link: Link
+    link: RedisConnection
     metrics: Metrics = field(default_factory=Metrics)
     log: io.StringIO = field(default_factory=io.StringIO)
 
     async def echo(self, value: bytes = b"here") -> bool:
         try:
             answer = await self.link.script(ECHO, ["k"], [value])
-        except Away:
+        except RedisUnavailableError:
             return False
         assert answer == value
         return True
@@ -44,7 +44,7 @@ class Asking:
     async def put(self, value: bytes = b"v") -> bool:
         try:
             await self.link.script(PUT, ["k"], [value])
-        except Away:
+        except RedisUnavailableError:
             return False
         return True
 
@@ -74,7 +74,7 @@ class Asking:
 async def asking(url: str, clock: Clock, patience: float = PATIENCE) -> AsyncIterator[Asking]:
     metrics, log = Metrics(), io.StringIO()
     structured = create_log("json", "debug", log)
-    link = Link(url, use="test", metrics=metrics, log=structured, clock=clock.monotonic, patience=patience)
+    link = RedisConnection(url, use="test", metrics=metrics, log=structured, clock=clock.monotonic, patience=patience)
     try:
         yield Asking(link, metrics, log)
     finally:
@@ -417,4 +417,4 @@ async def test_the_end_waits_for_nobody(redis: RealRedis, clock: Clock, tmp_path
 def test_an_address_that_is_none_is_refused(clock: Clock, url: str) -> None:
     log = create_log("json", "debug", io.StringIO())
     with pytest.raises(ValueError, match=r"^a Redis such as redis"):
-        Link(url, use="test", metrics=Metrics(), log=log, clock=clock.monotonic)
+        RedisConnection(url, use="test", metrics=Metrics(), log=log, clock=clock.monotonic)

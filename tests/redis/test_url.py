@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.redis.url import Address
+from app.redis.url import RedisUrl
 
 SECRET = "s3cret"
 
@@ -12,27 +12,27 @@ SECRET = "s3cret"
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("redis://h", Address(hosts=(("h", 6379),))),
-        ("redis://h/", Address(hosts=(("h", 6379),))),
-        ("redis://[::1]:7/2", Address(hosts=(("::1", 7),), options={"db": 2})),
-        ("redis://:p%40%2Fs@h:1/3", Address(hosts=(("h", 1),), options={"password": "p@/s", "db": 3})),
-        ("redis://u%3A:p@h", Address(hosts=(("h", 6379),), options={"username": "u:", "password": "p"})),
+        ("redis://h", RedisUrl(hosts=(("h", 6379),))),
+        ("redis://h/", RedisUrl(hosts=(("h", 6379),))),
+        ("redis://[::1]:7/2", RedisUrl(hosts=(("::1", 7),), options={"db": 2})),
+        ("redis://:p%40%2Fs@h:1/3", RedisUrl(hosts=(("h", 1),), options={"password": "p@/s", "db": 3})),
+        ("redis://u%3A:p@h", RedisUrl(hosts=(("h", 6379),), options={"username": "u:", "password": "p"})),
         ("redis://h?protocol=2&socket_timeout=0.1",
-         Address(hosts=(("h", 6379),), options={"protocol": 2, "socket_timeout": 0.1})),
+         RedisUrl(hosts=(("h", 6379),), options={"protocol": 2, "socket_timeout": 0.1})),
         ("rediss://h?ssl_cert_reqs=none",
-         Address(hosts=(("h", 6379),), is_tls=True, options={"ssl_cert_reqs": "none"})),
-        ("unix:///tmp/a%20b?db=2", Address(hosts=(), options={"path": "/tmp/a b", "db": 2})),
-        ("unix://u:p@/tmp/a", Address(hosts=(), options={"path": "/tmp/a", "username": "u", "password": "p"})),
-        ("redis+sentinel://a,b:3/m", Address(hosts=(("a", 26379), ("b", 3)), service="m")),
+         RedisUrl(hosts=(("h", 6379),), is_tls=True, options={"ssl_cert_reqs": "none"})),
+        ("unix:///tmp/a%20b?db=2", RedisUrl(hosts=(), options={"path": "/tmp/a b", "db": 2})),
+        ("unix://u:p@/tmp/a", RedisUrl(hosts=(), options={"path": "/tmp/a", "username": "u", "password": "p"})),
+        ("redis+sentinel://a,b:3/m", RedisUrl(hosts=(("a", 26379), ("b", 3)), service="m")),
         ("rediss+sentinel://:p@[::1]:3/m%2F/4",
-         Address(hosts=(("::1", 3),), service="m/", is_tls=True, options={"password": "p", "db": 4})),
-        ("redis+cluster://a,b:3", Address(hosts=(("a", 6379), ("b", 3)), is_cluster=True)),
+         RedisUrl(hosts=(("::1", 3),), service="m/", is_tls=True, options={"password": "p", "db": 4})),
+        ("redis+cluster://a,b:3", RedisUrl(hosts=(("a", 6379), ("b", 3)), is_cluster=True)),
         ("rediss+cluster://:p@a/0",
-         Address(hosts=(("a", 6379),), is_cluster=True, is_tls=True, options={"password": "p", "db": 0})),
+         RedisUrl(hosts=(("a", 6379),), is_cluster=True, is_tls=True, options={"password": "p", "db": 0})),
     ],
 )  # fmt: skip
-def test_a_url_is_read(url: str, address: Address) -> None:
-    assert Address.parse(url) == address
+def test_a_url_is_read(url: str, address: RedisUrl) -> None:
+    assert RedisUrl.parse(url) == address
 
 
 CODES = "in a user name, password or option, / ? # and @ are written %2F %3F %23 and %40"
@@ -76,7 +76,7 @@ VALUE = "an option has a value that it does not take"
 )  # fmt: skip
 def test_what_is_none_is_refused(url: str, example: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=r"^a Redis such as ") as refused:
-        Address.parse(url)
+        RedisUrl.parse(url)
     said = str(refused.value)
     assert said.startswith(f"a Redis such as {example}")
     assert f": {wrong}" in said
@@ -87,16 +87,16 @@ def test_what_is_none_is_refused(url: str, example: str, wrong: str) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel", "redis+cluster"])
 def test_the_examples_that_it_gives_can_be_used(scheme: str) -> None:
     with pytest.raises(ValueError, match=r"a host is missing") as refused:
-        Address.parse(f"{scheme}://")
-    assert Address.parse(str(refused.value).split()[4].rstrip(":")).hosts
+        RedisUrl.parse(f"{scheme}://")
+    assert RedisUrl.parse(str(refused.value).split()[4].rstrip(":")).hosts
 
 
 def test_a_file_that_holds_no_certificates_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "authority.pem"
     file.write_text("none")
     with pytest.raises(ValueError, match=r"its ssl_ options cannot be used"):
-        Address.parse(f"rediss://h?ssl_ca_certs={file}")
+        RedisUrl.parse(f"rediss://h?ssl_ca_certs={file}")
 
 
 def test_no_password_is_printed() -> None:
-    assert SECRET not in repr(Address.parse(f"redis://:{SECRET}@h?ssl_password={SECRET}".replace("redis:", "rediss:")))
+    assert SECRET not in repr(RedisUrl.parse(f"redis://:{SECRET}@h?ssl_password={SECRET}".replace("redis:", "rediss:")))

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from app.errors import UpstreamTimeout
-from app.resilience.singleflight import Flight, together
+from app.errors import UpstreamTimeoutError
+from app.resilience.singleflight import SharedTask, gather_or_cancel
 
 
 def later(seconds: float = 60.0) -> float:
@@ -20,7 +20,7 @@ async def test_all_who_wait_get_one_outcome() -> None:
         calls += 1
         return calls
 
-    flight = Flight(work())
+    flight = SharedTask(work())
     assert await asyncio.gather(*(flight.join(later()) for _ in range(5))) == [1] * 5
 
 
@@ -28,17 +28,17 @@ async def test_all_who_wait_get_one_failure() -> None:
     async def work() -> None:
         raise ValueError
 
-    flight = Flight(work())
+    flight = SharedTask(work())
     outcomes = await asyncio.gather(*(flight.join(later()) for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in outcomes] == [ValueError] * 3
 
 
 async def test_when_the_last_one_leaves_it_is_cancelled_and_says_that_it_ended() -> None:
     ended = asyncio.Event()
-    flight = Flight(asyncio.Event().wait(), on_end=ended.set)
-    with pytest.raises(UpstreamTimeout):
+    flight = SharedTask(asyncio.Event().wait(), on_end=ended.set)
+    with pytest.raises(UpstreamTimeoutError):
         await flight.join(later(-1))
-    assert not flight.is_open
+    assert not flight.is_joinable
     await ended.wait()
 
 
@@ -49,10 +49,10 @@ async def test_who_is_out_of_time_leaves_the_others_waiting() -> None:
         await go.wait()
         return "done"
 
-    flight = Flight(work())
+    flight = SharedTask(work())
     patient = asyncio.ensure_future(flight.join(later()))
     await asyncio.sleep(0)
-    with pytest.raises(UpstreamTimeout):
+    with pytest.raises(UpstreamTimeoutError):
         await flight.join(later(-1))
     go.set()
     assert await patient == "done"
@@ -71,5 +71,5 @@ async def test_together_ends_the_rest_with_the_first_failure() -> None:
         raise KeyError
 
     with pytest.raises(KeyError):
-        await together(endless(), failing())
+        await gather_or_cancel(endless(), failing())
     assert ended.is_set()

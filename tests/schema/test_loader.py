@@ -8,16 +8,16 @@ import pytest
 
 from app.cache.page_cache import PageCache
 from app.emulator import Emulator, Fault
-from app.errors import BadUserInput
-from app.schema.context import Operation
+from app.errors import BadUserInputError
+from app.schema.context import OperationContext
 from app.sessions.arguments import StatsOptions
 from tests.conftest import NOON, Gateway, Serve, asked
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-def operation(now: datetime = NOON) -> Operation:
-    return Operation(cast(PageCache, None), None, now, 0.0)
+def operation(now: datetime = NOON) -> OperationContext:
+    return OperationContext(cast(PageCache, None), None, now, 0.0)
 
 
 SINCE = datetime(2026, 11, 18, tzinfo=UTC)
@@ -71,7 +71,7 @@ def test_within_a_minute_the_last_while_is_one_window(seconds: float) -> None:
 def test_no_length_of_time_is_refused_even_after_a_window_without_one() -> None:
     shared = operation()
     shared.window(StatsOptions())
-    with pytest.raises(BadUserInput, match="longer than nothing"):
+    with pytest.raises(BadUserInputError, match="longer than nothing"):
         shared.window(StatsOptions(last=timedelta()))
 
 

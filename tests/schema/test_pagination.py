@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
-from app.errors import BadUserInput
-from app.schema.pagination import MAX_FIRST, cursor_of, slice_of
+from app.errors import BadUserInputError
+from app.schema.pagination import MAX_FIRST, cursor_of, parse_slice
 from app.sessions.query import PageQuery
 from tests.conftest import Gateway, Serve, asked
 
@@ -210,20 +210,20 @@ async def test_a_cursor_that_was_not_handed_out_is_refused(text: str, gateway: G
     ],
 )
 def test_another_spelling_of_a_cursor_is_rubbish_too(cursor: str) -> None:
-    with pytest.raises(BadUserInput, match="no cursor of this gateway"):
-        slice_of(first=1, after=cursor, offset=None, last=None, before=None)
+    with pytest.raises(BadUserInputError, match="no cursor of this gateway"):
+        parse_slice(first=1, after=cursor, offset=None, last=None, before=None)
 
 
 @given(position=st.integers(0, 10**8))
 def test_a_cursor_that_was_handed_out_is_read(position: int) -> None:
-    rows = slice_of(first=3, after=cursor_of(position), offset=None, last=None, before=None)
+    rows = parse_slice(first=3, after=cursor_of(position), offset=None, last=None, before=None)
     assert (rows.start, rows.count) == (position + 1, 3)
 
 
 @example(start=0, count=100, one_more=True)
 @given(start=st.integers(0, 1000), count=st.integers(1, MAX_FIRST), one_more=st.booleans())
 def test_the_requests_for_a_slice_cover_it_without_overlap(start: int, count: int, one_more: bool) -> None:
-    rows = slice_of(first=count, after=None, offset=start, last=None, before=None)
+    rows = parse_slice(first=count, after=None, offset=start, last=None, before=None)
     places = [
         place
         for query in rows.queries(PageQuery(), one_more=one_more)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
-from app.errors import UpstreamMalformed
+from app.errors import UpstreamMalformedError
 from app.sessions.decoding import unknown_fields
 from app.sessions.fields import FIELDS
 from app.sessions.row import rows
@@ -251,7 +251,7 @@ def test_what_is_no_utf_8_is_found_even_where_nobody_looks(text: bytes) -> None:
     try:
         text.decode()
     except UnicodeDecodeError:
-        with pytest.raises(UpstreamMalformed):
+        with pytest.raises(UpstreamMalformedError):
             rows(body)
     else:
         assert len(rows(body)) == 1

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
-from app.errors import BadUserInput
+from app.errors import BadUserInputError
 from app.sessions import scalars
 from app.sessions.scalars import as_text, fixed_point, in_utc
 from tests.conftest import Gateway, Serve
@@ -53,7 +53,7 @@ def test_a_naive_time_of_langsmith_means_utc(naive: datetime) -> None:
     ],
 )
 def test_what_is_no_instant_is_refused(text: str) -> None:
-    with pytest.raises(BadUserInput, match="instant with its offset"):
+    with pytest.raises(BadUserInputError, match="instant with its offset"):
         scalars.parse_datetime(text)
 
 
@@ -77,13 +77,13 @@ def test_a_big_int_has_any_size(number: int) -> None:
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]])
 def test_what_is_no_whole_number_is_refused(value: object) -> None:
-    with pytest.raises(BadUserInput, match="BigInt"):
+    with pytest.raises(BadUserInputError, match="BigInt"):
         scalars.parse_big_int(value)
 
 
 @pytest.mark.parametrize("value", [True, 0.1, "", "one", "NaN", "Infinity", "-inf", None, "1,5", []])
 def test_what_is_no_decimal_is_refused(value: object) -> None:
-    with pytest.raises(BadUserInput, match="Decimal"):
+    with pytest.raises(BadUserInputError, match="Decimal"):
         scalars.parse_decimal(value)
 
 
@@ -103,7 +103,7 @@ def test_a_duration_is_read(text: str, hours: float) -> None:
     ["", "P", "PT", "P1Y", "P1M", "P1Y2M", "1D", "24h", "P1W2D", " P1D", "P1D ", "P٣W", "P99999999999D", "P1D\n"],
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(BadUserInput, match="Duration"):
+    with pytest.raises(BadUserInputError, match="Duration"):
         scalars.parse_duration(text)
 
 
@@ -116,7 +116,7 @@ def test_a_duration_is_printed_so_that_it_is_read_back(length: timedelta) -> Non
 def test_a_uuid_is_read_in_its_canonical_form_only(identifier: UUID) -> None:
     assert scalars.parse_uuid(str(identifier)) == scalars.parse_uuid(str(identifier).upper()) == identifier
     for text in (identifier.hex, f"{{{identifier}}}", identifier.urn, f"{identifier} "):
-        with pytest.raises(BadUserInput, match="UUID"):
+        with pytest.raises(BadUserInputError, match="UUID"):
             scalars.parse_uuid(text)
 
 
@@ -125,7 +125,7 @@ def test_no_text_breaks_a_scalar(text: str) -> None:
     for parse in (scalars.parse_datetime, scalars.parse_duration, scalars.parse_uuid, scalars.parse_decimal):
         try:
             parse(text)
-        except BadUserInput:
+        except BadUserInputError:
             continue
 
 

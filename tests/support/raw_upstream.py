@@ -111,7 +111,7 @@ class RawUpstream:
         self._tasks.add(task)
         self.connections += 1
         try:
-            while not writer.is_closing() and (request := await _read(reader)):
+            while not writer.is_closing() and (request := await read_rows(reader)):
                 await self._answer(Connection(request, reader, writer))
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -138,7 +138,7 @@ class RawUpstream:
             self._change.notify_all()
 
 
-async def _read(reader: asyncio.StreamReader) -> Request | None:
+async def read_rows(reader: asyncio.StreamReader) -> Request | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:

@@ -20,7 +20,7 @@ from app.sessions.decoding import MALFORMED, NULL, is_null
 from app.sessions.feedback import as_sent
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.page import Page
-from app.sessions.query import Window
+from app.sessions.query import StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 
 _FORM: Final = "1"
@@ -56,7 +56,7 @@ WINDOW_KEY_LENGTH: Final = 16
 
 
 @functools.lru_cache(maxsize=1000)
-def window_key(window: Window) -> str:
+def window_key(window: StatsWindow) -> str:
     return hashlib.blake2b(repr(window).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()
 
 
@@ -102,20 +102,20 @@ def cell_from(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Cell:
+class StatsCell:
     """Some statistics of a session, and when they were asked for."""
 
-    asked_at: float
+    fetched_at: float
     values: dict[str, Any]
 
 
-def session_row(session_id: str, columns: dict[str, Any], cells: Sequence[Cell]) -> tuple[Row, dict[str, float]]:
+def session_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCell]) -> tuple[Row, dict[str, float]]:
     """A session of all these cells, the youngest value of each statistic, and when each was asked for."""
     values: dict[str, Any] = {}
     asked_at: dict[str, float] = {}
-    for cell in sorted(cells, key=lambda each: each.asked_at):
+    for cell in sorted(cells, key=lambda each: each.fetched_at):
         values |= cell.values
-        asked_at |= dict.fromkeys(cell.values, cell.asked_at)
+        asked_at |= dict.fromkeys(cell.values, cell.fetched_at)
     return new_row(id=session_id, **columns, **(_UNKNOWN | values)), asked_at
 
 
@@ -141,4 +141,4 @@ def _reader(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
             fields.append((name, kind))
         else:
             fields.append((name, kind, NULL if kind is msgspec.Raw else None))
-    return msgspec.json.Decoder(msgspec.defstruct("Cell", fields, array_like=True, forbid_unknown_fields=True))
+    return msgspec.json.Decoder(msgspec.defstruct("StatsCell", fields, array_like=True, forbid_unknown_fields=True))

@@ -5,18 +5,18 @@ from typing import Final
 import msgspec
 
 from app.errors import (
-    BadUserInput,
-    Forbidden,
+    BadUserInputError,
+    ForbiddenError,
     GatewayError,
-    RateLimited,
-    Unauthenticated,
+    RateLimitedError,
+    UnauthenticatedError,
     UpstreamError,
-    UpstreamMalformed,
-    UpstreamTimeout,
+    UpstreamMalformedError,
+    UpstreamTimeoutError,
 )
 
 
-class _Told(msgspec.Struct, array_like=True):
+class _ErrorRecord(msgspec.Struct, array_like=True):
     """What is passed on of an error."""
 
     code: str
@@ -28,24 +28,25 @@ class _Told(msgspec.Struct, array_like=True):
 def encode(error: GatewayError) -> bytes:
     """The error, for another process."""
     argument, retry_after = getattr(error, "argument", None), getattr(error, "retry_after", None)
-    return msgspec.json.encode(_Told(error.code, str(error), argument, retry_after))
+    return msgspec.json.encode(_ErrorRecord(error.code, str(error), argument, retry_after))
 
 
 def decode(text: bytes) -> GatewayError:
     """The error that was put so; where it cannot be read, that LangSmith failed."""
     try:
-        told = msgspec.json.decode(text, type=_Told)
+        told = msgspec.json.decode(text, type=_ErrorRecord)
     except (ValueError, RecursionError):
         return UpstreamError("LangSmith could not be asked. Try again shortly.")
-    if told.code == RateLimited.code:
-        return RateLimited(told.message, retry_after=told.retry_after)
-    if told.code == BadUserInput.code:
-        refused = BadUserInput(told.message)
+    if told.code == RateLimitedError.code:
+        return RateLimitedError(told.message, retry_after=told.retry_after)
+    if told.code == BadUserInputError.code:
+        refused = BadUserInputError(told.message)
         refused.argument = told.argument
         return refused
     return _BY_CODE.get(told.code, UpstreamError)(told.message)
 
 
 _BY_CODE: Final[dict[str, type[GatewayError]]] = {
-    each.code: each for each in (Unauthenticated, Forbidden, UpstreamError, UpstreamTimeout, UpstreamMalformed)
+    each.code: each
+    for each in (UnauthenticatedError, ForbiddenError, UpstreamError, UpstreamTimeoutError, UpstreamMalformedError)
 }

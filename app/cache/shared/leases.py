@@ -14,9 +14,9 @@ from typing import Final, Protocol, Self
 
 from app.cache.shared import error_codec
 from app.errors import GatewayError
-from app.redis.connection import Away
+from app.redis.connection import RedisUnavailableError
 
-LEASE: Final = 3.0
+LEASE_SECONDS: Final = 3.0
 """Seconds that a turn lasts unless it is renewed."""
 _RENEWALS: Final = 3
 _REMEMBERED: Final = 2.0
@@ -25,14 +25,14 @@ _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.15
 
 
-class Scripts(Protocol):
+class ScriptRunner(Protocol):
     """Of a Redis: a Lua script with its keys and arguments. Raises Away."""
 
     async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object: ...
 
 
 @dataclass(frozen=True)
-class Claim:
+class FetchClaim:
     """What a holder asks for: so many rows, and these statistics, as bits. `began`: when (microseconds of the day)."""
 
     limit: int
@@ -51,54 +51,56 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseHolder:
     """Who has the turn: its token, and what it asks for."""
 
     token: int
-    claim: Claim
+    claim: FetchClaim
 
 
 @dataclass
-class Turn:
+class Lease:
     """`mine`: what it is this process's turn to ask for, by the keys of its leases; `others`: what somebody else asks.
 
     `ended`: those of mine for which another's turn has just ended, which may be there by now.
     """
 
     token: int
-    mine: dict[str, str] = field(default_factory=dict)
-    others: dict[str, tuple[str, Holder]] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
+    acquired: dict[str, str] = field(default_factory=dict)
+    held_by_others: dict[str, tuple[str, LeaseHolder]] = field(default_factory=dict)
+    just_released: set[str] = field(default_factory=set)
 
 
-class Turns:
+class Leases:
     """`prefix` is that of all keys, which carry the scope as their hash tag, so that a cluster keeps them together."""
 
-    def __init__(self, redis: Scripts, prefix: str) -> None:
+    def __init__(self, redis: ScriptRunner, prefix: str) -> None:
         self._redis = redis
         self._prefix = prefix
 
-    async def take(self, scope: str, names: Collection[str], claim: Claim, need: Claim | None = None) -> Turn:
+    async def acquire(
+        self, scope: str, names: Collection[str], claim: FetchClaim, need: FetchClaim | None = None
+    ) -> Lease:
         """A turn for those of the names that nobody asks for, or not as much of as is needed. Raises Away.
 
         `need`: where that is less than what is claimed.
         """
         need = need or claim
         turn = await self._take(scope, {name: self._key(scope, name) for name in names}, claim)
-        short = [name for name, (_, holder) in turn.others.items() if not holder.claim.covers(need)]
+        short = [name for name, (_, holder) in turn.held_by_others.items() if not holder.claim.covers(need)]
         if short:
             keys = {name: self._key(scope, f"{name}+{need.key}") for name in short}
             more = await self._take(scope, keys, claim)
             turn.token = max(turn.token, more.token)
-            turn.mine |= more.mine
-            turn.ended |= more.ended
+            turn.acquired |= more.acquired
+            turn.just_released |= more.just_released
             for name in short:
-                del turn.others[name]
-            turn.others |= more.others
+                del turn.held_by_others[name]
+            turn.held_by_others |= more.held_by_others
         return turn
 
     @contextlib.asynccontextmanager
-    async def held(self, turn: Turn) -> AsyncIterator[None]:
+    async def renewing(self, turn: Lease) -> AsyncIterator[None]:
         """Renews it meanwhile."""
         renewing = asyncio.create_task(self._renew(turn))
         try:
@@ -106,15 +108,17 @@ class Turns:
         finally:
             renewing.cancel()
 
-    async def end(self, turn: Turn, failure: GatewayError | None = None, *, known: bool = True) -> None:
+    async def release(self, turn: Lease, failure: GatewayError | None = None, *, known: bool = True) -> None:
         """`known`: whether those who wait are to share the outcome; or else they ask for themselves."""
         outcome = (b"d" if failure is None else b"f" + error_codec.encode(failure)) if known else b""
-        with contextlib.suppress(Away):
+        with contextlib.suppress(RedisUnavailableError):
             await self._redis.script(
-                _END, [*turn.mine.values()], [f"h{turn.token} ", outcome, round(_REMEMBERED * 1000), f"{turn.token} "]
+                _END,
+                [*turn.acquired.values()],
+                [f"h{turn.token} ", outcome, round(_REMEMBERED * 1000), f"{turn.token} "],
             )
 
-    async def ends(self, others: Mapping[str, tuple[str, Holder]]) -> None:
+    async def wait_released(self, others: Mapping[str, tuple[str, LeaseHolder]]) -> None:
         """Waits until all these turns have ended, in whatever way but a failure, which is raised. Raises Away."""
         waiting = dict(others.values())
         pause = _FIRST_PAUSE
@@ -130,26 +134,28 @@ class Turns:
                 if _token_of(value) == token and value[:1] == b"f":
                     raise error_codec.decode(value.partition(b" ")[2])
 
-    async def _take(self, scope: str, keys: Mapping[str, str], claim: Claim) -> Turn:
+    async def _take(self, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
         answer = await self._redis.script(
-            _TAKE, [self._key(scope, "fence"), *keys.values()], [round(LEASE * 1000), claim.as_text()]
+            _TAKE, [self._key(scope, "fence"), *keys.values()], [round(LEASE_SECONDS * 1000), claim.as_text()]
         )
         token, *values = answer if isinstance(answer, list) else [0]
-        turn = Turn(int(token))
+        turn = Lease(int(token))
         for (name, key), value in zip(keys.items(), values, strict=True):
             if value[:1] == b"h" and (holder := _holder(value)):
-                turn.others[name] = key, holder
+                turn.held_by_others[name] = key, holder
             else:
-                turn.mine[name] = key
+                turn.acquired[name] = key
                 if value:
-                    turn.ended.add(name)
+                    turn.just_released.add(name)
         return turn
 
-    async def _renew(self, turn: Turn) -> None:
+    async def _renew(self, turn: Lease) -> None:
         while True:
-            await asyncio.sleep(LEASE / _RENEWALS)
-            with contextlib.suppress(Away):
-                await self._redis.script(_RENEW, [*turn.mine.values()], [f"h{turn.token} ", round(LEASE * 1000)])
+            await asyncio.sleep(LEASE_SECONDS / _RENEWALS)
+            with contextlib.suppress(RedisUnavailableError):
+                await self._redis.script(
+                    _RENEW, [*turn.acquired.values()], [f"h{turn.token} ", round(LEASE_SECONDS * 1000)]
+                )
 
     def _key(self, scope: str, name: str) -> str:
         return f"{self._prefix}{{{scope}}}:turn:{name}"
@@ -161,10 +167,10 @@ def _token_of(value: object) -> int | None:
     return int(token) if token.isdigit() else None
 
 
-def _holder(value: bytes) -> Holder | None:
+def _holder(value: bytes) -> LeaseHolder | None:
     try:
         token, limit, statistics, began = value[1:].split()
-        return Holder(int(token), Claim(int(limit), int(statistics, 16), int(began)))
+        return LeaseHolder(int(token), FetchClaim(int(limit), int(statistics, 16), int(began)))
     except ValueError:
         return None
 

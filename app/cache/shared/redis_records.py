@@ -9,17 +9,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.cache.prefetch import FEW
+from app.cache.prefetch import MAX_REMEMBERED_IDS
 from app.cache.shared import codec
-from app.cache.shared.codec import Cell
-from app.cache.shared.leases import Scripts
-from app.redis.connection import PREFIX
+from app.cache.shared.codec import StatsCell
+from app.cache.shared.leases import ScriptRunner
+from app.redis.connection import KEY_PREFIX
 from app.resilience.clock import Clocks
-from app.sessions.page import Known, Page
-from app.sessions.query import PageQuery, Window
+from app.sessions.page import Page, WindowStats
+from app.sessions.query import PageQuery, StatsWindow
 from app.sessions.row import Row
 
-PREFIX_HERE: Final = f"{PREFIX}{codec.VERSION}:"
+RECORDS_PREFIX: Final = f"{KEY_PREFIX}{codec.VERSION}:"
 SLACK: Final = 0.001
 """Seconds within which two times are the same: they have passed through two clocks."""
 _COLUMNS: Final = b"columns"
@@ -27,20 +27,20 @@ _WANTED: Final = "wanted"
 
 
 @dataclass(frozen=True)
-class Seen:
+class SharedPage:
     """`wanted`: statistics of the page that were wanted lately, wherever."""
 
     page: Page | None
-    wanted: frozenset[str] = frozenset()
+    recent_statistics: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class SeenSessions:
+class SharedSessions:
     pages: Mapping[str, Page]
-    wanted: frozenset[str] = frozenset()
+    recent_statistics: frozenset[str] = frozenset()
 
 
-class Records:
+class RedisRecords:
     """`lifetime`: seconds that a record is of use; `remembers`: that it is known what was wanted.
 
     `forgets` is told that nothing of a scope counts that was asked for before that time (monotonic). All raise Away.
@@ -48,7 +48,7 @@ class Records:
 
     def __init__(
         self,
-        redis: Scripts,
+        redis: ScriptRunner,
         clocks: Clocks,
         *,
         lifetime: float,
@@ -61,18 +61,18 @@ class Records:
         self._remembers = remembers
         self._forgets = forgets
 
-    async def page(self, scope: str, query: PageQuery, newer_than: float) -> Seen:
+    async def read_page(self, scope: str, query: PageQuery, newer_than: float) -> SharedPage:
         """That page with the statistics of the query's window, if one is there that was asked for after that time."""
         keys = [self._key(scope, "forgotten"), self._page_key(scope, query), self._wanted_key(scope, query)]
         found: Any = await self._redis.script(_PAGE, keys, [])
         forgotten = await self._forgotten(scope, found[0])
         lately = dict(zip(found[2][::2], found[2][1::2], strict=True))
-        return Seen(
+        return SharedPage(
             await self._page(scope, query, self._value(found[1], forgotten), newer_than),
             self._lately(lately.items()),
         )
 
-    async def sessions(self, scope: str, ids: Sequence[str], window: Window) -> SeenSessions:
+    async def read_sessions(self, scope: str, ids: Sequence[str], window: StatsWindow) -> SharedSessions:
         """Those that are there, each as a page of its own, with the statistics over that window."""
         prefix = codec.window_key(window)
         keys = [self._key(scope, "forgotten"), *(self._key(scope, f"session:{each}") for each in ids)]
@@ -83,23 +83,23 @@ class Records:
             fields = dict(zip(values[::2], values[1::2], strict=True))
             if page := self._single(session_id, fields, window, forgotten):
                 pages[session_id] = page
-            if len(ids) <= FEW:
+            if len(ids) <= MAX_REMEMBERED_IDS:
                 lately |= self._lately(fields.items())
-        return SeenSessions(pages, lately)
+        return SharedSessions(pages, lately)
 
     async def write(
         self,
         scope: str,
         page: Page,
-        window: Window,
+        window: StatsWindow,
         token: int,
         *,
         of: PageQuery | None = None,
         asked_for: Sequence[str] = (),
     ) -> None:
         """What LangSmith answered, `of` a page or for ids that were `asked_for`: those that it lacks do not exist."""
-        known = page.known.get(window)
-        names = tuple(name for name in codec.STATISTICS if known and name in known.asked_at)
+        known = page.stats_by_window.get(window)
+        names = tuple(name for name in codec.STATISTICS if known and name in known.fetched_at)
         field = f"{codec.window_key(window)}{codec.as_bits(names):x}" if names else ""
         keys = [self._page_key(scope, of) if of else self._key(scope, "none")]
         args: list[bytes | str | int] = [
@@ -110,26 +110,28 @@ class Records:
             field,
         ]
         try:
-            for row in page.seen_through(window):
+            for row in page.rows_in(window):
                 if row is not None:
                     keys.append(self._key(scope, f"session:{row.id}"))
                     args += [codec.cell_text(row, codec.COLUMNS), codec.cell_text(row, names) if names else b""]
         except (ValueError, TypeError, OverflowError):
             return  # no value of which another process could read what it is
-        if not page.dropped:
+        if not page.dropped_rows:
             for session_id in {*asked_for} - {row.id for row in page.rows if row}:
                 keys.append(self._key(scope, f"session:{session_id}"))
                 args += [b"", b""]
         await self._redis.script(_WRITE, keys, args)
 
-    async def want_page(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
+    async def record_page_selection(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
         await self._want([self._wanted_key(scope, query)], "", statistics)
 
-    async def want_sessions(self, scope: str, ids: Iterable[str], window: Window, statistics: frozenset[str]) -> None:
+    async def record_session_selections(
+        self, scope: str, ids: Iterable[str], window: StatsWindow, statistics: frozenset[str]
+    ) -> None:
         keys = [self._key(scope, f"session:{each}") for each in ids]
         await self._want(keys, codec.window_key(window), statistics)
 
-    async def forget(self, scope: str) -> None:
+    async def drop_scope(self, scope: str) -> None:
         """All that a credential has."""
         at = self._clocks.now_as_micros()
         await self._redis.script(_FORGET, [self._key(scope, "forgotten")], [at, self._lifetime_ms])
@@ -145,11 +147,11 @@ class Records:
         ages = ((name.rpartition(_WANTED.encode())[2], self._value(value, since)) for name, value in noted)
         return codec.numbered(number for number, text in ages if text)
 
-    async def _page(self, scope: str, query: PageQuery, text: "_Text | None", newer_than: float) -> Page | None:
+    async def _page(self, scope: str, query: PageQuery, text: "_Record | None", newer_than: float) -> Page | None:
         record = codec.page_from(text.body) if text else None
         if text is None or record is None or text.asked_at <= newer_than + SLACK:
             return None
-        singles = (await self.sessions(scope, [each for each in record.ids if each], query.window)).pages
+        singles = (await self.read_sessions(scope, [each for each in record.ids if each], query.window)).pages
         rows = [
             singles[each].rows[0] if each and each in singles and singles[each].rows else None for each in record.ids
         ]
@@ -158,7 +160,7 @@ class Records:
         return _page_of(rows, [*singles.values()], record.limit, query.window, text.asked_at)
 
     def _single(
-        self, session_id: str, values: Mapping[bytes, bytes], window: Window, forgotten: float | None
+        self, session_id: str, values: Mapping[bytes, bytes], window: StatsWindow, forgotten: float | None
     ) -> Page | None:
         columns = self._value(values.get(_COLUMNS), forgotten)
         if columns is None:
@@ -168,17 +170,17 @@ class Records:
         decoded = codec.cell_from(columns.body, codec.COLUMNS)
         if decoded is None:
             return None
-        held: list[Cell] = []
+        held: list[StatsCell] = []
         for name, value in values.items():
             text = self._value(value, forgotten) if name != _COLUMNS else None
             names = codec.names_from(name[codec.WINDOW_KEY_LENGTH :]) if text else None
             cell = codec.cell_from(text.body, names) if text and names else None
             if text and cell is not None:
-                held.append(Cell(text.asked_at, cell))
+                held.append(StatsCell(text.asked_at, cell))
         row, asked_at = codec.session_row(session_id, decoded, held)
         size = sum(map(len, values.values()))
-        known = {window: Known((row,), asked_at)} if asked_at else {}
-        return Page(rows=(row,), limit=1, fetched_at=columns.asked_at, known=known, body_bytes=size)
+        known = {window: WindowStats((row,), asked_at)} if asked_at else {}
+        return Page(rows=(row,), limit=1, fetched_at=columns.asked_at, stats_by_window=known, body_bytes=size)
 
     async def _forgotten(self, scope: str, value: bytes | None) -> float | None:
         if value is None or not value.isdigit():
@@ -187,13 +189,13 @@ class Records:
         await self._forgets(scope, at)
         return at
 
-    def _value(self, value: bytes | None, forgotten: float | None) -> "_Text | None":
+    def _value(self, value: bytes | None, forgotten: float | None) -> "_Record | None":
         """`<token> <asked at> <body>`, where it can be read and counts."""
         parts = value.split(b" ", 2) if value else []
         if len(parts) < 3 or not (parts[0].isdigit() and parts[1].isdigit()):
             return None
         asked_at = self._clocks.from_micros(int(parts[1]))
-        return _Text(asked_at, parts[2]) if forgotten is None or asked_at > forgotten else None
+        return _Record(asked_at, parts[2]) if forgotten is None or asked_at > forgotten else None
 
     def _page_key(self, scope: str, query: PageQuery) -> str:
         return self._key(scope, f"page:{query.digest}")
@@ -202,27 +204,27 @@ class Records:
         return f"{self._page_key(scope, query)}:{_WANTED}:{codec.window_key(query.window)}"
 
     def _key(self, scope: str, name: str) -> str:
-        return f"{PREFIX_HERE}{{{scope}}}:{name}"
+        return f"{RECORDS_PREFIX}{{{scope}}}:{name}"
 
 
 @dataclass(frozen=True)
-class _Text:
+class _Record:
     asked_at: float
     body: bytes
 
 
 def _page_of(
-    rows: Sequence[Row | None], singles: Sequence[Page], limit: int, window: Window, fetched_at: float
+    rows: Sequence[Row | None], singles: Sequence[Page], limit: int, window: StatsWindow, fetched_at: float
 ) -> Page:
     """It knows what is known of each of its rows, as of the one that was asked for first."""
-    each_known = [known.asked_at if (known := single.known.get(window)) else {} for single in singles]
+    each_known = [known.fetched_at if (known := single.stats_by_window.get(window)) else {} for single in singles]
     names = set(each_known[0]).intersection(*each_known) if each_known else ()
     asked_at = {name: min(known[name] for known in each_known) for name in names}
     return Page(
         rows=tuple(rows),
         limit=limit,
         fetched_at=fetched_at,
-        known={window: Known(tuple(rows), asked_at)} if asked_at else {},
+        stats_by_window={window: WindowStats(tuple(rows), asked_at)} if asked_at else {},
         body_bytes=sum(single.body_bytes for single in singles),
     )
 

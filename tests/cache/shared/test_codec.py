@@ -34,7 +34,7 @@ def through(row: Row, names: tuple[str, ...] = codec.STATISTICS) -> Row:
     statistics = codec.cell_from(codec.cell_text(row, names), names)
     assert columns is not None
     assert statistics is not None
-    read, asked_at = codec.session_row(row.id, columns, [codec.Cell(7.0, statistics)])
+    read, asked_at = codec.session_row(row.id, columns, [codec.StatsCell(7.0, statistics)])
     assert asked_at == dict.fromkeys(names, 7.0)
     return read
 
@@ -81,8 +81,8 @@ def test_feedback_that_was_looked_at_is_written_as_it_came() -> None:
 def test_of_each_statistic_the_youngest_value_counts() -> None:
     columns = codec.cell_from(codec.cell_text(row_of(name="one"), codec.COLUMNS), codec.COLUMNS)
     assert columns is not None
-    younger = codec.Cell(2.0, {"run_count": 2, "total_tokens": None})
-    older = codec.Cell(1.0, {"run_count": 1, "error_rate": 0.5})
+    younger = codec.StatsCell(2.0, {"run_count": 2, "total_tokens": None})
+    older = codec.StatsCell(1.0, {"run_count": 1, "error_rate": 0.5})
     row: Any
     for held in ([younger, older], [older, younger]):
         row, asked_at = codec.session_row(SESSION, columns, held)

@@ -13,108 +13,108 @@ import pytest
 
 from app import errors
 from app.cache.shared import error_codec
-from app.cache.shared.leases import LEASE, Claim, Turns
+from app.cache.shared.leases import LEASE_SECONDS, FetchClaim, Leases
 from app.emulator import Emulator, serving, serving_in_thread
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import Link
+from app.redis.connection import RedisConnection
 from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 
-CLAIM = Claim(limit=10, statistics=0b11, began=0)
+CLAIM = FetchClaim(limit=10, statistics=0b11, began=0)
 QUERY = "{ sessions(first: 3) { nodes { id tenantId runCount } } }"
 
 
 @pytest.fixture
-async def turns(redis: RealRedis) -> AsyncIterator[Turns]:
-    link = Link(redis.url, use="cache", metrics=Metrics(), log=create_log("json", "error"), clock=monotonic)
-    yield Turns(link, "test:")
+async def turns(redis: RealRedis) -> AsyncIterator[Leases]:
+    link = RedisConnection(redis.url, use="cache", metrics=Metrics(), log=create_log("json", "error"), clock=monotonic)
+    yield Leases(link, "test:")
     await link.aclose()
 
 
-async def test_the_second_waits_for_the_first(turns: Turns) -> None:
-    first = await turns.take("scope", ["a", "b"], CLAIM)
-    second = await turns.take("scope", ["b", "c"], CLAIM)
-    assert (set(first.mine), set(first.others)) == ({"a", "b"}, set())
-    assert (set(second.mine), set(second.others)) == ({"c"}, {"b"})
+async def test_the_second_waits_for_the_first(turns: Leases) -> None:
+    first = await turns.acquire("scope", ["a", "b"], CLAIM)
+    second = await turns.acquire("scope", ["b", "c"], CLAIM)
+    assert (set(first.acquired), set(first.held_by_others)) == ({"a", "b"}, set())
+    assert (set(second.acquired), set(second.held_by_others)) == ({"c"}, {"b"})
     assert second.token > first.token
-    waiting = asyncio.create_task(turns.ends(second.others))
-    await turns.end(first)
+    waiting = asyncio.create_task(turns.wait_released(second.held_by_others))
+    await turns.release(first)
     await waiting
-    third = await turns.take("scope", ["b"], CLAIM)
-    assert third.ended == {"b"}
+    third = await turns.acquire("scope", ["b"], CLAIM)
+    assert third.just_released == {"b"}
 
 
-async def test_a_claim_that_is_not_covered_is_nobodys_yet(turns: Turns) -> None:
-    await turns.take("scope", ["a"], CLAIM)
-    more = Claim(limit=11, statistics=0b11, began=0)
-    assert set((await turns.take("scope", ["a"], more)).mine) == {"a"}
+async def test_a_claim_that_is_not_covered_is_nobodys_yet(turns: Leases) -> None:
+    await turns.acquire("scope", ["a"], CLAIM)
+    more = FetchClaim(limit=11, statistics=0b11, began=0)
+    assert set((await turns.acquire("scope", ["a"], more)).acquired) == {"a"}
     # Who wants that much too finds somebody who asks for it.
-    assert set((await turns.take("scope", ["a"], more)).others) == {"a"}
-    assert set((await turns.take("scope", ["a"], Claim(1, 0b1, 0))).others) == {"a"}
-    assert set((await turns.take("scope", ["a"], Claim(1, 0b100, 0))).mine) == {"a"}
+    assert set((await turns.acquire("scope", ["a"], more)).held_by_others) == {"a"}
+    assert set((await turns.acquire("scope", ["a"], FetchClaim(1, 0b1, 0))).held_by_others) == {"a"}
+    assert set((await turns.acquire("scope", ["a"], FetchClaim(1, 0b100, 0))).acquired) == {"a"}
 
 
-async def test_scopes_have_nothing_in_common(turns: Turns) -> None:
-    await turns.take("scope", ["a"], CLAIM)
-    assert not (await turns.take("other", ["a"], CLAIM)).others
+async def test_scopes_have_nothing_in_common(turns: Leases) -> None:
+    await turns.acquire("scope", ["a"], CLAIM)
+    assert not (await turns.acquire("other", ["a"], CLAIM)).held_by_others
 
 
 @pytest.mark.parametrize(
     "failure",
     [
-        errors.BadUserInput("No.", argument="filter.name"),
-        errors.RateLimited("Slowly.", retry_after=2.5),
-        errors.Forbidden("No."),
-        errors.UpstreamTimeout("Late."),
+        errors.BadUserInputError("No.", argument="filter.name"),
+        errors.RateLimitedError("Slowly.", retry_after=2.5),
+        errors.ForbiddenError("No."),
+        errors.UpstreamTimeoutError("Late."),
     ],
     ids=lambda failure: failure.code,
 )
-async def test_who_waits_shares_a_failure(turns: Turns, failure: errors.GatewayError) -> None:
-    first = await turns.take("scope", ["a"], CLAIM)
-    second = await turns.take("scope", ["a"], CLAIM)
-    await turns.end(first, failure)
+async def test_who_waits_shares_a_failure(turns: Leases, failure: errors.GatewayError) -> None:
+    first = await turns.acquire("scope", ["a"], CLAIM)
+    second = await turns.acquire("scope", ["a"], CLAIM)
+    await turns.release(first, failure)
     with pytest.raises(type(failure)) as raised:
-        await turns.ends(second.others)
+        await turns.wait_released(second.held_by_others)
     assert (str(raised.value), raised.value.extensions) == (str(failure), failure.extensions)
     # Who comes now is not told, and may ask.
-    assert set((await turns.take("scope", ["a"], CLAIM)).mine) == {"a"}
+    assert set((await turns.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
 
 
-async def test_a_turn_that_was_given_up_tells_nothing(turns: Turns) -> None:
-    first = await turns.take("scope", ["a"], CLAIM)
-    second = await turns.take("scope", ["a"], CLAIM)
-    await turns.end(first, errors.Forbidden("No."), known=False)
-    await turns.ends(second.others)
-    assert not (await turns.take("scope", ["a"], CLAIM)).ended
+async def test_a_turn_that_was_given_up_tells_nothing(turns: Leases) -> None:
+    first = await turns.acquire("scope", ["a"], CLAIM)
+    second = await turns.acquire("scope", ["a"], CLAIM)
+    await turns.release(first, errors.ForbiddenError("No."), known=False)
+    await turns.wait_released(second.held_by_others)
+    assert not (await turns.acquire("scope", ["a"], CLAIM)).just_released
 
 
-async def test_a_turn_lasts_while_it_is_held_and_ends_with_its_lease(turns: Turns, redis: RealRedis) -> None:
-    turn = await turns.take("scope", ["a"], CLAIM)
-    (key,) = turn.mine.values()
+async def test_a_turn_lasts_while_it_is_held_and_ends_with_its_lease(turns: Leases, redis: RealRedis) -> None:
+    turn = await turns.acquire("scope", ["a"], CLAIM)
+    (key,) = turn.acquired.values()
     with redis.client() as client:
         client.pexpire(key, 1500)
-        async with turns.held(turn):
+        async with turns.renewing(turn):
             while client.pttl(key) <= 1500:  # noqa: ASYNC110 - Redis tells nobody
                 await asyncio.sleep(0.05)
         client.pexpire(key, 1)
-        second = await turns.take("scope", ["a"], CLAIM)
-        while second.others:
-            second = await turns.take("scope", ["a"], CLAIM)
+        second = await turns.acquire("scope", ["a"], CLAIM)
+        while second.held_by_others:
+            second = await turns.acquire("scope", ["a"], CLAIM)
     # It is too late for the first one to end it.
-    await turns.end(turn)
-    assert (await turns.take("scope", ["a"], CLAIM)).others
+    await turns.release(turn)
+    assert (await turns.acquire("scope", ["a"], CLAIM)).held_by_others
 
 
-async def test_what_is_no_turn_is_no_hindrance(turns: Turns, redis: RealRedis) -> None:
-    (key,) = (await turns.take("scope", ["a"], CLAIM)).mine.values()
+async def test_what_is_no_turn_is_no_hindrance(turns: Leases, redis: RealRedis) -> None:
+    (key,) = (await turns.acquire("scope", ["a"], CLAIM)).acquired.values()
     with redis.client() as client:
         for rubbish in (b"", b"\xff", b"hx 1", b"h1", b"d"):
             client.set(key, rubbish)
-            assert set((await turns.take("scope", ["a"], CLAIM)).mine) == {"a"}
+            assert set((await turns.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
         client.delete(key)
         client.lpush(key, "x")
-        assert set((await turns.take("scope", ["a"], CLAIM)).mine) == {"a"}
+        assert set((await turns.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
     assert str(error_codec.decode(b"\xff")) == "LangSmith could not be asked. Try again shortly."
 
 
@@ -136,7 +136,7 @@ async def test_a_process_that_is_killed_while_it_asks_costs_the_other_its_lease_
             one.process.send_signal(signal.SIGKILL)
             killed_at = monotonic()
             await langsmith.arrived(2)
-            assert monotonic() - killed_at < LEASE + 5
+            assert monotonic() - killed_at < LEASE_SECONDS + 5
             gate.set()
             body = await found
             assert len(body["data"]["sessions"]["nodes"]) == 3
