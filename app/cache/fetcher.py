@@ -13,7 +13,7 @@ from app.cache.store import Store
 from app.credentials import Credential
 from app.errors import BadUserInputError, ForbiddenError, UnauthenticatedError, UpstreamError, UpstreamMalformedError
 from app.langsmith.call import UpstreamCall
-from app.langsmith.client import LangSmithClient
+from app.langsmith.upstream import Upstream
 from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
@@ -41,7 +41,7 @@ class FetchContext:
 class Fetcher:
     """`shared`: what other processes know as well; None where there are none."""
 
-    upstream: LangSmithClient
+    upstream: Upstream
     store: Store
     freshness: Freshness
     metrics: Metrics
@@ -51,7 +51,7 @@ class Fetcher:
 
     async def fetch(self, query: PageQuery, under_way: InFlight[Any], credential: Credential) -> Page:
         try:
-            return await self.upstream.get(query, credential, under_way.calls)
+            return await self.upstream.fetch(query, credential, under_way.calls)
         except (UnauthenticatedError, ForbiddenError):
             # Whoever lost the right to see it is not to see it any longer.
             await self.store.delete_scope(credential.scope)
@@ -62,7 +62,7 @@ class Fetcher:
             if not query.prefetch:
                 raise
             # Nobody is to fail for what others wanted.
-            return await self.upstream.get(replace(query, prefetch=frozenset()), credential, under_way.calls)
+            return await self.upstream.fetch(replace(query, prefetch=frozenset()), credential, under_way.calls)
 
     async def join(self, under_way: InFlight[T], outcome: Outcome, caller: FetchContext) -> T:
         caller.on_wait()

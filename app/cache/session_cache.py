@@ -168,7 +168,7 @@ class SessionCache:
         singles: dict[str, Page] = {}
 
         async def ask(ids: Sequence[str]) -> Page:
-            part = replace(query, where=PageQuery.for_ids(tuple(ids)).where, limit=len(ids))
+            part = replace(query, arguments=PageQuery.for_ids(tuple(ids)).arguments, limit=len(ids))
             page = await self._asking.fetch(part, under_way, credential)
             singles.update(_singles(page, ids, part.window))
             return page

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import strawberry
 from graphql import (
@@ -40,7 +40,7 @@ from app.credentials import API_KEY, Credential
 from app.errors import BadUserInputError, OperationTooExpensiveError
 from app.execution import Encoding, Executor, Request, Response, graphql_core_schema
 from app.execution.limits import OperationLimits
-from app.langsmith.client import LangSmithClient, sessions_url
+from app.langsmith import v1
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.schema.context import OperationContext
@@ -170,11 +170,11 @@ class _Checker:
     ) -> tuple[RecordingUpstream, Response]:
         base_url = self._settings.langsmith_endpoint
         clock = asyncio.get_running_loop().time
-        langsmith = RecordingUpstream(sessions_url(base_url), variables.stands, clock)
+        langsmith = RecordingUpstream(v1.sessions_url(base_url), variables.stands, clock)
         store = MemoryStore(self._settings.cache_max_bytes)
         freshness = Freshness(_SECONDS, 0, clock)
         # All that is asked of it is what this answers too.
-        cache = PageCache(Fetcher(cast(LangSmithClient, langsmith), store, freshness, Metrics(), clock))
+        cache = PageCache(Fetcher(langsmith, store, freshness, Metrics(), clock))
         executor = Executor(
             self._schema,
             limits,

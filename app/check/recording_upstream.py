@@ -11,17 +11,16 @@ import msgspec
 
 from app.check.report import CLOSE, OPEN, PlannedRequest, standing
 from app.credentials import Credential
+from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
-from app.sessions.arguments import Params
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, PageQuery
-from app.sessions.row import rows
 
 NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """When operations run, so far off that an instant near it was reckoned from it."""
 _NEAR: Final = datetime(8000, 1, 1, tzinfo=UTC)
 MADE_UP: Final = uuid.UUID(int=0)
-((_ID, _),) = PageQuery.for_ids(("",)).where
+_ID: Final = "id"
 
 
 class RecordingUpstream:
@@ -37,22 +36,26 @@ class RecordingUpstream:
     def is_near_limit(self, _scope: str) -> bool:
         return False
 
-    async def get(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
-        params = query.as_params()
+    async def fetch(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
+        params = v1.params(query)
         calls.append(UpstreamCall(self._path, params, status=200, attempts=1))
         self.asked.append(PlannedRequest(self._path, tuple(self._shown(params))))
         # Others that ask at the same time find it under way.
         await asyncio.sleep(0.001)
-        ids = [value for name, value in query.where if name == _ID]
+        ids = query.ids
         if not ids:
             ids = [_made_up(query, query.offset + each) for each in range(query.limit)]
             self._rows.update(ids)
         body = json.dumps([{"id": each, "tenant_id": str(MADE_UP)} for each in ids[: query.limit]]).encode()
         return Page.from_rows(
-            rows(body), query, statistics=query.settled_statistics(), at=self._clock(), body_bytes=len(body)
+            v1.parse_rows(body, query),
+            query,
+            statistics=query.settled_statistics(),
+            at=self._clock(),
+            body_bytes=len(body),
         )
 
-    def _shown(self, params: Params | list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    def _shown(self, params: v1.Params) -> Iterator[tuple[str, str]]:
         above = [pair for pair in params if pair[0] == _ID and pair[1] in self._rows]
         for pair in params:
             if pair not in above:
@@ -68,7 +71,7 @@ class RecordingUpstream:
 
 def _made_up(query: PageQuery, position: int) -> str:
     """The id of the session there; the same wherever the same sessions are asked for."""
-    which = (query.where, query.window if query.sorted_by_stat else ())
+    which = (query.arguments, query.window if query.sorted_by_stat else ())
     return str(uuid.uuid5(MADE_UP, f"{which}{position}"))
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
 from app.langsmith.call import UpstreamCall
-from app.sessions.arguments import Params
 
 OPEN, CLOSE = "\ue000", "\ue001"
 """Around what stands for a value that is not known yet."""
@@ -47,7 +46,7 @@ class PlannedRequest:
     """One request to LangSmith. Values that are known only when it runs are put between `OPEN` and `CLOSE`."""
 
     path: str
-    params: Params
+    params: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         return f"GET {self.path}?" + "&".join(f"{name}={_quoted(value)}" for name, value in self.params)

@@ -109,7 +109,7 @@ class Executor:
         return operation.name.value[:100] if operation and operation.name else None
 
     async def run(self, request: Request, context: Any) -> Response:
-        """Never raises but for being cancelled. `context.beside` may hold errors that cost no field its value."""
+        """Never raises but for being cancelled. `context.extra_errors` may hold errors that cost no field its value."""
         try:
             document = self._documents.get(request.query)
             prepared = self._prepared(document, request)
@@ -128,10 +128,12 @@ class Executor:
             reason, data = _projected(prepared.plan, resolved, run)
             if reason == "plan":
                 self._count(reason)
-                return Response([format_error(each, self._log) for each in context.beside], data, ran=True, cost=cost)
+                return Response(
+                    [format_error(each, self._log) for each in context.extra_errors], data, ran=True, cost=cost
+                )
         self._count(reason)
         result = await self._by_graphql_core(document, request, context, resolved)
-        found = [*(result.errors or ()), *context.beside]
+        found = [*(result.errors or ()), *context.extra_errors]
         return Response([format_error(error, self._log) for error in found], result.data, ran=True, cost=cost)
 
     async def _by_graphql_core(

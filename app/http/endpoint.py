@@ -168,7 +168,7 @@ class GraphQLEndpoint:
             answer.body,
             etag_of(answer.body),
             context.dependencies,
-            self.clock() + context.lasts,
+            self.clock() + context.valid_seconds,
             answer.name,
             answer.document or "",
             answer.cost,

@@ -19,6 +19,7 @@ from tenacity.wait import wait_random_exponential
 
 from app import __version__, errors
 from app.credentials import Credential
+from app.langsmith import v1
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.call import UpstreamCall
 from app.langsmith.concurrency_limit import ConcurrencyLimit
@@ -32,7 +33,6 @@ from app.sessions import decoding
 from app.sessions.fields import FIELDS
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
-from app.sessions.row import rows
 
 _CONNECT_SECONDS: Final = 5.0
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
@@ -63,7 +63,7 @@ class LangSmithClient:
         spans: Tracing = NO_TRACING,
     ) -> None:
         self._transport = transport
-        self._url = httpx.URL(sessions_url(base_url))
+        self._url = httpx.URL(v1.sessions_url(base_url))
         self._timeout = timeout
         timeouts = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
         self._extensions = {"timeout": timeouts.as_dict()}
@@ -79,7 +79,7 @@ class LangSmithClient:
         self._selecting = True
         self._seen: set[str] = set()
 
-    async def get(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
+    async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         """What LangSmith answers. Each request is put into `calls` as it is made. Raises a GatewayError."""
         try:
             return await self._in_time(query, credential, calls)
@@ -117,7 +117,7 @@ class LangSmithClient:
     async def _request(
         self, query: PageQuery, credential: Credential, calls: list[UpstreamCall], deadline: float, *, selecting: bool
     ) -> Page:
-        call = UpstreamCall(self._url.path, query.as_params(selecting=selecting))
+        call = UpstreamCall(self._url.path, v1.params(query, select_statistics=selecting))
         calls.append(call)
         started = self._clock()
         retrying = AsyncRetrying(
@@ -135,12 +135,12 @@ class LangSmithClient:
             raise passing.error from passing
         finally:
             call.milliseconds = (self._clock() - started) * 1000
-        found = rows(body)[: query.limit]
+        found = v1.parse_rows(body, query)
         self._notice_unknown_fields(body)
         return Page.from_rows(
             found,
             query,
-            statistics=query.settled_statistics(selecting=selecting),
+            statistics=query.settled_statistics(select_statistics=selecting),
             at=sent,
             body_bytes=len(body),
         )
@@ -255,16 +255,6 @@ class LangSmithClient:
         if what not in self._seen and len(self._seen) < 100:
             self._seen.add(what)
             self._log.info(event, **values)
-
-
-def sessions_url(base_url: str) -> str:
-    """Takes a vendor's host, a self-hosted `<host>/api`, and either with `/v1`, as their SDK's variable may have it."""
-    base = base_url.rstrip("/")
-    for ending in ("/api/v1", "/api"):
-        if base.endswith(ending):
-            base = base.removesuffix(ending)
-            break
-    return f"{base}/api/v1/sessions"
 
 
 def _stop_after(tries: int, deadline: float) -> Callable[[RetryCallState], bool]:

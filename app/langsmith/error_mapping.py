@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 import httpx
-import msgspec
 
 from app import errors
-from app.sessions.arguments import ARGUMENTS
+from app.langsmith import v1
 
 _REFUSED: Final = {400, 413, 414, 422}
 _PASSING: Final = {408, 425, 429}
@@ -59,21 +58,11 @@ def map_status(response: httpx.Response, body: bytes, *, selected: bool) -> Exce
 
 
 def _bad_input(body: bytes, *, selected: bool) -> Exception:
-    """Names the argument that LangSmith's 422 points to; what it says about it stays inside."""
-    try:
-        detail: Any = msgspec.json.decode(body)["detail"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        detail = None
-    places = (
-        [str(item.get("loc")) for item in detail if isinstance(item, dict)] if isinstance(detail, list) else [detail]
-    )
-    if selected and any("stats_select" in str(place) for place in places):
+    """Names the argument that LangSmith's answer points to; what it says about it stays inside."""
+    if selected and v1.is_stats_select_refused(body):
         return StatsSelectRefusedError()
-    for item in detail if isinstance(detail, list) else ():
-        location = item.get("loc") if isinstance(item, dict) else None
-        for name in location if isinstance(location, list) else ():
-            if isinstance(name, str) and name in ARGUMENTS:
-                return errors.BadUserInputError("LangSmith refused this value.", argument=ARGUMENTS[name])
+    if argument := v1.refused_argument(body):
+        return errors.BadUserInputError("LangSmith refused this value.", argument=argument)
     return errors.BadUserInputError(
         "LangSmith refused one of the arguments: check filters, order and statistics' options."
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import strawberry
 
@@ -12,11 +12,12 @@ from app.cache.page_cache import PageCache
 from app.execution.selection import Selection
 from app.resilience.singleflight import gather_or_cancel
 from app.schema.pagination import Slice, cursor_of
-from app.schema.query import T
 from app.schema.types import Info, PageInfo, Session, SessionConnection, SessionEdge, statistics_in, windows_in
 from app.sessions.arguments import StatsOptions
 from app.sessions.query import ALL_RUNS, MAX_LIMIT, PageQuery, StatsWindow
 from app.sessions.row import Row
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)

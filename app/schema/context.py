@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import strawberry
 from graphql import GraphQLError, GraphQLResolveInfo
 
 from app import errors
@@ -17,8 +16,8 @@ from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.credentials import Credential
 from app.schema.loader import FailedLookup, SessionLoader
-from app.sessions.arguments import StatsOptions, stats_params
-from app.sessions.query import StatsWindow
+from app.sessions.arguments import StatsOptions, given_options, stats_window
+from app.sessions.query import Arguments, StatsWindow
 
 
 @dataclass
@@ -42,7 +41,7 @@ class OperationContext:
     traces: dict[str, FieldTrace] = field(default_factory=dict)
     extra_errors: list[GraphQLError] = field(default_factory=list)
     loader: "SessionLoader" = field(init=False)
-    _named: dict[tuple[object, ...], tuple[StatsWindow, str]] = field(default_factory=dict)
+    _named: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lookups = SessionLoader(self.cache)
@@ -61,14 +60,13 @@ class OperationContext:
 
     def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
         """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
-        given = (options.since, options.last, options.filter, options.approximate)
-        named = tuple(None if each is strawberry.UNSET else each for each in given)
-        if named not in self._named:
-            label = hashlib.blake2b(repr(named).encode(), digest_size=8).hexdigest()
-            self._named[named] = (stats_params(options, self.now), label)
+        given = given_options(options)
+        if given not in self._named:
+            label = hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
+            self._named[given] = (stats_window(options, self.now), label)
             if options.last:
-                self.lasts = 60 - self.now.second - self.now.microsecond / 1e6
-        return self._named[named]
+                self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
+        return self._named[given]
 
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
         """One error for all the rows that LangSmith sent without what every session has."""

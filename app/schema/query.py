@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
@@ -12,12 +12,17 @@ from app.schema.connection import ConnectionPlan, as_session, given, load_window
 from app.schema.pagination import parse_slice
 from app.schema.types import Info, Session, SessionConnection, statistics_in, windows_in
 from app.sessions import decoding
-from app.sessions.arguments import SessionFilter, SessionOrder, StatsOptions, filter_params, is_ranked, order_params
+from app.sessions.arguments import (
+    SessionFilter,
+    SessionOrder,
+    StatsOptions,
+    filter_arguments,
+    is_sorted_by_stat,
+    order_arguments,
+)
 from app.sessions.fields import Node
 from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
 from app.sessions.scalars import SCALARS, parse_uuid
-
-T = TypeVar("T")
 
 MAX_IDS: Final = 500
 
@@ -69,7 +74,8 @@ class Query:
             )
             order = order_by or None
             query = PageQuery(
-                where=filter_params(filter or None) + order_params(order), sorted_by_stat=is_ranked(order)
+                arguments=filter_arguments(filter or None) + order_arguments(order),
+                sorted_by_stat=is_sorted_by_stat(order),
             )
             reading = ConnectionPlan.of(query, rows, stats or None, info)
             if not (stats or reading.windows):  # which go with the time

@@ -1,12 +1,15 @@
 """The object types: a session, its statistics over another window, and the connection that pages are read through."""
 
-from datetime import datetime, timedelta
+import inspect
+import typing
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Annotated, Any, Final, cast
 
 import msgspec
 import strawberry
 from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
+from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.execution.selection import Selection
@@ -32,8 +35,8 @@ class Info(strawberry.Info[OperationContext, None]):
     @property
     def field_cache(self) -> dict[str, Any]:
         """Lasts as long as the nodes and variables are the same, where the executor keeps one."""
-        memo: dict[str, Any] = getattr(self.raw.field_nodes, "memo", {})
-        return memo
+        found: dict[str, Any] = getattr(self.raw.field_nodes, "field_cache", {})
+        return found
 
     @property
     def raw(self) -> Any:
@@ -63,23 +66,9 @@ _WindowRow: Final[Any] = msgspec.defstruct(
 )
 
 
-def _stats(
-    root: strawberry.Parent[Any],
-    info: Info,
-    since: Annotated[
-        datetime | None, strawberry.argument(description="Only runs that started at or after this instant.")
-    ] = strawberry.UNSET,
-    last: Annotated[
-        timedelta | None,
-        strawberry.argument(description="Only runs of the last while, such as `PT24H`; reckoned from the minute."),
-    ] = strawberry.UNSET,
-    filter: Annotated[
-        str | None, strawberry.argument(description='Only runs that match, such as `eq(run_type, "llm")`.')
-    ] = strawberry.UNSET,
-    approximate: Annotated[bool, strawberry.argument(description="Faster, and up to an hour behind.")] = False,
-) -> SessionStats | None:
+def _stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> SessionStats | None:
     operation = info.context
-    window, label = operation.window(StatsOptions(since=since, last=last, filter=filter, approximate=approximate))
+    window, label = operation.window(StatsOptions(**options))
     # None were looked up where the window is the page's own, or no statistic of it is selected.
     found = operation.results_by_window.get((info.root_key, window))
     row: Any = row_of(found, root.id, info.raw.path) if found else root
@@ -87,10 +76,33 @@ def _stats(
     return seen
 
 
+def _with_arguments_of(options: type, resolver: Callable[..., Any]) -> Callable[..., Any]:
+    """The resolver with one keyword argument for each field of an input type, in place of its `**` parameter."""
+    types = typing.get_type_hints(options)
+    lines = get_object_definition(options, strict=True).fields
+    signature = inspect.signature(resolver)
+    positional = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    keywords = [
+        inspect.Parameter(
+            line.python_name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=line.default,
+            annotation=Annotated[types[line.python_name], strawberry.argument(description=line.description)],
+        )
+        for line in lines
+    ]
+    derived: Any = resolver
+    derived.__signature__ = signature.replace(parameters=[*positional, *keywords])
+    derived.__annotations__ = {each.name: each.annotation for each in (*positional, *keywords)} | {
+        "return": signature.return_annotation
+    }
+    return resolver
+
+
 @strawberry.type(description="A tracing project, or an experiment if it has a reference dataset.")
 class Session(Columns, Statistics):
     stats: SessionStats | None = strawberry.field(
-        resolver=_stats,
+        resolver=_with_arguments_of(StatsOptions, _stats),
         description="Statistics over another window of the runs, next to the session's own. Each distinct window costs "
         "one request to LangSmith for all the rows of an operation (per 100), however often it is selected.",
     )

@@ -1,103 +1,104 @@
-"""The arguments of the schema, a line per query parameter of LangSmith.
+"""The arguments of the schema, one line each: the only place that names them.
 
-Paging (`offset`, `limit`) is in `connection`; `include_stats`, `stats_select` and `facets` follow from the selection.
-An input becomes parameters in one canonical form, so that what means the same is asked, and kept, once.
+From a line follow the GraphQL argument with its description, its canonical text in a `PageQuery`, and its part of the
+cache key. What a version of LangSmith's API calls the parameter is known to that version's adapter alone
+(`app/langsmith/v1.py`). Paging (`first`, `after`, `offset`, …) belongs to `app/schema/pagination.py`.
 """
 
 import enum
 import json
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import strawberry
-from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import BadUserInputError
 from app.sessions.fields import FIELDS, Kind
+from app.sessions.query import ALL_RUNS, Arguments, StatsWindow
 from app.sessions.scalars import JSON, as_text
 
-Params = tuple[tuple[str, str], ...]
-"""Names and values of the query string, in canonical order."""
+
+def argument(description: str, *, default: Any = strawberry.UNSET) -> Any:
+    """Declare an argument. One that is left out, null, or equal to its `default` does not appear in a query."""
+    return strawberry.field(default=default, description=description)
 
 
-def param(name: str, description: str, *, default: Any = strawberry.UNSET, unsent: object = None) -> Any:
-    """`unsent`: the value that LangSmith assumes where the parameter is left out, and which therefore is."""
-    return strawberry.field(default=default, description=description, metadata={"param": name, "unsent": unsent})
-
-
-@strawberry.input(description="Which sessions; what is given here must all be true of a session.")
+@strawberry.input(description="Selects sessions. A session must match every argument that is given.")
 class SessionFilter:
-    ids: list[UUID] | None = param("id", "Only these sessions.")
-    name: str | None = param("name", "Only the session of exactly this name.")
-    name_contains: str | None = param("name_contains", "Only sessions whose name contains this.")
-    reference_free: bool | None = param(
-        "reference_free", "true: only tracing projects, which have no reference dataset; false: only experiments."
+    ids: list[UUID] | None = argument("Only the sessions with these ids.")
+    name: str | None = argument("Only the session with exactly this name.")
+    name_contains: str | None = argument('Only sessions whose name contains this text, such as `"checkout"`.')
+    reference_free: bool | None = argument(
+        "true: only tracing projects, which have no reference dataset. false: only experiments."
     )
-    reference_datasets: list[UUID] | None = param("reference_dataset", "Only experiments on one of these datasets.")
-    dataset_version: str | None = param("dataset_version", "Only experiments on this version of their dataset.")
-    metadata: JSON | None = param("metadata", 'Only sessions whose metadata contains this object: `{env: "prod"}`.')
-    tag_value_ids: list[UUID] | None = param("tag_value_id", "Only sessions that carry all of these tag values.")
-    expression: str | None = param(
-        "filter", 'An expression in LangSmith\'s filter language, such as `eq(name, "my-project")`.'
+    reference_datasets: list[UUID] | None = argument("Only experiments on one of these datasets.")
+    dataset_version: str | None = argument("Only experiments on this version of their dataset.")
+    metadata: JSON | None = argument('Only sessions whose metadata contains this object, such as `{env: "prod"}`.')
+    tag_value_ids: list[UUID] | None = argument("Only sessions that carry all of these tag values.")
+    expression: str | None = argument(
+        'An expression in LangSmith\'s filter language for sessions, such as `eq(name, "my-project")`.'
     )
 
 
-@strawberry.enum(description="What sessions are ordered by.")
+@strawberry.enum(description="A value that sessions can be ordered by.")
 class SessionOrderField(enum.Enum):
     NAME = strawberry.enum_value("name", description="The name, alphabetically.")
-    START_TIME = strawberry.enum_value("start_time", description="When the session was created.")
-    LAST_RUN_START_TIME = strawberry.enum_value("last_run_start_time", description="When the latest run started.")
-    LATENCY_P50 = strawberry.enum_value("latency_p50", description="Median latency.")
-    LATENCY_P99 = strawberry.enum_value("latency_p99", description="99th percentile of latency.")
-    ERROR_RATE = strawberry.enum_value("error_rate", description="Share of runs that failed.")
-    FEEDBACK = strawberry.enum_value("feedback", description="Mean score of the feedback key given as `feedbackKey`.")
+    START_TIME = strawberry.enum_value("start_time", description="The time at which the session was created.")
+    LAST_RUN_START_TIME = strawberry.enum_value(
+        "last_run_start_time", description="The time at which the latest run started."
+    )
+    LATENCY_P50 = strawberry.enum_value("latency_p50", description="The median latency.")
+    LATENCY_P99 = strawberry.enum_value("latency_p99", description="The 99th percentile of latency.")
+    ERROR_RATE = strawberry.enum_value("error_rate", description="The share of runs that failed.")
+    FEEDBACK = strawberry.enum_value(
+        "feedback", description="The mean score of the feedback key that `feedbackKey` names."
+    )
     RUN_COUNT = strawberry.enum_value(
-        "runs_count", description="Number of runs. LangSmith may refuse it: its own clients no longer send it."
+        "run_count",
+        description="The number of runs. LangSmith may refuse this order: its own clients no longer send it.",
     )
 
 
-@strawberry.enum(description="Which way sessions are ordered.")
+@strawberry.enum(description="The direction in which sessions are ordered.")
 class OrderDirection(enum.Enum):
-    ASC = strawberry.enum_value(False, description="Smallest, earliest or first in the alphabet comes first.")
-    DESC = strawberry.enum_value(True, description="Largest, latest or last in the alphabet comes first.")
+    ASC = strawberry.enum_value("asc", description="Smallest, earliest or alphabetically first value first.")
+    DESC = strawberry.enum_value("desc", description="Largest, latest or alphabetically last value first.")
 
 
-@strawberry.enum(description="Where feedback was given.")
+@strawberry.enum(description="The object that feedback was given on.")
 class FeedbackSource(enum.Enum):
-    SESSION = strawberry.enum_value("session", description="On the session as a whole.")
-    RUN = strawberry.enum_value("run", description="On its runs.")
+    SESSION = strawberry.enum_value("session", description="The session as a whole.")
+    RUN = strawberry.enum_value("run", description="The runs of the session.")
 
 
-@strawberry.input(description="How sessions are ordered; without it the newest come first.")
+@strawberry.input(description="The order of the sessions. Without it, the newest sessions come first.")
 class SessionOrder:
-    field: SessionOrderField = param(
-        "sort_by", "What to order by.", default=SessionOrderField.START_TIME, unsent="start_time"
+    field: SessionOrderField = argument("The value to order by.", default=SessionOrderField.START_TIME)
+    direction: OrderDirection = argument("The direction of the order.", default=OrderDirection.DESC)
+    feedback_key: str | None = argument(
+        "The feedback key to order by. Required with `FEEDBACK`, and only allowed there."
     )
-    direction: OrderDirection = param("sort_by_desc", "Which way.", default=OrderDirection.DESC, unsent="true")
-    feedback_key: str | None = param("sort_by_feedback_key", "The feedback key to order by; goes with FEEDBACK.")
-    feedback_source: FeedbackSource | None = param(
-        "sort_by_feedback_source", "Which feedback to order by; goes with FEEDBACK."
-    )
+    feedback_source: FeedbackSource | None = argument("The kind of feedback to order by. Only allowed with `FEEDBACK`.")
 
 
-@strawberry.input(description="Over which runs statistics are computed; without it, over all of them.")
+@strawberry.input(description="Selects the runs that statistics are computed over. Without it, all runs count.")
 class StatsOptions:
-    since: datetime | None = param(
-        "stats_start_time", "Only runs that started at or after this instant; LangSmith reaches back 31 days."
+    since: datetime | None = argument(
+        "Only runs that started at or after this time. LangSmith reaches back 31 days at most."
     )
-    last: timedelta | None = param(
-        "stats_start_time", "Only runs of the last while, such as `PT24H`; reckoned back from the current minute."
+    last: timedelta | None = argument(
+        "Only runs that started within this duration before now, such as `PT24H`, counted from the current minute."
     )
-    filter: str | None = param("stats_filter", 'Only runs that match this run filter, such as `eq(run_type, "llm")`.')
-    approximate: bool = param("use_approx_stats", "Faster, and up to an hour behind.", default=False, unsent="false")
+    filter: str | None = argument('Only runs that match this run filter, such as `eq(run_type, "llm")`.')
+    approximate: bool = argument("Faster, but up to an hour behind.", default=False)
 
 
-def filter_params(where: SessionFilter | None) -> Params:
-    """Raises BadUserInput."""
+def filter_arguments(where: SessionFilter | None) -> Arguments:
+    """The filter in canonical form. Raises BadUserInputError for metadata that is no object, and for empty lists."""
     if where is None:
         return ()
     if where.metadata not in (None, strawberry.UNSET) and not _is_json_object(where.metadata):
@@ -105,14 +106,13 @@ def filter_params(where: SessionFilter | None) -> Params:
     for line in fields(where):
         if getattr(where, line.name) == []:
             raise BadUserInputError(
-                "An empty list is ambiguous: leave it out to match every session.",
-                argument=ARGUMENTS[line.metadata["param"]],
+                "An empty list is ambiguous: leave it out to match every session.", argument=_path("filter", line.name)
             )
-    return _params(where)
+    return _canonical("filter", where)
 
 
-def order_params(order: SessionOrder | None) -> Params:
-    """Raises BadUserInput."""
+def order_arguments(order: SessionOrder | None) -> Arguments:
+    """The order in canonical form. Raises BadUserInputError where a feedback argument is missing or misplaced."""
     if order is None:
         return ()
     by_feedback = order.field is SessionOrderField.FEEDBACK
@@ -124,35 +124,80 @@ def order_params(order: SessionOrder | None) -> Params:
         raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackKey")
     if not by_feedback and order.feedback_source:
         raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackSource")
-    return _params(order)
+    return _canonical("orderBy", order)
 
 
-def is_ranked(order: SessionOrder | None) -> bool:
-    """Whether the order depends on the runs, and so on the statistics' options."""
+def is_sorted_by_stat(order: SessionOrder | None) -> bool:
+    """Whether the order depends on the runs, and therefore on the statistics window."""
     by = FIELDS.get(str(order.field.value)) if order else FIELDS["start_time"]
     return by is None or by.kind is not Kind.COLUMN
 
 
-def stats_params(options: StatsOptions | None, now: datetime) -> Params:
-    """`now` is where `last` is reckoned from. Raises BadUserInput."""
+def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
+    """The window that the options mean at the time `now`.
+
+    `last` becomes a start time rounded down to the minute, so that requests of one minute share a window. Raises
+    BadUserInputError for a duration that is not positive, and for `since` beside `last`.
+    """
     if options is None:
-        return ()
-    if options.last:
-        if options.since:
-            raise BadUserInputError("Give either `since` or `last`, not both.", argument="stats.since")
-        if options.last <= timedelta():
-            raise BadUserInputError("It must be longer than nothing.", argument="stats.last")
-    elif options.last is not None and options.last is not strawberry.UNSET:
+        return ALL_RUNS
+    last = options.last
+    if last is None or last is strawberry.UNSET:
+        return StatsWindow(_canonical("stats", options))
+    if options.since:
+        raise BadUserInputError("Give either `since` or `last`, not both.", argument="stats.since")
+    if last <= timedelta():
         raise BadUserInputError("It must be longer than nothing.", argument="stats.last")
     try:
-        since = (now - options.last).replace(second=0, microsecond=0) if options.last else options.since
+        since = (now - last).replace(second=0, microsecond=0)
     except OverflowError:
         raise BadUserInputError("It reaches back before the year 1.", argument="stats.last") from None
-    return _params(StatsOptions(since=since, filter=options.filter, approximate=options.approximate))
+    return StatsWindow(_canonical("stats", replace(options, since=since, last=None)))
+
+
+def given_options(options: StatsOptions) -> Arguments:
+    """The options as the client gave them: unlike the window, they stay the same while time goes on."""
+    return _canonical("stats", options)
+
+
+def _canonical(group: str, values: Any) -> Arguments:
+    """Every argument that differs from its default, in the order of the declaration, with its canonical text."""
+    return tuple(
+        (_path(group, line.name), text)
+        for line in fields(values)
+        if (value := getattr(values, line.name)) != line.default
+        for text in _texts(value)
+    )
+
+
+def _path(group: str, name: str) -> str:
+    """The name by which a client knows the argument, such as `filter.nameContains`."""
+    return f"{group}.{to_camel_case(name)}"
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The canonical texts of a value: several for a list, none for an absent value."""
+    match value:
+        case None | strawberry.UNSET:
+            return
+        case bool():
+            yield "true" if value else "false"
+        case enum.Enum():
+            yield from _texts(value.value)
+        case list():
+            # The order of a list means nothing to LangSmith, so one order stands for all.
+            yield from sorted({text for item in value for text in _texts(item)})
+        case dict():
+            yield _as_json(value)
+        case datetime():
+            yield as_text(value)
+        case timedelta():
+            yield f"{value.total_seconds():.6f}"
+        case _:
+            yield str(value)
 
 
 def _is_json_object(value: object) -> bool:
-    """GraphQL's literals know what JSON does not: `1e999` is infinite, a variable in them may have no value."""
     try:
         return isinstance(value, dict) and bool(_as_json(value))
     except (TypeError, ValueError, RecursionError):
@@ -163,38 +208,11 @@ def _as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _params(values: Any) -> Params:
-    return tuple(
-        (line.metadata["param"], text)
-        for line in fields(values)
-        for text in _texts(getattr(values, line.name))
-        if text != line.metadata["unsent"]
-    )
+def _argument_paths() -> Iterator[str]:
+    for group, kind in (("filter", SessionFilter), ("orderBy", SessionOrder), ("stats", StatsOptions)):
+        for line in fields(kind):
+            yield _path(group, line.name)
 
 
-def _texts(value: object) -> Iterator[str]:
-    match value:
-        case None | strawberry.UNSET:
-            return
-        case bool():
-            yield "true" if value else "false"
-        case enum.Enum():
-            yield from _texts(value.value)
-        case list():
-            yield from sorted({text for item in value for text in _texts(item)})
-        case dict():
-            yield _as_json(value)
-        case datetime():
-            yield as_text(value)
-        case _:
-            yield str(value)
-
-
-def _arguments() -> Iterator[tuple[str, str]]:
-    for argument, kind in (("filter", SessionFilter), ("orderBy", SessionOrder), ("stats", StatsOptions)):
-        for line in get_object_definition(kind, strict=True).fields:
-            yield line.metadata["param"], f"{argument}.{to_camel_case(line.python_name)}"
-
-
-ARGUMENTS: Final[dict[str, str]] = dict(reversed(list(_arguments()))) | {"limit": "first", "offset": "offset"}
-"""From LangSmith's name of a parameter to the argument that a client knows it by."""
+ARGUMENT_PATHS: Final = tuple(_argument_paths())
+"""Every argument, by the name that clients know it by, in the order of the declarations."""

@@ -41,18 +41,14 @@ def column(description: str) -> Any:
     return _line(Kind.COLUMN, description)
 
 
-def stat(description: str, *, select: str | None = None, feedback_of: str | None = None) -> Any:
-    """`select`: what `stats_select` calls the statistic, where that is not its field's name.
-
-    `feedback_of`: the statistic is a map from feedback keys, of this name, and shown as a list.
-    """
+def stat(description: str, *, feedback_of: str | None = None) -> Any:
+    """`feedback_of`: the statistic is a map from feedback keys, of this name, and shown as a list."""
     text = f"{description} A statistic: computed over the runs when selected."
     if feedback_of is None:
-        return _line(Kind.STAT, text, select=select)
+        return _line(Kind.STAT, text)
     return _line(
         Kind.STAT,
         text,
-        select=select,
         resolver=feedback(feedback_of),
         **{AS_ATTRIBUTE: f"{feedback_of}{LISTED_SUFFIX}"},
     )
@@ -68,10 +64,8 @@ def facet(description: str, *, list_of: str) -> Any:
     )
 
 
-def _line(kind: Kind, description: str, *, select: str | None = None, resolver: Any = None, **metadata: object) -> Any:
-    return strawberry.field(
-        resolver=resolver, description=description, metadata={"kind": kind, "select": select, **metadata}
-    )
+def _line(kind: Kind, description: str, *, resolver: Any = None, **metadata: object) -> Any:
+    return strawberry.field(resolver=resolver, description=description, metadata={"kind": kind, **metadata})
 
 
 @strawberry.interface(description="Anything that can be fetched again by its id.")
@@ -125,11 +119,10 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Field:
-    """One field of LangSmith's session: `name` as LangSmith and Python spell it, `select` as `stats_select` does."""
+    """One field of a session: `name` as LangSmith and Python spell it."""
 
     name: str
     kind: Kind
-    select: str
     annotation: Any
 
 
@@ -138,7 +131,6 @@ def _declared(*types: type) -> dict[str, Field]:
         line.python_name: Field(
             line.python_name,
             line.metadata["kind"],
-            line.metadata["select"] or line.python_name,
             typing.get_type_hints(kind)[line.python_name],
         )
         for kind in types

@@ -1,31 +1,42 @@
-"""TODO."""
+"""A query for one page of sessions, in the gateway's own terms: what the cache keys and the adapters translate."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Self
 from urllib.parse import urlencode
 
-from app.sessions.arguments import Params
-from app.sessions.fields import FACETS, FIELDS, STATS
+from app.sessions.fields import STATS
 
-StatsWindow = Params
-"""Over which runs statistics are computed: the parameters that say so, none for all runs."""
+Arguments = tuple[tuple[str, str], ...]
+"""Pairs of an argument's name, such as `filter.nameContains`, and a canonical text; one pair per item of a list."""
 
-ALL_RUNS: Final[StatsWindow] = ()
 MAX_LIMIT: Final = 100
-"""Rows in one answer of LangSmith (documented)."""
+"""Rows in one answer of LangSmith (Documented)."""
+_IDS: Final = "filter.ids"
+
+
+@dataclass(frozen=True)
+class StatsWindow:
+    """The runs that statistics are computed over: the `stats` arguments that narrow them down, none for all runs."""
+
+    arguments: Arguments = ()
+
+
+ALL_RUNS: Final = StatsWindow()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
     """One page of sessions: which rows, and which statistics and facets of them over which window.
 
-    `ranked`: the order depends on the runs, so that another window is another page. `beside`: statistics that nobody
-    is in need of now, and that are asked for on the occasion.
+    `arguments`: the filter and the order, in canonical form. `sorted_by_stat`: the order depends on the runs, so that
+    another window is another page. `statistics`: names of the statistics and facets that a client needs. `prefetch`:
+    names of statistics that are requested beside them because clients selected them lately.
     """
 
-    where: Params = ()
+    arguments: Arguments = ()
     sorted_by_stat: bool = False
     offset: int = 0
     limit: int = MAX_LIMIT
@@ -37,56 +48,52 @@ class PageQuery:
     def for_ids(
         cls, ids: tuple[str, ...], *, window: StatsWindow = ALL_RUNS, statistics: frozenset[str] = frozenset()
     ) -> Self:
-        where = tuple(("id", session_id) for session_id in ids)
-        return cls(where=where, limit=len(ids)).with_statistics(statistics, window)
+        """A query for these sessions, at most `MAX_LIMIT` of them."""
+        arguments = tuple(zip(itertools.repeat(_IDS), ids))
+        return cls(arguments=arguments, limit=len(ids)).with_statistics(statistics, window)
+
+    @property
+    def ids(self) -> list[str]:
+        """The sessions that the filter names by id; empty without such a filter."""
+        return [text for name, text in self.arguments if name == _IDS]
 
     @property
     def requested(self) -> frozenset[str]:
-        """All statistics that are asked for."""
+        """All statistics and facets that LangSmith is asked for."""
         return self.statistics | self.prefetch
 
     @cached_property
     def key(self) -> str:
-        """Which page, whatever its length and statistics."""
-        return f"{self.offset}?{urlencode(self.where + self.window if self.sorted_by_stat else self.where)}"
+        """Identifies the page, whatever its length and statistics."""
+        parts = self.arguments + self.window.arguments if self.sorted_by_stat else self.arguments
+        return f"{self.offset}?{urlencode(parts)}"
 
     @cached_property
     def digest(self) -> str:
-        """The key, of bounded length."""
+        """A hash of the key, of fixed length."""
         return hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
 
-    def as_params(self, *, selecting: bool = True) -> list[tuple[str, str]]:
-        """The query string. Without `selecting`, all statistics are asked for where one is wanted."""
-        params = [*self.where, ("limit", str(self.limit))]
-        if self.offset:
-            params.append(("offset", str(self.offset)))
-        everything = self.requested
-        if stats := [each.select for each in FIELDS.values() if each.name in everything & STATS]:
-            params.append(("include_stats", "true"))
-            params += [("stats_select", name) for name in stats if selecting]
-        if everything & FACETS:
-            params.append(("facets", "true"))
-        if everything or self.sorted_by_stat:
-            params += self.window
-        return params
+    def settled_statistics(self, *, select_statistics: bool = True) -> frozenset[str]:
+        """The statistics that an answer settles: those that were requested, with or without a value.
 
-    def settled_statistics(self, *, selecting: bool = True) -> frozenset[str]:
-        """Which statistics an answer settles: those asked for, whether or not it has a value for them."""
-        return self.requested if selecting or not self.requested & STATS else self.requested | STATS
+        `select_statistics`: False if LangSmith was asked for all statistics because it refuses to select some.
+        """
+        return self.requested if select_statistics or not self.requested & STATS else self.requested | STATS
 
     def with_statistics(self, statistics: frozenset[str], window: StatsWindow) -> Self:
-        """This page with these statistics. Where no number depends on the window, there is none."""
+        """This page with these statistics. If no number depends on the window, it is that of all runs."""
         kept = window if statistics or self.sorted_by_stat else ALL_RUNS
         return replace(self, statistics=statistics, prefetch=frozenset(), window=kept)
 
     def with_prefetch(self, statistics: frozenset[str]) -> Self:
-        """With these statistics beside, over the same window."""
+        """This page, with these statistics requested beside the needed ones."""
         return replace(self, prefetch=self.prefetch | statistics)
 
     def covers(self, other: Self) -> bool:
-        """Whether the answer to this query answers the other, which is for the same page.
+        """Whether the answer to this query answers the other one, which is for the same page.
 
-        Not where their windows differ, even if the other wants no statistics: LangSmith might refuse this one's.
+        Queries with different windows never cover each other, even if the other one needs no statistics: LangSmith
+        might refuse the window of this one.
         """
         return self.window == other.window and self.limit >= other.limit and self.requested >= other.statistics
 

@@ -43,7 +43,7 @@ class View:
         if not self.window:
             return ALL_RUNS
         minute = int(now // 60) if self.window == "last" else 0
-        return (("stats_start_time", f"2026-11-19T{minute // 60:02}:{minute % 60:02}:00Z"),)
+        return StatsWindow((("stats.since", f"2026-11-19T{minute // 60:02}:{minute % 60:02}:00Z"),))
 
 
 @dataclass(frozen=True)
@@ -129,19 +129,19 @@ def _view(
     if kind == "session":
         return View(kind, ids=(_some(rng, workspace.projects[:8], goes_astray),), statistics=statistics)
     if kind == "windows":
-        query = _query(("reference_free", "true"), frozenset(("run_count", "error_rate")), limit=20)
+        query = _query(("filter.referenceFree", "true"), frozenset(("run_count", "error_rate")), limit=20)
         return View(kind, query, statistics=statistics, window=_some(rng, ("last", "since"), goes_astray))
     if kind == "experiments":
         dataset = _some(rng, [*workspace.experiments], goes_astray)
-        return View(kind, _query(("reference_dataset", dataset), statistics, limit=100))
+        return View(kind, _query(("filter.referenceDatasets", dataset), statistics, limit=100))
     if kind == "search":
-        return View(kind, _query(("name_contains", _some(rng, _TERMS, goes_astray)), statistics, limit=20))
-    query = _query(("reference_free", "true"), statistics, limit=_popular(rng, _LENGTHS))
+        return View(kind, _query(("filter.nameContains", _some(rng, _TERMS, goes_astray)), statistics, limit=20))
+    query = _query(("filter.referenceFree", "true"), statistics, limit=_popular(rng, _LENGTHS))
     return View(kind, replace(query, offset=query.limit) if goes_astray else query)
 
 
 def _query(where: tuple[str, str], statistics: frozenset[str], *, limit: int) -> PageQuery:
-    return PageQuery(where=(where,), limit=limit, statistics=statistics)
+    return PageQuery(arguments=(where,), limit=limit, statistics=statistics)
 
 
 def _some(rng: random.Random, each: Sequence[T], goes_astray: bool) -> T:

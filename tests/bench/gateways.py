@@ -151,13 +151,13 @@ class Plain:
         ids = view.ids
         if view.query:
             CAUSE.set((view.kind, "page"))
-            page = await self._langsmith.get(view.query, credential, [])
+            page = await self._langsmith.fetch(view.query, credential, [])
             parts.append((page.rows, view.query.statistics))
             ids = tuple(row.id for row in page.rows if row) if view.window else ()
         if ids:
             CAUSE.set((view.kind, "window" if view.window else "session"))
             query = PageQuery.for_ids(ids, window=view.window_at(self._now()), statistics=view.statistics)
-            parts.append(((await self._langsmith.get(query, credential, [])).rows, view.statistics))
+            parts.append(((await self._langsmith.fetch(query, credential, [])).rows, view.statistics))
         return Answer(Outcome.MISS, parts)
 
 

@@ -22,6 +22,7 @@ import msgspec
 
 from app.credentials import Credential
 from app.emulator import Emulator, Recorded
+from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
 from app.sessions import row
 from app.sessions.fields import FACETS, FIELDS, STATS, Kind
@@ -64,14 +65,14 @@ class Workspace:
         self._tenant = UUID(_uuid(rng))
 
     def page(self, query: PageQuery, at: float) -> Page:
-        ids = self._matching(query.where)[query.offset : query.offset + query.limit]
+        ids = self._matching(query.arguments)[query.offset : query.offset + query.limit]
         statistics = query.settled_statistics()
         values = _stamps(statistics, at)
         rows: list[Row | None] = [self._row(each, statistics, values) for each in ids]
         return Page.from_rows(rows, query, statistics=statistics, at=at, body_bytes=_size(statistics) * len(rows))
 
     def _matching(self, where: Any) -> list[str]:
-        if by_id := {value for name, value in where if name == "id"}:
+        if by_id := {value for name, value in where if name == "filter.ids"}:
             return [each for each in self._order if each in by_id]
         if where not in self._found:
             self._found[where] = [each for each in self._order if all(self._claims(each, where))]
@@ -86,11 +87,11 @@ class Workspace:
     def _claims(self, session_id: str, where: Any) -> Iterable[bool]:
         dataset = self._order[session_id]
         for name, value in where:
-            if name == "reference_free":
+            if name == "filter.referenceFree":
                 yield (not dataset) == (value == "true")
-            elif name == "reference_dataset":
+            elif name == "filter.referenceDatasets":
                 yield dataset == value
-            elif name == "name_contains":
+            elif name == "filter.nameContains":
                 yield value in self._name(session_id)
 
     @staticmethod
@@ -140,13 +141,12 @@ class Langsmith:
         self.asked: Counter[Cause] = Counter()
         self.asked_of: Counter[str] = Counter()
 
-    async def get(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
-        call = UpstreamCall("/api/v1/sessions", query.as_params(), attempts=1)
+    async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
+        call = UpstreamCall("/api/v1/sessions", v1.params(query), attempts=1)
         calls.append(call)
         kind, step = CAUSE.get()
-        by_id = [value for name, value in query.where if name == "id"]
-        when = self._when(credential.scope, by_id or [query.key], query.window)
-        self.asked[Cause(kind, "refill" if step == "page" and by_id else step, when)] += 1
+        when = self._when(credential.scope, query.ids or [query.key], query.window)
+        self.asked[Cause(kind, "refill" if step == "page" and query.ids else step, when)] += 1
         self.asked_of[credential.scope] += 1
         page = self._workspaces(credential.scope).page(query, self._now())
         self._note(credential.scope, [query.key, *(row.id for row in page.rows if row)], query.window)

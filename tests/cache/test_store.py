@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from app.emulator import Emulator
+from app.langsmith import v1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.page import Page
-from app.sessions.query import ALL_RUNS, PageQuery
+from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
 from app.sessions.row import rows
 from tests.conftest import Clock, Gateway, Serve, asked, http_client
 
@@ -62,7 +63,7 @@ async def test_a_page_larger_than_the_bound_is_served_and_not_held(serve: Serve,
 async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str, statistics: frozenset[str]) -> None:
     query = PageQuery(statistics=statistics)
     async with http_client(upstream_url, key="demo") as client:
-        answer = await client.get("/sessions", params=[*query.as_params()])
+        answer = await client.get("/sessions", params=[*v1.params(query)])
     copies = 10
     gc.collect()
     tracemalloc.start()
@@ -73,7 +74,7 @@ async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str,
             body = bytes(bytearray(answer.content))
             page = Page.from_rows(rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
             by_id = {row.id: row for row in page.rows_in(ALL_RUNS) if row}
-            pages.append(page.with_statistics((("stats_start_time", "then"),), STATS, by_id, 0))
+            pages.append(page.with_statistics(StatsWindow((("stats.since", "then"),)), STATS, by_id, 0))
         del body, page, by_id
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()

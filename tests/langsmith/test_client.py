@@ -17,7 +17,7 @@ import pytest
 
 from app import __version__
 from app.emulator import Emulator, Fault
-from app.langsmith.client import sessions_url
+from app.langsmith.v1 import sessions_url
 from app.resilience.circuit_breaker import LONGEST_PAUSE
 from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.support.raw_upstream import (

@@ -9,7 +9,7 @@ import pytest
 from strawberry.utils.str_converters import to_camel_case
 
 from app.emulator import Emulator, serving
-from app.sessions.arguments import ARGUMENTS
+from app.langsmith.v1 import ARGUMENTS
 from app.sessions.fields import FIELDS, Kind
 from tests.conftest import Clock, asked, started
 from tests.sessions.test_fields import SPEC

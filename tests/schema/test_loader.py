@@ -11,6 +11,7 @@ from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError
 from app.schema.context import OperationContext
 from app.sessions.arguments import StatsOptions
+from app.sessions.query import StatsWindow
 from tests.conftest import NOON, Gateway, Serve, asked
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -55,8 +56,8 @@ def test_the_label_of_the_last_while_stays_while_its_window_moves() -> None:
     before, after = operation().window(last), operation(NOON + timedelta(hours=1)).window(last)
     assert before[1] == after[1]
     assert (before[0], after[0]) == (
-        (("stats_start_time", "2026-11-19T12:00:00Z"),),
-        (("stats_start_time", "2026-11-19T13:00:00Z"),),
+        StatsWindow((("stats.since", "2026-11-19T12:00:00Z"),)),
+        StatsWindow((("stats.since", "2026-11-19T13:00:00Z"),)),
     )
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator
 from app.schema.pagination import cursor_of
-from app.sessions.arguments import SessionFilter, StatsOptions, filter_params, stats_params
+from app.sessions.arguments import SessionFilter, StatsOptions, filter_arguments, stats_window
+from app.sessions.query import StatsWindow
 from app.sessions.scalars import JSON
 from tests.conftest import NOON, Clock, Gateway, asked
 
@@ -282,13 +283,15 @@ async def test_a_filter_narrows_the_list(gateway: Gateway) -> None:
 
 @given(ids=st.lists(st.uuids(), min_size=1, unique=True))
 def test_ids_are_sorted_and_each_is_sent_once(ids: list[UUID]) -> None:
-    assert filter_params(SessionFilter(ids=ids + ids)) == tuple(("id", each) for each in sorted(map(str, ids)))
+    assert filter_arguments(SessionFilter(ids=ids + ids)) == tuple(
+        ("filter.ids", each) for each in sorted(map(str, ids))
+    )
 
 
 @pytest.mark.parametrize("second", [0, 30, 59])
 def test_the_last_while_is_reckoned_from_the_minute(second: int) -> None:
-    found = stats_params(StatsOptions(last=timedelta(hours=1)), NOON.replace(second=second, microsecond=7))
-    assert found == (("stats_start_time", "2026-11-20T11:00:00Z"),)
+    found = stats_window(StatsOptions(last=timedelta(hours=1)), NOON.replace(second=second, microsecond=7))
+    assert found == StatsWindow((("stats.since", "2026-11-20T11:00:00Z"),))
 
 
 objects = st.recursive(
@@ -300,16 +303,16 @@ objects = st.recursive(
 
 @given(metadata=st.dictionaries(st.text(max_size=5), objects, min_size=1, max_size=4))
 def test_metadata_is_one_text_whatever_the_order_of_its_keys(metadata: dict[str, Any]) -> None:
-    ((name, text),) = filter_params(SessionFilter(metadata=JSON(metadata)))
-    assert (name, json.loads(text)) == ("metadata", metadata)
+    ((name, text),) = filter_arguments(SessionFilter(metadata=JSON(metadata)))
+    assert (name, json.loads(text)) == ("filter.metadata", metadata)
     turned = dict(reversed(metadata.items()))
-    assert filter_params(SessionFilter(metadata=JSON(turned))) == ((name, text),)
+    assert filter_arguments(SessionFilter(metadata=JSON(turned))) == ((name, text),)
 
 
 @given(minutes=st.integers(-23 * 60, 23 * 60))
 def test_an_instant_is_one_text_whatever_its_offset(minutes: int) -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(minutes=minutes)))
-    assert stats_params(StatsOptions(since=elsewhere), NOON) == (("stats_start_time", "2026-11-20T12:00:30Z"),)
+    assert stats_window(StatsOptions(since=elsewhere), NOON) == StatsWindow((("stats.since", "2026-11-20T12:00:30Z"),))
 
 
 async def test_metadata_with_a_variable_that_has_no_value_is_refused(gateway: Gateway, langsmith: Emulator) -> None:

@@ -57,7 +57,7 @@ WINDOW_KEY_LENGTH: Final = 16
 
 @functools.lru_cache(maxsize=1000)
 def window_key(window: StatsWindow) -> str:
-    return hashlib.blake2b(repr(window).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()
+    return hashlib.blake2b(repr(window.arguments).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()
 
 
 class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache.shared import codec
+from app.langsmith import v1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import PageQuery
 from app.sessions.row import Row, rows
@@ -63,7 +64,7 @@ def test_whatever_langsmith_sent_is_the_same_afterwards(values: dict[str, Any]) 
 
 
 async def test_all_that_the_embedded_langsmith_sends_is_the_same_afterwards(upstream_url: str) -> None:
-    params = PageQuery(statistics=STATS | FACETS).as_params()
+    params = v1.params(PageQuery(statistics=STATS | FACETS))
     async with http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*params])
     for row in rows(answer.content):

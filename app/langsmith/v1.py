@@ -1,0 +1,120 @@
+"""LangSmith's `GET /api/v1/sessions`: the only place that knows how version 1 of the API spells things.
+
+Parameters and fields are those of the published specification (Documented), unless a line says otherwise.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from strawberry.utils.str_converters import to_snake_case
+
+from app.sessions.arguments import ARGUMENT_PATHS
+from app.sessions.fields import FACETS, FIELDS, STATS
+from app.sessions.query import PageQuery
+from app.sessions.row import Row, rows
+
+Params = list[tuple[str, str]]
+"""A query string: names and values, in canonical order."""
+
+_PARAMETERS: Final = {
+    "filter.ids": "id",
+    "filter.referenceDatasets": "reference_dataset",
+    "filter.tagValueIds": "tag_value_id",
+    "filter.expression": "filter",
+    "orderBy.field": "sort_by",
+    "orderBy.direction": "sort_by_desc",
+    "orderBy.feedbackKey": "sort_by_feedback_key",
+    "orderBy.feedbackSource": "sort_by_feedback_source",
+    "stats.since": "stats_start_time",
+    "stats.last": "stats_start_time",
+    "stats.filter": "stats_filter",
+    "stats.approximate": "use_approx_stats",
+}
+"""Parameters whose name is not that of the argument. Every other argument has its own name, in snake case."""
+_VALUES: Final = {
+    ("sort_by", "run_count"): "runs_count",
+    ("sort_by_desc", "asc"): "false",
+    ("sort_by_desc", "desc"): "true",
+}
+"""Values that are spelled differently from the gateway's."""
+
+
+def sessions_url(base_url: str) -> str:
+    """The URL of the list. `base_url` may be a vendor's host or `<host>/api`, each with or without `/v1`.
+
+    The vendor's SDK reads the same variable in all of these forms (Observed in its source).
+    """
+    base = base_url.rstrip("/")
+    for ending in ("/api/v1", "/api"):
+        if base.endswith(ending):
+            base = base.removesuffix(ending)
+            break
+    return f"{base}/api/v1/sessions"
+
+
+def params(query: PageQuery, *, select_statistics: bool = True) -> Params:
+    """The query string. Without `select_statistics`, all statistics are requested if the query needs one."""
+    found = [_translated(*pair) for pair in query.arguments]
+    found.append(("limit", str(query.limit)))
+    if query.offset:
+        found.append(("offset", str(query.offset)))
+    requested = query.requested
+    if selected := [name for name in FIELDS if name in requested & STATS]:
+        found.append(("include_stats", "true"))
+        found += [("stats_select", name) for name in selected if select_statistics]
+    if requested & FACETS:
+        found.append(("facets", "true"))
+    if requested or query.sorted_by_stat:
+        found += [_translated(*pair) for pair in query.window.arguments]
+    return found
+
+
+def parse_rows(body: bytes, query: PageQuery) -> list[Row | None]:
+    """The rows of an answer, at most `query.limit` of them; None stands for a row without id or workspace.
+
+    Raises UpstreamMalformedError for a body that is not a JSON array of objects.
+    """
+    return rows(body)[: query.limit]
+
+
+def refused_argument(body: bytes) -> str | None:
+    """The argument, as the client knows it, that an answer with status 422 points to; None if it names none.
+
+    FastAPI's form of the error is Documented: `{"detail": [{"loc": ["query", "<parameter>"], …}]}`.
+    """
+    for item in _details(body):
+        location = item.get("loc") if isinstance(item, dict) else None
+        for name in location if isinstance(location, list) else ():
+            if isinstance(name, str) and name in ARGUMENTS:
+                return ARGUMENTS[name]
+    return None
+
+
+def is_stats_select_refused(body: bytes) -> bool:
+    """Whether an answer with status 422 refuses `stats_select`. Assumed: older installations may not know it."""
+    return any("stats_select" in str(item.get("loc") if isinstance(item, dict) else item) for item in _details(body))
+
+
+def _translated(argument: str, text: str) -> tuple[str, str]:
+    name = _parameter(argument)
+    return name, _VALUES.get((name, text), text)
+
+
+def _parameter(argument: str) -> str:
+    return _PARAMETERS.get(argument) or to_snake_case(argument.rpartition(".")[2])
+
+
+def _details(body: bytes) -> list[Any]:
+    """The items of `detail`; a `detail` that is not a list counts as a single item."""
+    try:
+        detail: Any = msgspec.json.decode(body)["detail"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
+    return detail if isinstance(detail, list) else [detail]
+
+
+ARGUMENTS: Final = {_parameter(each): each for each in reversed(ARGUMENT_PATHS)} | {
+    "limit": "first",
+    "offset": "offset",
+}
+"""From a parameter to the argument that it comes from. Of two, such as `since` and `last`, it is the first."""
