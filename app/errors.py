@@ -83,7 +83,7 @@ class PersistedQueryNotFoundError(GatewayError):
     code = "PERSISTED_QUERY_NOT_FOUND"
 
     def __init__(self) -> None:
-        super().__init__("PersistedQueryNotFoundError")
+        super().__init__("PersistedQueryNotFound")
 
 
 class UpstreamError(GatewayError):

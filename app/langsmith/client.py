@@ -236,9 +236,9 @@ class LangSmithClient:
     def _notice_breaker(self, is_open: bool) -> None:
         self._metrics.circuit_breaker_open.set(is_open)
         if is_open:
-            self._log.warning("upstream_left_alone", failures=FAILURES, seconds=PAUSE)
+            self._log.warning("circuit_breaker_opened", failures=FAILURES, seconds=PAUSE)
         else:
-            self._log.info("upstream_recovered")
+            self._log.info("circuit_breaker_closed")
 
     def _notice_unknown_fields(self, body: bytes) -> None:
         for name in decoding.unknown_fields(body, FIELDS):

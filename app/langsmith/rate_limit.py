@@ -84,7 +84,7 @@ class UpstreamRateLimit:
         if seconds <= MARGIN:
             return
         if not self._seconds_stopped(scope):
-            self._log.warning("upstream_stopped", seconds=round(seconds, 3))
+            self._log.warning("upstream_rate_limit_paused", seconds=round(seconds, 3))
         self._note_stop(scope, seconds)
         if self._link:
             with contextlib.suppress(RedisUnavailableError):

@@ -126,14 +126,14 @@ class RedisConnection:
         # One that is nearly full refuses now and then, and what only reads says nothing of it.
         if what == self._refused and self._clock() >= self._refused_at + _QUIET:
             self._refused = None
-            self._log.info("redis_takes_writes", use=self._use)
+            self._log.info("redis_accepts_writes", use=self._use)
 
     def _notice(self, is_open: bool) -> None:
         self._up.set(not is_open)
         if is_open:
-            self._log.warning("redis_away", use=self._use, reason=self._reason)
+            self._log.warning("redis_unavailable", use=self._use, reason=self._reason)
         else:
-            self._log.info("redis_back", use=self._use)
+            self._log.info("redis_available", use=self._use)
 
 
 _REFUSALS: Final = frozenset({"full", "misconf", "noreplicas"})

@@ -218,7 +218,7 @@ async def test_documents_are_kept_within_bounds() -> None:
     )
 
     async def run(query: str) -> None:
-        await executor.run(Request(query, {}), SimpleNamespace(beside=[]))
+        await executor.run(Request(query, {}), SimpleNamespace(extra_errors=[]))
 
     before = documents_in_memory()
     for _ in range(3):

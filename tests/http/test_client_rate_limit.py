@@ -109,12 +109,12 @@ async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
         redis.kill()
         assert await statuses(one, 4) == [200, 200, 200, 429]
         assert await statuses(other, 4) == [200, 200, 200, 429]
-        assert [line["use"] for line in lines(one, "redis_away")] == ["client_rate"]
+        assert [line["use"] for line in lines(one, "redis_unavailable")] == ["client_rate"]
         redis.start()
         clock.forward(5)
         assert await statuses(one, 1) == [200]
         assert await statuses(other, 3) == [200, 200, 429]
-        assert [line["use"] for line in lines(one, "redis_back")] == ["client_rate"]
+        assert [line["use"] for line in lines(one, "redis_available")] == ["client_rate"]
         assert "p@ss" not in one.log.getvalue() + other.log.getvalue()
 
 

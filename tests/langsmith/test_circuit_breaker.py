@@ -39,7 +39,7 @@ async def test_after_failures_in_a_row_nothing_is_sent_for_a_while(
         assert error["extensions"] == {"code": "UPSTREAM_ERROR"}
         assert "left alone" in error["message"]
         assert asked(langsmith) == []
-        assert len(logged(gateway, "upstream_left_alone")) == 1
+        assert len(logged(gateway, "circuit_breaker_opened")) == 1
 
 
 async def test_what_is_held_is_served_meanwhile(serve: Serve, langsmith: Emulator) -> None:
@@ -66,7 +66,7 @@ async def test_one_request_tries_whether_it_has_recovered(serve: Serve, langsmit
         assert await code_of(gateway, page(400)) is None
         assert await asyncio.gather(*(code_of(at_once, page(number)) for number in range(5))) == [None] * 5
         assert not await is_open(gateway)
-        assert len(logged(gateway, "upstream_recovered")) == 1
+        assert len(logged(gateway, "circuit_breaker_closed")) == 1
 
 
 async def test_one_that_recovers_and_fails_once_more_is_not_left_alone(

@@ -143,7 +143,10 @@ async def _is_told_well(gateway: Any, case_code: str | None) -> list[dict[str, A
         told = json.dumps(errors) + gateway.log.getvalue()
         assert quoted not in told, told
     failed = [line for line in map(json.loads, gateway.log.getvalue().splitlines()) if line["event"] != "operation"]
-    assert [line["event"] for line in failed if line["event"] != "upstream_stopped"] in ([], ["upstream_failed"])
+    assert [line["event"] for line in failed if line["event"] != "upstream_rate_limit_paused"] in (
+        [],
+        ["upstream_failed"],
+    )
     requests: list[dict[str, Any]] = body["extensions"]["gateway"]["fields"]["sessions"]["requests"]
     return requests
 
@@ -161,7 +164,7 @@ async def test_each_fault_is_told_in_time_and_leaves_nothing_behind(serve: Serve
         # A failure is not kept; rows with an odd value are, and tell of it each time.
         again = QUERY.replace("first: 1", "first: 1, offset: 1") if case.keeps_rows else QUERY
         # The credential that was told to wait does so; nobody else does.
-        key = "other" if "upstream_stopped" in gateway.log.getvalue() else "demo"
+        key = "other" if "upstream_rate_limit_paused" in gateway.log.getvalue() else "demo"
         assert (await gateway.data(again, key=key))["sessions"]["nodes"][0]["name"].startswith("session")
 
 

@@ -178,7 +178,7 @@ async def test_a_retry_after_stops_everybody_with_that_credential(
             (error,) = await gateway.errors(page(number))
             assert 590 < error["extensions"]["retryAfter"] <= 600
             assert await codes(gateway, number, key="demo-2") == [None]
-        assert [line["seconds"] for line in lines(one, "upstream_stopped")] == [600]
+        assert [line["seconds"] for line in lines(one, "upstream_rate_limit_paused")] == [600]
         assert await counted(one) == {"refused": 1}
     assert len(langsmith.requests) == 3
 
@@ -208,7 +208,7 @@ async def test_a_limit_without_a_time_stops_nobody(serve: Serve, langsmith: Emul
     langsmith.faults.append(Fault(status=429))
     async with serve(upstream_retries=0) as gateway:
         assert await codes(gateway, 0, 1) == ["RATE_LIMITED", None]
-        assert lines(gateway, "upstream_stopped") == []
+        assert lines(gateway, "upstream_rate_limit_paused") == []
 
 
 async def test_what_is_in_redis_ends_and_holds_no_credential(

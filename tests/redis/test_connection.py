@@ -132,7 +132,7 @@ async def test_over_tls(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
             assert await over.put()
         async with asking(url, clock) as over:
             await over.until_away()
-            assert over.events == [("redis_away", "connection")]
+            assert over.events == [("redis_unavailable", "connection")]
 
 
 async def test_a_master_that_sentinels_name(redis: RealRedis, clock: Clock) -> None:
@@ -150,7 +150,7 @@ async def test_a_master_that_sentinels_name(redis: RealRedis, clock: Clock) -> N
         url = sentinel.url.replace("mymaster", "nobody")
         async with asking(url, clock) as over:
             await over.until_away()
-            assert over.events == [("redis_away", "connection")]
+            assert over.events == [("redis_unavailable", "connection")]
 
 
 async def test_a_cluster(cluster: str, clock: Clock) -> None:
@@ -182,14 +182,14 @@ async def test_one_that_is_not_there_yet(clock: Clock, kind: str) -> None:
             await over.until_away()
             assert not await over.echo()
             assert over.failures == {"connection": 3}
-            assert over.events == [("redis_away", "connection")]
+            assert over.events == [("redis_unavailable", "connection")]
             if kind == "redis":
                 redis.start()
                 assert not await over.echo()
                 clock.forward(1)
                 assert await over.echo()
                 assert over.is_up
-                assert over.events[1:] == [("redis_back", None)]
+                assert over.events[1:] == [("redis_available", None)]
 
 
 async def test_another_in_its_place_is_asked_at_once(redis: RealRedis, clock: Clock) -> None:
@@ -211,7 +211,7 @@ async def test_one_that_is_killed_and_started_again(redis: RealRedis, clock: Clo
         redis.start()
         clock.forward(1)
         assert await over.put()
-        assert over.events == [("redis_away", "connection"), ("redis_back", None)]
+        assert over.events == [("redis_unavailable", "connection"), ("redis_available", None)]
 
 
 async def test_a_frozen_one_costs_a_moment_and_then_nothing(redis: RealRedis, clock: Clock) -> None:
@@ -223,12 +223,12 @@ async def test_a_frozen_one_costs_a_moment_and_then_nothing(redis: RealRedis, cl
         assert over.failures == {"timeout": 3}
         clock.forward(1)
         assert not await over.echo()
-        assert over.events == [("redis_away", "timeout")]
+        assert over.events == [("redis_unavailable", "timeout")]
         redis.thaw()
         over.link._patience = PATIENCE
         clock.forward(2)
         assert await over.echo()
-        assert over.events[1:] == [("redis_back", None)]
+        assert over.events[1:] == [("redis_available", None)]
 
 
 async def test_one_that_is_slow_once_is_not_away(redis: RealRedis, clock: Clock) -> None:
@@ -286,7 +286,7 @@ async def test_a_full_one_answers_what_reads_and_is_logged_once(redis: RealRedis
         assert await over.link.script(GET, ["k"], []) == b"v"
         assert len(over.events) == 1
         assert await over.put()
-        assert over.events[1:] == [("redis_takes_writes", None)]
+        assert over.events[1:] == [("redis_accepts_writes", None)]
 
 
 async def test_one_that_cannot_save_is_like_a_full_one(redis: RealRedis, clock: Clock) -> None:
@@ -330,7 +330,7 @@ async def test_one_that_is_still_loading(redis: RealRedis, clock: Clock, tmp_pat
         while not await over.echo():
             clock.forward(10)
         assert set(over.failures) <= {"connection", "loading"}
-        assert over.events[-1] == ("redis_back", None)
+        assert over.events[-1] == ("redis_available", None)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ async def test_a_wrong_password_is_told_as_one(redis: RealRedis, clock: Clock, u
     path = redis.unix_url.partition("@")[2]
     async with asking(url.format(port=redis.port, path=path), clock) as over:
         await over.until_away()
-        assert over.events == [("redis_away", "auth")]
+        assert over.events == [("redis_unavailable", "auth")]
         assert "wr0ng" not in over.log.getvalue()
 
 
@@ -369,7 +369,7 @@ async def test_rubbish_is_no_answer(clock: Clock, scheme: str, rubbish: bytes, k
         async with asking(f"{scheme}://:{QUOTED}@127.0.0.1:{port}", clock) as over:
             await over.until_away()
             # Of a node that does not say what a cluster is, a cluster's client says no more than that.
-            assert over.events[0] in [("redis_away", kind), ("redis_away", "cluster")]
+            assert over.events[0] in [("redis_unavailable", kind), ("redis_unavailable", "cluster")]
             assert len(over.events) == 1
 
 

@@ -322,7 +322,7 @@ async def test_turns_that_cannot_be_read_are_taken(pair: Pair, langsmith: Emulat
     assert await outcome(pair.other, WIDER) == ("REFILL", 0, 1)
     await pair.written()
     assert await outcome(pair.one, WIDER) == ("HIT", 0, 0)
-    assert "redis_away" not in pair.other.log.getvalue()
+    assert "redis_unavailable" not in pair.other.log.getvalue()
 
 
 def _spoil(client: Any, key: bytes, how: str) -> None:
@@ -364,7 +364,7 @@ async def test_when_redis_is_killed_requests_go_on_and_when_it_is_back_it_is_use
         assert len((await pair.other.data(other))["sessions"]["nodes"]) == 5
     assert await pair.other.data(PAGE) == first
     assert await pair.one.data(WIDER)
-    assert [line["use"] for line in lines(pair.other, "redis_away")] == ["cache"]
+    assert [line["use"] for line in lines(pair.other, "redis_unavailable")] == ["cache"]
     pair.redis.start()
     clock.forward(70)
     asked(langsmith)
@@ -372,7 +372,7 @@ async def test_when_redis_is_killed_requests_go_on_and_when_it_is_back_it_is_use
     await pair.written()
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
     assert len(asked(langsmith)) == 1
-    assert len(lines(pair.other, "redis_back")) == 1
+    assert len(lines(pair.other, "redis_available")) == 1
 
 
 async def test_redis_may_be_killed_while_one_asks_and_the_other_waits(pair: Pair, langsmith: Emulator) -> None:
@@ -394,7 +394,7 @@ async def test_a_frozen_redis_costs_a_moment(pair: Pair) -> None:
                 await pair.one.data(PAGE.replace("first: 5", f"first: 5, offset: {offset}"))
     finally:
         pair.redis.thaw()
-    assert len(lines(pair.one, "redis_away")) == 1
+    assert len(lines(pair.one, "redis_unavailable")) == 1
 
 
 async def test_a_full_redis_answers_what_it_has(pair: Pair, langsmith: Emulator) -> None:
