@@ -13,7 +13,7 @@ from .fields import RUN_FIELDS
 from .listing import filter_claim, matching, ordered
 from .moment import DAY, HOUR
 from .params import SessionParams, SessionsParams
-from .refusal import Refusal
+from .refusal import RefusalError
 from .session import Session
 from .statistics import FACETS, STATISTICS, Statistics, Window
 from .traffic import Answer, Recorded, Traffic
@@ -53,7 +53,7 @@ class Emulator(Traffic):
     def answer(self, request: Recorded) -> Answer:
         try:
             return self._json(200, self._routed(request))
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return self._json(refusal.status, {"detail": refusal.detail})
 
     def _routed(self, request: Recorded) -> Any:
@@ -65,15 +65,15 @@ class Emulator(Traffic):
             case "GET", ["sessions", identifier]:
                 return self._session(request, identifier)
             case _, ["info"] | ["sessions"] | ["sessions", _]:
-                raise Refusal(405, "Method Not Allowed")
-        raise Refusal(404, "Not Found")
+                raise RefusalError(405, "Method Not Allowed")
+        raise RefusalError(404, "Not Found")
 
     def _sessions(self, request: Recorded) -> list[dict[str, Any]]:
         workspace = self._workspace(request.headers)
         params = SessionsParams.from_query(request.params)
         if params.stats_select and self.refuses_stats_select:
             reason, sent = "Extra inputs are not permitted", list(params.stats_select)
-            raise Refusal.of_parameter("stats_select", reason=reason, kind="extra_forbidden", value=sent)
+            raise RefusalError.of_parameter("stats_select", reason=reason, kind="extra_forbidden", value=sent)
         window = self._window(params.stats_start_time, params.stats_filter, approximate=params.use_approx_stats)
         found = ordered(matching(workspace.sessions, params), params, self._statistics, window)
         selected = (params.stats_select or STATISTICS) if params.include_stats else ()
@@ -90,7 +90,7 @@ class Emulator(Traffic):
         params = SessionParams.from_query(request.params)
         session = workspace.session(_path_identifier(identifier))
         if session is None:
-            raise Refusal(404, "Session not found")
+            raise RefusalError(404, "Session not found")
         window = self._window(params.stats_start_time)
         return self._row(session, window, STATISTICS if params.include_stats else ())
 
@@ -101,12 +101,12 @@ class Emulator(Traffic):
             key = bearer
             # Assumed: an organisation stands for the one workspace that the key has here.
             if tenant is None and "x-organization-id" not in headers:
-                raise Refusal(403, "This credential spans workspaces: pick one with X-Tenant-ID")
+                raise RefusalError(403, "This credential spans workspaces: pick one with X-Tenant-ID")
         workspace = self.workspaces.get(key) if key else None
         if workspace is None:
-            raise Refusal(401, "Invalid token")
+            raise RefusalError(401, "Invalid token")
         if tenant is not None and _header_identifier(tenant) != workspace.tenant_id:
-            raise Refusal(403, "Forbidden")
+            raise RefusalError(403, "Forbidden")
         return workspace
 
     def _window(self, since: datetime | None, run_filter: str | None = None, *, approximate: bool = False) -> Window:
@@ -115,7 +115,7 @@ class Emulator(Traffic):
         # Assumed: an earlier start is refused rather than moved.
         if begin is not None and begin < now - 31 * DAY:
             reason, sent = "Must be at most 31 days back", str(since)
-            raise Refusal.of_parameter("stats_start_time", reason=reason, kind="value_error", value=sent)
+            raise RefusalError.of_parameter("stats_start_time", reason=reason, kind="value_error", value=sent)
         return Window(
             # Assumed: without a start, every run up to now counts.
             since=begin,
@@ -152,7 +152,7 @@ def _header_identifier(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise Refusal(401, "UUID header value was not a valid UUID") from None
+        raise RefusalError(401, "UUID header value was not a valid UUID") from None
 
 
 def _path_identifier(text: str) -> UUID:
@@ -160,4 +160,4 @@ def _path_identifier(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         error = {"type": "uuid_parsing", "loc": ["path", "session_id"], "msg": "Input should be a valid UUID"}
-        raise Refusal(422, [error | {"input": text}]) from None
+        raise RefusalError(422, [error | {"input": text}]) from None

@@ -9,7 +9,7 @@ from .expression import ExpressionError
 from .fields import SESSION_FIELDS
 from .params import SessionsParams
 from .predicate import Claim, Fields, claim, includes
-from .refusal import Refusal
+from .refusal import RefusalError
 from .session import Session
 from .statistics import Statistics, Window
 
@@ -39,7 +39,7 @@ def filter_claim(parameter: str, text: str | None, fields: Fields) -> Claim | No
         return claim(text, fields)
     except (ExpressionError, RecursionError) as exc:
         # Assumed: the real API says 422 with one string.
-        raise Refusal(422, f"Invalid {parameter}: {exc}.") from None
+        raise RefusalError(422, f"Invalid {parameter}: {exc}.") from None
 
 
 def _conditions(params: SessionsParams) -> Iterable[Callable[[Session], bool]]:

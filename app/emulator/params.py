@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from .refusal import Refusal
+from .refusal import RefusalError
 from .statistics import STATISTICS
 
 SortBy = Literal[
@@ -70,7 +70,7 @@ class Params(BaseModel):
             return cls.model_validate(values)
         except ValidationError as exc:
             errors = orjson.loads(exc.json(include_url=False))
-            raise Refusal(422, [error | {"loc": ["query", *error["loc"]]} for error in errors]) from None
+            raise RefusalError(422, [error | {"loc": ["query", *error["loc"]]} for error in errors]) from None
 
     @classmethod
     def _lists(cls) -> set[str]:

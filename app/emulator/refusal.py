@@ -3,12 +3,12 @@
 from typing import Any
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     def __init__(self, status: int, detail: Any) -> None:
         super().__init__(status, detail)
         self.status, self.detail = status, detail
 
     @classmethod
-    def of_parameter(cls, name: str, *, reason: str, kind: str, value: object) -> "Refusal":
+    def of_parameter(cls, name: str, *, reason: str, kind: str, value: object) -> "RefusalError":
         """422 for one query parameter, in the shape that FastAPI gives it."""
         return cls(422, [{"type": kind, "loc": ["query", name], "msg": reason, "input": value}])
