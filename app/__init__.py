@@ -1,42 +1,39 @@
-"""A GraphQL gateway in front of LangSmith's `GET /api/v1/sessions`.
+"""A GraphQL gateway in front of LangSmith's `GET /api/v1/sessions`: the map of the package.
 
-In reading order, each module using only those below it:
+The rooms, in reading order. Each `__init__.py` says what its room is for and in which order to read its files.
+Imports go down the floors only, and `tests/test_architecture.py` checks that.
 
-    __main__     the command line                       main         create_app: the only assembler
-    check        what operations will ask of LangSmith, told before they run
-    protocol     requests that repeat, before all else  http         GraphQL over HTTP: the endpoint
-    repeats      which requests repeat, byte by byte    front        what each request meets first
-    persisted    documents that clients name
-    request      what a client sent, read               responses    answers kept as bytes
-    account      what is logged and counted of it       cost         what an operation will ask of LangSmith
-    gates        the gate that the settings ask for     pages        GraphiQL and the dashboard: files under web/
-    execution/   documents, plans and how they run
-    guards       what one operation may be              schema       Query and its resolvers
-    graph        the object types
-    operation    one operation: who asks, when, what it looks up
-    selection    which fields it selected               paging       which rows a connection's arguments mean
-    cache        PageCache: pages kept for a short while
-    activity     which sessions have moved since        demand       what was wanted lately
-    sessions     those looked up by id, kept one by one asking       who waits, and what becomes of it
-    freshness    how old what is held may be            underway     requests under way, which others join
-    store        where pages are held                   bound        a bound in bytes
-    shared       what processes have in common          records      pages and sessions as a Redis holds them
-    turns        whose turn it is to ask                cells        sessions as the text that Redis holds
-    link         a Redis, and life without it           address      where it is: a URL
-    flights      work that several wait for             slots        how many requests may be under way, and wait
-    breaker      who keeps failing is left alone        rates        how often a client may ask
-    budget       how often LangSmith may be asked       window       requests counted, in the last seconds
-    upstream     one GET of LangSmith                   refusal      what it means when it does not answer
-    transport    the HTTP transport it is asked over    body         what it answers, in bounds
-    page         PageQuery and Page: values             clocks       what the time is
-    inputs       ONE PLACE for arguments                session      ONE PLACE for fields
-    feedback     feedback statistics                    decoding     bytes into structs
-    scalars      how values are read and printed        credentials  who asks
-    trace        what a root field cost upstream        drain        SIGTERM, in two steps
-    tracing      spans, for who traces
-    settings · metrics · log · errors
+    main.py         create_app: builds everything from the settings (settings.py)
+    http/           GraphQL over HTTP: authentication, request limits, response cache, pages for browsers
+    schema/         the GraphQL schema of sessions: types, root fields, paging, cost
+    sessions/       the domain, values only: one line per field (fields.py) and per argument (arguments.py)
+    cache/          pages of sessions, cached for a short while; cache/shared/ is the second tier, in Redis
+    langsmith/      the client of LangSmith: retries, circuit breaker, rate limit, and the spelling of its API (v1.py)
+    execution/      parses, limits, compiles and runs GraphQL operations; knows nothing of sessions
+    redis/          the connection to Redis, and life without it
+    resilience/     singleflight, LRU caches, circuit breaker, clocks
+    observability/  logs, metrics, traces
+    check/          `sessions-gateway check`: the upstream requests of operations, told before they run
+    emulator/       the embedded LangSmith of the demo and the tests; imports nothing else of the package
+    web/            the built files of GraphiQL and the dashboard
 
-    emulator/    an embedded LangSmith for `--demo` and the tests; imports nothing of the rest
+    __main__.py is the command line, errors.py has every error that clients can meet, credentials.py identifies tenants.
+
+One request, in the order of the files that it passes:
+
+ 1. http/uvicorn_protocol.py receives the bytes. http/replay_cache.py answers a request that came before, byte for byte.
+ 2. http/server.py and http/middleware.py give the request an id, and send `/graphql` past FastAPI to the endpoint.
+ 3. http/endpoint.py reads the payload (http/params.py), finds the credential (http/auth.py), and looks for the
+    response in http/response_cache.py. If there is none, it finds the document (http/persisted_queries.py) and runs it.
+ 4. execution/executor.py takes the parsed and validated document from execution/documents.py, and the compiled
+    operation from execution/plan.py. Both are made the first time only. An operation that costs too much stops here.
+ 5. schema/query.py resolves the root field: sessions/arguments.py turns its arguments into canonical text, and
+    schema/connection.py adds what the selection needs. The result is one sessions/query.py PageQuery per 100 rows.
+ 6. cache/page_cache.py looks up the page, and decision.py beside it decides: hit, serve stale, refill, or miss.
+ 7. On a miss, cache/fetcher.py fetches the page once for all who wait (cache/in_flight.py) and stores it.
+ 8. langsmith/client.py sends the HTTP request, within a deadline and limits; langsmith/v1.py spells its parameters.
+ 9. sessions/row.py decodes the rows, once, when they arrive.
+10. execution/projection.py turns the rows into JSON. http/endpoint.py sends it, and stores it in the response cache.
 """
 
 __version__ = "0.1.0"

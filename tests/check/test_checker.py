@@ -21,9 +21,9 @@ from app.schema.query import create_schema
 from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.conftest import NOON, Gateway
-from tests.operations.test_readme import EXAMPLES
 from tests.schema.test_cost import COSTS
-from tests.support.paths import README
+from tests.support.markdown import examples
+from tests.support.paths import APP
 from tests.test_command_line import ended
 
 A = "00000000-0000-4000-8000-00000000000a"
@@ -61,8 +61,8 @@ def at_noon(line: str) -> str:
     return re.sub("<now - (.*?)>", instant, line)
 
 
-@pytest.mark.parametrize(("query", "requested"), [(query, requested) for query, _, requested in EXAMPLES])
-def test_the_examples_of_the_readme_ask_what_it_shows(query: str, requested: str) -> None:
+@pytest.mark.parametrize(("query", "requested"), [(each.query, each.requests) for each in examples()])
+def test_check_tells_the_requests_that_documented_examples_show(query: str, requested: str) -> None:
     shown = SPELLED.sub("id=<the 2 rows above>", requested).splitlines()
     assert [at_noon(line) for line in requests(query)] == shown
 
@@ -462,7 +462,7 @@ def test_it_ends_as_a_process_with_nothing_but_what_it_tells(tmp_path: Path) -> 
     assert code == 1
 
 
-def test_the_readme_shows_what_it_prints() -> None:
+def test_page_about_check_shows_what_it_prints() -> None:
     Path("src").mkdir()
     Path("src/Projects.graphql").write_text(
         "query Projects($search: String!, $after: String) {\n"
@@ -471,4 +471,4 @@ def test_the_readme_shows_what_it_prints() -> None:
     )
     Path("src/Row.graphql").write_text("fragment Row on Session { id name runCount latencyP99 }")
     printed = run("src/**/*.graphql", environment={"GATEWAY_MAX_COST": "4"})
-    assert f"check 'src/**/*.graphql'\n{printed.stdout}```" in README.read_text()
+    assert f"check 'src/**/*.graphql'\n{printed.stdout}```" in (APP / "check" / "README.md").read_text()

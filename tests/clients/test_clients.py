@@ -1,4 +1,4 @@
-"""Clients in wide use read the gateway as its README says, each from the very files that are shown there."""
+"""Clients in wide use read the gateway as `app/http/clients.md` says, each from the very files that it shows."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from app.emulator import Emulator
 from tests.clients.node import FOLDER, needs_node, printed_by, project, said_by
 from tests.clients.with_gql import connected, polled
 from tests.conftest import PATIENCE, Gateway, Serve, asked
-from tests.support.paths import README, ROOT, SCHEMA_FILE
+from tests.support.paths import APP, ROOT, SCHEMA_FILE
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -28,7 +28,7 @@ SCALARS = {
     if isinstance(each, GraphQLScalarType) and name not in specified_scalar_types
 }
 RESPONSE_JSON = "application/graphql-response+json; charset=utf-8"
-SNIPPET = re.compile(r"^\[(\S+)\]\(\1\):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHOWN_FILE = re.compile(r"^\[(\S+)\]\([./]*\1\):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def url_of(gateway: Gateway) -> str:
@@ -226,9 +226,9 @@ async def test_gql_shows_the_codes_of_errors_and_checks_operations_itself(gatewa
             await session.execute(gql("{ sessions { nodes { nmae } } }"))
 
 
-def test_the_readme_shows_what_is_run_here() -> None:
-    section = README.read_text().partition("\n## Clients\n")[2].partition("\n## ")[0]
-    snippets = SNIPPET.findall(section)
-    assert len(snippets) == section.count("```") // 2 >= 6
-    for name, snippet in snippets:
-        assert snippet in (ROOT / name).read_text(), name
+def test_page_about_clients_shows_the_files_that_run_here() -> None:
+    page = (APP / "http" / "clients.md").read_text()
+    shown = SHOWN_FILE.findall(page)
+    assert len(shown) == page.count("```") // 2 >= 6
+    for name, text in shown:
+        assert text == (ROOT / name).read_text(), name

@@ -9,7 +9,7 @@ import pytest
 
 from app.http import web_pages
 from tests.conftest import Gateway, Serve
-from tests.support.paths import README
+from tests.support.paths import APP
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 GRAPHIQL = web_pages.FOLDER / "graphiql"
@@ -189,7 +189,7 @@ def test_graphiql_is_built_from_its_source() -> None:
 
 def test_the_command_that_builds_it_is_told() -> None:
     assert BUILD in (GRAPHIQL / "source" / "vite.config.js").read_text()
-    assert BUILD in README.read_text()
+    assert BUILD in (APP / "README.md").read_text()
 
 
 def test_what_it_is_built_from_is_pinned_without_addresses() -> None:

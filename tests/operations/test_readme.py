@@ -1,85 +1,89 @@
-"""What the README shows is what happens: answers, requests and tables. Run as a module, it rewrites them."""
+"""What the front page promises happens: its commands, its first query and what that costs, and the request by curl."""
 
-import asyncio
 import json
 import re
-from urllib.parse import urlencode
+import shlex
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
-from strawberry.utils.str_converters import to_camel_case
+from click.testing import CliRunner
 
-from app.emulator import Emulator, serving
-from app.langsmith.v1 import ARGUMENTS
-from app.sessions.fields import FIELDS, Kind
-from tests.conftest import Clock, asked, started
-from tests.sessions.test_fields import SPEC
-from tests.support.paths import README
+from app.__main__ import main
+from app.emulator import Emulator
+from app.settings import Settings
+from tests.conftest import Gateway, asked
+from tests.support.markdown import examples
+from tests.support.paths import README, ROOT
 
-EXAMPLE = re.compile(r"```graphql\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
-PARAMETERS_HEAD = "| LangSmith | GraphQL |\n|---|---|\n"
-FIELDS_HEAD = "| LangSmith | GraphQL | |\n|---|---|---|\n"
-BY_SELECTION = {
-    "id": "`filter.ids`; also `session(id:)`, `node(id:)` and `nodes(ids:)`",
-    "include_stats": "sent when a statistic is selected",
-    "stats_select": "the statistics that are selected",
-    "facets": "sent when `runFacets` is selected",
-    "stats_start_time": "`stats.since`, or `stats.last`; the same arguments on `Session.stats`",
-    "limit": "`first` or `last`",
-    "offset": "`offset`, `after` or `before`",
-}
+TEXT = README.read_text()
+FIRST = next(examples())
+CURL = re.compile(r"^curl .*\\\n.*$", re.MULTILINE)
 
 
-def parameters() -> str:
-    names = [each["name"] for each in SPEC["params"]]
-    return "\n".join(f"| `{name}` | {BY_SELECTION.get(name) or f'`{ARGUMENTS[name]}`'} |" for name in names)
+def commands_of(page: str) -> list[str]:
+    """The lines of all `sh` blocks, without continuations and comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    return [line.partition("   #")[0].strip() for line in lines if line]
 
 
-def fields() -> str:
-    kinds = {Kind.COLUMN: "column", Kind.STAT: "statistic", Kind.FACET: "statistic (`facets`)"}
-    return "\n".join(
-        f"| `{each.name}` | `{to_camel_case(each.name)}` | {kinds[each.kind]} |" for each in FIELDS.values()
-    )
+def test_front_page_has_the_two_commands_that_ci_runs() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    patterns = re.findall(r"command_of '?([\w -]+)'?\)", ci)
+    assert patterns == ["serve --demo", "pytest"]
+    for pattern in patterns:
+        assert re.search(rf"^python3 -m venv .*{pattern}", TEXT, re.MULTILINE)
 
 
-async def shown(query: str) -> tuple[str, str]:
-    """What the demo answers, and the requests that reach LangSmith."""
-    clock = Clock()
-    langsmith = Emulator(clock=clock.now)
-    async with serving(langsmith) as url, started(url, clock) as gateway:
-        data = await gateway.data(query)
-        requests = "".join(f"GET /api/v1/sessions?{urlencode(params)}\n" for params in asked(langsmith))
-    return json.dumps({"data": data}, indent=2, ensure_ascii=False) + "\n", requests
+def test_front_page_uses_only_commands_and_modules_that_exist() -> None:
+    pages = [TEXT, *((ROOT / name).read_text() for name in ("app/README.md", "tests/bench/README.md"))]
+    found = [command for page in pages for line in commands_of(page) for command in re.split(r" && | > ", line)]
+    for words in map(shlex.split, found):
+        match [words[0].rpartition("/")[2], *words[1:]]:
+            case ["sessions-gateway", *rest]:
+                assert CliRunner().invoke(main, [*rest, "--help"]).exit_code == 0, words
+            case ["python", "-m", module, *rest]:
+                assert find_spec(module), words
+                if module == "tests.bench":
+                    bench = import_module("tests.bench.__main__").main
+                    assert CliRunner().invoke(bench, [*rest, "--help"]).exit_code == 0, words
 
 
-EXAMPLES = [match.groups() for match in EXAMPLE.finditer(README.read_text())]
+def test_front_page_sets_settings_to_valid_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = dict(re.findall(r"^export (\w+)=(\S+)", TEXT, re.MULTILINE))
+    names = {str(each.validation_alias or f"GATEWAY_{name.upper()}") for name, each in Settings.model_fields.items()}
+    assert len(exported) == 4
+    assert set(exported) <= names
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    Settings.load()
 
 
-def test_there_are_four_examples() -> None:
-    assert len(EXAMPLES) == 4
+async def test_curl_request_of_the_front_page_is_answered(gateway: Gateway) -> None:
+    [command] = CURL.findall(TEXT)
+    words = shlex.split(command.replace("\\\n", ""))
+    body = json.loads(words[words.index("-d") + 1])
+    headers = dict(each.split(": ") for each in words if ": " in each and not each.startswith("{"))
+    assert set(headers) == {"X-API-Key", "Content-Type"}
+    answer = await gateway.post(body["query"], key="demo")
+    assert len(answer.json()["data"]["sessions"]["nodes"]) == 3
 
 
-@pytest.mark.parametrize(("query", "answer", "requests"), EXAMPLES, ids=["newest", "windows", "experiments", "one"])
-async def test_an_example_shows_what_happens(query: str, answer: str, requests: str) -> None:
-    assert await shown(query) == (answer, requests)
+async def test_first_query_sent_again_costs_no_upstream_request(gateway: Gateway, langsmith: Emulator) -> None:
+    await gateway.data(FIRST.query)
+    assert len(asked(langsmith)) == 1
+    await gateway.data(FIRST.query)
+    await gateway.data(FIRST.query.replace("first: 2", "first: 1").replace("totalCost", ""))
+    assert asked(langsmith) == []
 
 
-def test_the_tables_name_every_parameter_and_field() -> None:
-    text = README.read_text()
-    assert PARAMETERS_HEAD + parameters() + "\n\n" in text
-    assert FIELDS_HEAD + fields() + "\n\n" in text
-
-
-def rewritten(text: str) -> str:
-    def example(match: re.Match[str]) -> str:
-        answer, requests = asyncio.run(shown(match[1]))
-        return f"```graphql\n{match[1]}```\n\n```json\n{answer}```\n\n```text\n{requests}```"
-
-    text = EXAMPLE.sub(example, text)
-    for head, rows in ((PARAMETERS_HEAD, parameters()), (FIELDS_HEAD, fields())):
-        before, _, rest = text.partition(head)
-        text = before + head + rows + "\n\n" + rest.partition("\n\n")[2]
-    return text
-
-
-if __name__ == "__main__":
-    README.write_text(rewritten(README.read_text()))
+async def test_first_query_with_one_more_statistic_requests_just_that_one(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    await gateway.data(FIRST.query)
+    asked(langsmith)
+    await gateway.data(FIRST.query.replace("totalCost", "totalCost errorRate"))
+    [params] = asked(langsmith)
+    assert [value for name, value in params if name == "stats_select"] == ["error_rate"]
+    assert [name for name, _ in params if name == "id"]

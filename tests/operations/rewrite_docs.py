@@ -1,0 +1,41 @@
+"""`python -m tests.operations.rewrite_docs`: rewrites what the Markdown pages take from the code.
+
+These are the answers and the upstream requests of the examples, the generated tables, and the files that are shown
+whole. The tests compare each of them with the pages.
+"""
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+from app.emulator import Emulator, serving
+from tests.conftest import Clock, asked, started
+from tests.support.markdown import GENERATED, pages, rewrite_examples
+from tests.support.reference_tables import generated_part
+
+
+async def run_example(query: str) -> tuple[str, str]:
+    """The answer of the demo at a fixed time, and the requests that reached LangSmith for it."""
+    clock = Clock()
+    langsmith = Emulator(clock=clock.now)
+    async with serving(langsmith) as url, started(url, clock) as gateway:
+        data = await gateway.data(query)
+        requests = "".join(f"GET /api/v1/sessions?{urlencode(params)}\n" for params in asked(langsmith))
+    return json.dumps({"data": data}, indent=2, ensure_ascii=False) + "\n", requests
+
+
+def rewritten(page: Path) -> str:
+    """The text that the page should have."""
+
+    def part(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{generated_part(match[2], page)}\n\n{match[4]}"
+
+    text = GENERATED.sub(part, page.read_text())
+    return rewrite_examples(text, lambda query: asyncio.run(run_example(query)))
+
+
+if __name__ == "__main__":
+    for each in pages():
+        each.write_text(rewritten(each))
