@@ -1,4 +1,4 @@
-# `docker build -t sessions-gateway .`; tests/test_deploy.py takes the same steps in a virtual environment.
+# `docker build -t sessions-gateway .`; tests/operations/test_deployment.py takes the same steps in a virtual environment.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from app.emulator import Emulator, serving
 from tests.conftest import Clock, asked, started
 from tests.support.markdown import GENERATED, pages, rewrite_examples
-from tests.support.reference_tables import generated_part
+from tests.support.reference_parts import generated_part
 
 
 async def run_example(query: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import app
 from app.settings import Settings
 from tests.operations.rewrite_docs import run_example
-from tests.support import reference_tables
+from tests.support import reference_parts
 from tests.support.markdown import GENERATED, Example, anchors, examples, links, pages
 from tests.support.paths import APP, README, ROOT
 
@@ -26,7 +26,7 @@ def name_of(page: Path) -> str:
 
 @pytest.mark.parametrize(("page", "name", "text"), PARTS, ids=[f"{name_of(page)}-{name}" for page, name, _ in PARTS])
 def test_generated_part_of_a_page_equals_the_code(page: Path, name: str, text: str) -> None:
-    assert text == reference_tables.generated_part(name, page), REWRITE
+    assert text == reference_parts.generated_part(name, page), REWRITE
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -34,8 +34,8 @@ def test_comments_of_a_page_enclose_its_generated_parts(page: Path) -> None:
     assert page.read_text().count("<!-- generated: ") == sum(each == page for each, _, _ in PARTS)
 
 
-def test_each_generated_table_stands_on_exactly_one_page() -> None:
-    assert sorted(name for _, name, _ in PARTS if "/" not in name) == sorted(reference_tables.TABLES)
+def test_each_generated_part_stands_on_exactly_one_page() -> None:
+    assert sorted(name for _, name, _ in PARTS if "/" not in name) == sorted(reference_parts.GENERATED_PARTS)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=[each.title for each in EXAMPLES])
@@ -48,7 +48,7 @@ def test_pages_have_four_examples() -> None:
 
 
 def test_errors_page_explains_every_error_code() -> None:
-    assert sorted(reference_tables.ERROR_MEANINGS) == sorted(reference_tables.error_codes())
+    assert sorted(reference_parts.ERROR_MEANINGS) == sorted(reference_parts.error_codes())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -88,7 +88,7 @@ def test_page_names_only_files_that_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_page_names_only_metrics_that_exist(page: Path) -> None:
     named = set(re.findall(r"`(gateway_\w+)`", page.read_text()))
-    assert named <= reference_tables.metric_names()
+    assert named <= reference_parts.metric_names()
 
 
 def test_map_of_the_package_names_only_files_that_exist() -> None:

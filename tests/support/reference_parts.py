@@ -5,17 +5,21 @@ parts, and `tests/operations/test_reference.py` compares them with the pages.
 """
 
 import asyncio
+import contextlib
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import httpx
+from click.testing import CliRunner
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from strawberry.utils.str_converters import to_camel_case
 
 from app import errors
+from app.__main__ import main
 from app.errors import GatewayError
 from app.execution import limits
 from app.langsmith.v1 import ARGUMENTS
@@ -69,6 +73,15 @@ LIMITS: Final = (
     ("Depth of the variables", ABSENT, limits.MAX_VARIABLES_DEPTH),
 )
 """What is limited, the setting that changes the limit, and the limit: a number, or the field of the settings."""
+CHECKED_FILES: Final = {
+    "src/Projects.graphql": (
+        "query Projects($search: String!, $after: String) {\n"
+        "  sessions(first: 50, after: $after, filter: { nameContains: $search }) {\n"
+        '    nodes { ...Row day: stats(last: "PT24H") { errorRate } }\n    pageInfo { hasNextPage endCursor }\n  }\n}\n'
+    ),
+    "src/Row.graphql": "fragment Row on Session { id name runCount latencyP99 }",
+}
+"""The files of a frontend that the page about `check` tells of."""
 _HELP: Final = re.compile(r"^# HELP (\S+) (.*)\n# TYPE \S+ (\w+)$", re.MULTILINE)
 
 
@@ -141,6 +154,16 @@ def metrics() -> str:
     return _table(("metric", "type", "labels", "meaning"), rows)
 
 
+def check_output() -> str:
+    """What `sessions-gateway check` prints about an operation that costs too much."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for path, text in CHECKED_FILES.items():
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(text)
+        printed = CliRunner().invoke(main, ["check", "src/**/*.graphql"], env={"GATEWAY_MAX_COST": "4"})
+    return f"```console\n$ GATEWAY_MAX_COST=4 sessions-gateway check 'src/**/*.graphql'\n{printed.stdout}```"
+
+
 def shown_file(path: str, page: Path) -> str:
     """A whole file in a code block, below a link to it."""
     language = {".mjs": "js"}.get(Path(path).suffix, Path(path).suffix[1:])
@@ -148,19 +171,20 @@ def shown_file(path: str, page: Path) -> str:
     return f"[{path}]({up}{path}):\n\n```{language}\n{(ROOT / path).read_text()}```"
 
 
-TABLES: Final[Mapping[str, Callable[[], str]]] = {
+GENERATED_PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "settings": settings,
     "parameters": parameters,
     "fields": fields,
     "errors": error_table,
     "limits": limit_table,
     "metrics": metrics,
+    "check": check_output,
 }
 
 
 def generated_part(name: str, page: Path) -> str:
-    """The text of the part with this name: one of `TABLES`, or a file."""
-    return TABLES[name]() if name in TABLES else shown_file(name, page)
+    """The text of the part with this name: one of `GENERATED_PARTS`, or a file."""
+    return GENERATED_PARTS[name]() if name in GENERATED_PARTS else shown_file(name, page)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
