@@ -1,27 +1,36 @@
-"""What the time is: seconds of this process, and those of the day, by which processes agree."""
+"""Clocks: the monotonic clock of this process, and the wall clock, which processes on several hosts have in common."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 Clock = Callable[[], float]
-"""Seconds: monotonic, unless it is said to be of the day."""
+"""Returns the time in seconds. It is monotonic unless its name says `wall`."""
 
 
 @dataclass(frozen=True)
 class Clocks:
-    """`monotonic`: of this process; `wall`: of the day, which hosts are supposed to keep."""
+    """Converts between monotonic times, which this process computes with, and wall-clock times, which it shares.
+
+    Args:
+        monotonic: Seconds since any fixed time in this process.
+        wall: Seconds since 1970. Hosts that share data are expected to synchronize it.
+    """
 
     monotonic: Clock
     wall: Clock
 
     def as_micros(self, at: float) -> int:
-        """A monotonic time in microseconds of the day."""
+        """A monotonic time as microseconds since 1970."""
         return round((at + self.wall() - self.monotonic()) * 1e6)
 
     def now_as_micros(self) -> int:
+        """The current time as microseconds since 1970."""
         return self.as_micros(self.monotonic())
 
     def from_micros(self, micros: int) -> float:
-        """Not later than now, whatever another host's clock says."""
+        """Microseconds since 1970 as a monotonic time, at most now.
+
+        The limit keeps data from a host whose clock is ahead from being fresh for too long.
+        """
         now = self.monotonic()
         return min(micros / 1e6 - self.wall() + now, now)

@@ -1,4 +1,4 @@
-"""A bound in bytes, under which what was used least recently goes, alone and with a mapping; and one in number."""
+"""Caches that evict the least recently used entry: bounded in bytes, or in entries."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -7,75 +7,85 @@ from typing import Final, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-_MOST: Final = 10_000
+_MAX_ENTRIES: Final = 10_000
 
 
 class LruIndex(Generic[K]):
-    """Knows the weight of each key that is held, in the order of use; what is held it does not know."""
+    """The keys of a cache with their sizes in bytes, least recently used first.
+
+    It does not hold the values: the cache stores them itself, and removes those whose keys `add` yields.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._weights: OrderedDict[K, int] = OrderedDict()
+        self._sizes: OrderedDict[K, int] = OrderedDict()
         self.held_bytes = 0
 
-    def fits(self, weight: int) -> bool:
-        return weight <= self._max_bytes
+    def fits(self, size: int) -> bool:
+        """Whether an entry of this size, in bytes, fits into an empty cache."""
+        return size <= self._max_bytes
 
     def touch(self, key: K) -> None:
-        self._weights.move_to_end(key)
+        """Mark a key as the most recently used. Raises KeyError for an unknown key."""
+        self._sizes.move_to_end(key)
 
-    def add(self, key: K, weight: int) -> Iterator[K]:
-        """Yields the keys that have to go for it, each of which it forgets."""
+    def add(self, key: K, size: int) -> Iterator[K]:
+        """Add or replace a key, and yield the keys to evict in exchange. Nothing happens until it is iterated."""
         self.remove(key)
-        self._weights[key] = weight
-        self.held_bytes += weight
+        self._sizes[key] = size
+        self.held_bytes += size
         while self.held_bytes > self._max_bytes:
-            oldest = next(iter(self._weights))
+            oldest = next(iter(self._sizes))
             self.remove(oldest)
             yield oldest
 
     def remove(self, key: K) -> None:
-        self.held_bytes -= self._weights.pop(key, 0)
+        """Remove a key if it is there."""
+        self.held_bytes -= self._sizes.pop(key, 0)
 
 
 class LruCache(Generic[K, V]):
-    """A mapping that keeps what was used last."""
+    """A cache with a bound in bytes that evicts the least recently used entries. Values must not be None."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._bound: LruIndex[K] = LruIndex(max_bytes)
-        self._held: dict[K, V] = {}
+        self._index: LruIndex[K] = LruIndex(max_bytes)
+        self._values: dict[K, V] = {}
 
     @property
     def held_bytes(self) -> int:
-        return self._bound.held_bytes
+        """Total size of the entries."""
+        return self._index.held_bytes
 
-    def fits(self, weight: int) -> bool:
-        return self._bound.fits(weight)
+    def fits(self, size: int) -> bool:
+        """Whether an entry of this size, in bytes, fits into an empty cache."""
+        return self._index.fits(size)
 
     def get(self, key: K) -> V | None:
-        value = self._held.get(key)
+        """The value, which becomes the most recently used; None if the key is not cached."""
+        value = self._values.get(key)
         if value is not None:
-            self._bound.touch(key)
+            self._index.touch(key)
         return value
 
-    def set(self, key: K, value: V, weight: int) -> V:
-        """`weight`: bytes that it takes, about. What alone passes the bound is not kept."""
-        if self._bound.fits(weight):
-            self._held[key] = value
-            for evicted in self._bound.add(key, weight):
-                del self._held[evicted]
+    def set(self, key: K, value: V, size: int) -> V:
+        """Store a value of about `size` bytes, and return it. A value that is larger than the cache is not stored."""
+        if self._index.fits(size):
+            self._values[key] = value
+            for evicted in self._index.add(key, size):
+                del self._values[evicted]
         return value
 
     def remove(self, key: K) -> None:
-        self._bound.remove(key)
-        self._held.pop(key, None)
+        """Remove a key if it is there."""
+        self._index.remove(key)
+        self._values.pop(key, None)
 
 
 class LruDict(OrderedDict[K, V], Generic[K, V]):
-    """Keeps the 10 000 that were put last."""
+    """A dictionary of the 10 000 entries that were set last. Reading an entry does not keep it longer."""
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         self.move_to_end(key)
-        if len(self) > _MOST:
+        if len(self) > _MAX_ENTRIES:
             self.popitem(last=False)

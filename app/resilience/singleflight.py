@@ -1,8 +1,4 @@
-"""Work that several callers wait for together.
-
-One who leaves ends nothing for the others; when the last one has left, the work is cancelled. All share the outcome,
-a failure too.
-"""
+"""Singleflight: several callers wait for one task and share its outcome, whether a result or an exception."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -14,35 +10,50 @@ T = TypeVar("T")
 
 
 class SharedTask(Generic[T]):
+    """A task that several callers wait for.
+
+    A caller that times out or is cancelled leaves the task running for the others. When the last caller leaves, the
+    task is cancelled.
+    """
+
     def __init__(self, work: Coroutine[object, object, T], *, on_end: Callable[[], None] = lambda: None) -> None:
-        """The work begins with the next turn of the event loop, not before. `on_end` is called however it ends."""
+        """Schedule the work, which starts with the next iteration of the event loop.
+
+        `on_end` is called when the task has finished, failed or been cancelled.
+        """
         self._task = asyncio.create_task(work)
-        self._task.add_done_callback(_retrieve)
+        self._task.add_done_callback(_retrieve_exception)
         self._task.add_done_callback(lambda _: on_end())
-        self._waiting = 0
+        self._waiters = 0
 
     @property
     def is_joinable(self) -> bool:
-        """Whether one may still join."""
+        """Whether the task is still running, so that another caller may join it."""
         return not self._task.done() and not self._task.cancelling()
 
     async def join(self, deadline: float) -> T:
-        """The outcome. Raises what the work raised, and UpstreamTimeout past the deadline (of the loop's clock)."""
-        self._waiting += 1
+        """Wait for the result until the deadline, a time of the event loop's clock.
+
+        Raises the exception of the work, and UpstreamTimeoutError when the deadline has passed.
+        """
+        self._waiters += 1
         try:
             async with asyncio.timeout_at(deadline):
-                # One who leaves must not end the work for the others.
+                # Without the shield, cancelling one caller would cancel the task for all of them.
                 return await asyncio.shield(self._task)
         except TimeoutError as exc:
             raise UpstreamTimeoutError("LangSmith took too long to answer.") from exc
         finally:
-            self._waiting -= 1
-            if not self._waiting:
+            self._waiters -= 1
+            if not self._waiters:
                 self._task.cancel()
 
 
 async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:
-    """The outcomes of work that goes on at the same time. The first failure is raised, and ends the rest."""
+    """Run coroutines concurrently, and return their results in order.
+
+    Raises the first exception, after cancelling the others. A single coroutine runs without a task of its own.
+    """
     if len(work) == 1:
         return [await work[0]]
     try:
@@ -53,7 +64,7 @@ async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-def _retrieve(task: asyncio.Task[object]) -> None:
-    """A failure that nobody waits for any more is no news."""
+def _retrieve_exception(task: asyncio.Task[object]) -> None:
+    """Keep asyncio from logging "exception was never retrieved" if every caller has left before the task failed."""
     if not task.cancelled():
         task.exception()

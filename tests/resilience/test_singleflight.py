@@ -1,4 +1,4 @@
-"""Work that several wait for: one outcome for all, cancelled when nobody waits, and never left behind."""
+"""Several callers share one task: one outcome for all, cancelled when the last caller leaves."""
 
 import asyncio
 
@@ -8,11 +8,11 @@ from app.errors import UpstreamTimeoutError
 from app.resilience.singleflight import SharedTask, gather_or_cancel
 
 
-def later(seconds: float = 60.0) -> float:
+def deadline_in(seconds: float = 60.0) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def test_all_who_wait_get_one_outcome() -> None:
+async def test_every_caller_of_a_shared_task_gets_its_one_result() -> None:
     calls = 0
 
     async def work() -> int:
@@ -20,45 +20,45 @@ async def test_all_who_wait_get_one_outcome() -> None:
         calls += 1
         return calls
 
-    flight = SharedTask(work())
-    assert await asyncio.gather(*(flight.join(later()) for _ in range(5))) == [1] * 5
+    shared = SharedTask(work())
+    assert await asyncio.gather(*(shared.join(deadline_in()) for _ in range(5))) == [1] * 5
 
 
-async def test_all_who_wait_get_one_failure() -> None:
+async def test_every_caller_of_a_shared_task_gets_its_exception() -> None:
     async def work() -> None:
         raise ValueError
 
-    flight = SharedTask(work())
-    outcomes = await asyncio.gather(*(flight.join(later()) for _ in range(3)), return_exceptions=True)
+    shared = SharedTask(work())
+    outcomes = await asyncio.gather(*(shared.join(deadline_in()) for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in outcomes] == [ValueError] * 3
 
 
-async def test_when_the_last_one_leaves_it_is_cancelled_and_says_that_it_ended() -> None:
+async def test_a_shared_task_is_cancelled_and_calls_on_end_when_the_last_caller_leaves() -> None:
     ended = asyncio.Event()
-    flight = SharedTask(asyncio.Event().wait(), on_end=ended.set)
+    shared = SharedTask(asyncio.Event().wait(), on_end=ended.set)
     with pytest.raises(UpstreamTimeoutError):
-        await flight.join(later(-1))
-    assert not flight.is_joinable
+        await shared.join(deadline_in(-1))
+    assert not shared.is_joinable
     await ended.wait()
 
 
-async def test_who_is_out_of_time_leaves_the_others_waiting() -> None:
+async def test_a_caller_that_times_out_leaves_the_shared_task_running_for_the_others() -> None:
     go = asyncio.Event()
 
     async def work() -> str:
         await go.wait()
         return "done"
 
-    flight = SharedTask(work())
-    patient = asyncio.ensure_future(flight.join(later()))
+    shared = SharedTask(work())
+    patient = asyncio.ensure_future(shared.join(deadline_in()))
     await asyncio.sleep(0)
     with pytest.raises(UpstreamTimeoutError):
-        await flight.join(later(-1))
+        await shared.join(deadline_in(-1))
     go.set()
     assert await patient == "done"
 
 
-async def test_together_ends_the_rest_with_the_first_failure() -> None:
+async def test_gather_or_cancel_raises_the_first_exception_and_cancels_the_other_coroutines() -> None:
     ended = asyncio.Event()
 
     async def endless() -> None:
