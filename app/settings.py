@@ -1,17 +1,13 @@
-"""Settings, from the environment and `.env`: a line each.
+"""Settings, read from environment variables and `.env`. Each field is a setting; its description is the reference.
 
-`LANGSMITH_…` are names of the vendor's SDK, which has others that are none of ours; everything else is `GATEWAY_…`.
-An unknown `GATEWAY_…` name, or a value that cannot be used, stops the start: silently ignored settings cost more than
-refused ones.
+Variables that begin with `LANGSMITH_` have the names that LangSmith's own SDK uses; all others begin with `GATEWAY_`.
+An unknown `GATEWAY_` name and an invalid value stop the start, because a setting that is silently ignored costs more.
 """
 
-import difflib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -19,15 +15,17 @@ from app.credentials import is_one_line
 from app.errors import SettingsError
 from app.redis.url import RedisUrl
 from app.resilience.rate import Rate
+from app.settings_errors import describe_error, refuse_unknown_names, variable_names
 
 MEMORY: Final = "memory://"
 """URL of a store in the memory of this process."""
 _PREFIX: Final = "GATEWAY_"
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
-_Names = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
+    """All settings. `Settings.load` reads them strictly; the constructor ignores unknown names in the environment."""
+
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_file=".env",
@@ -37,63 +35,159 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    langsmith_endpoint: str = Field("https://api.smith.langchain.com", validation_alias="LANGSMITH_ENDPOINT")
-    langsmith_api_key: SecretStr | None = Field(None, validation_alias="LANGSMITH_API_KEY")
-    langsmith_workspace_id: str | None = Field(None, validation_alias="LANGSMITH_WORKSPACE_ID")
-    auth: Literal["passthrough", "server"] = "passthrough"
-    client_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    allow_anonymous: bool = False
-    cache_url: SecretStr = SecretStr(MEMORY)
-    cache_ttl: _Seconds = 15
-    cache_stale: _Seconds = 60
-    cache_max_bytes: Annotated[int, Field(ge=0)] = 268_435_456
-    responses_max_bytes: Annotated[int, Field(ge=0)] = 67_108_864
-    upstream_timeout: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 30
-    upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
-    upstream_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
-    upstream_rate: Annotated[Rate | None, NoDecode] = None
-    cors_origins: _Names = ()
-    client_rate: Annotated[Rate | None, NoDecode] = None
-    client_rate_url: SecretStr = SecretStr(MEMORY)
-    introspection: bool = True
-    graphiql: bool = True
-    explain: bool = True
-    max_tokens: Annotated[int, Field(ge=1)] = 2000
-    max_depth: Annotated[int, Field(ge=1)] = 12
-    max_aliases: Annotated[int, Field(ge=0)] = 30
-    max_cost: Annotated[int, Field(ge=1)] = 1000
-    trusted_documents: Path | None = None
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    langsmith_endpoint: str = Field(
+        "https://api.smith.langchain.com",
+        validation_alias="LANGSMITH_ENDPOINT",
+        description="Base URL of LangSmith: `https://eu.api.smith.langchain.com` for the EU, or "
+        "`https://<host>/api` for a self-hosted LangSmith.",
+    )
+    langsmith_api_key: SecretStr | None = Field(
+        None,
+        validation_alias="LANGSMITH_API_KEY",
+        description="API key of the gateway itself. Required with `GATEWAY_AUTH=server`, otherwise unused.",
+    )
+    langsmith_workspace_id: str | None = Field(
+        None,
+        validation_alias="LANGSMITH_WORKSPACE_ID",
+        description="Workspace of `LANGSMITH_API_KEY`, sent as the header `X-Tenant-Id`. Empty: it is not sent.",
+    )
+    auth: Literal["passthrough", "server"] = Field(
+        "passthrough",
+        description="Whose credential LangSmith gets. `passthrough`: the client's own, from the header `X-API-Key`, or "
+        "`Authorization` with `X-Tenant-Id` or `X-Organization-Id`. `server`: `LANGSMITH_API_KEY` for every client; "
+        "requests with LangSmith credentials are refused.",
+    )
+    client_tokens: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description="Bearer tokens that clients authenticate with, separated by commas. Only with "
+        "`GATEWAY_AUTH=server`, which needs either tokens or `GATEWAY_ALLOW_ANONYMOUS`.",
+    )
+    allow_anonymous: bool = Field(False, description="With `GATEWAY_AUTH=server`: serve clients without a token.")
+    cache_url: SecretStr = Field(
+        SecretStr(MEMORY),
+        description="Where pages, persisted queries and the upstream rate limit are stored. `memory://`: in each "
+        "process. A Redis URL: shared by all processes that have the same URL. `redis://`, `rediss://` (TLS) and "
+        "`unix://` are written as for redis-py, including its options such as `?ssl_ca_certs=…`. Also supported: "
+        "`redis+sentinel://…@host:port,host:port/service/0` and `redis+cluster://…@host:port,host:port`, or "
+        "`rediss+…` for TLS. Percent-encode reserved characters in a password.",
+    )
+    cache_ttl: _Seconds = Field(
+        15,
+        description="Seconds for which a cached page is fresh. `0` disables caching; equal requests that are in flight "
+        "at the same time still share one request to LangSmith.",
+    )
+    cache_stale: _Seconds = Field(
+        60,
+        description="Seconds after `GATEWAY_CACHE_TTL` for which a stale page may be served, while it is refreshed in "
+        "the background or while LangSmith fails. `0` never serves a stale page.",
+    )
+    cache_max_bytes: int = Field(
+        268_435_456,
+        ge=0,
+        description="Size limit of the page cache in the memory of each process, in bytes. `0` stores no page.",
+    )
+    responses_max_bytes: int = Field(
+        67_108_864,
+        ge=0,
+        description="Size limit of the response cache in the memory of each process, in bytes. `0` disables it.",
+    )
+    upstream_timeout: float = Field(
+        30,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds for all requests of one operation to LangSmith, including retries.",
+    )
+    upstream_retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="Number of retries of a failed request to LangSmith that is safe to repeat. `0` disables them.",
+    )
+    upstream_concurrency: int = Field(
+        32, ge=1, le=1000, description="Maximum number of requests to LangSmith in flight, in each process."
+    )
+    upstream_rate: Annotated[Rate | None, NoDecode] = Field(
+        None,
+        description="Maximum rate of requests to LangSmith for each credential, such as `900/10s`. It is counted in "
+        "the Redis of `GATEWAY_CACHE_URL` for all processes, or else in each process. Empty: no limit.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of the web pages that may call the gateway, such as `https://dashboard.example.com`, "
+        "separated by commas. `*` allows every origin. Empty: only pages of the gateway's own origin may.",
+    )
+    client_rate: Annotated[Rate | None, NoDecode] = Field(
+        None,
+        description="Maximum rate of requests of each client, such as `100/10s` or `600/m`. A client is a credential, "
+        "a token or, without either, an IP address. Empty: no limit.",
+    )
+    client_rate_url: SecretStr = Field(
+        SecretStr(MEMORY),
+        description="Where `GATEWAY_CLIENT_RATE` is counted. `memory://`: in each process. A Redis URL, written as for "
+        "`GATEWAY_CACHE_URL`: for all processes; in each process while the Redis is unavailable.",
+    )
+    introspection: bool = Field(
+        True,
+        description="`false` disables introspection, `/schema.graphql` and suggestions of field names in errors.",
+    )
+    graphiql: bool = Field(True, description="Whether a browser that opens `/graphql` gets GraphiQL.")
+    explain: bool = Field(
+        True,
+        description="Whether `X-Gateway-Explain: 1` adds upstream requests, cache outcomes and cost to the response.",
+    )
+    max_tokens: int = Field(2000, ge=1, description="Maximum number of lexical tokens of a document.")
+    max_depth: int = Field(12, ge=1, description="Maximum depth of nested fields of an operation.")
+    max_aliases: int = Field(30, ge=0, description="Maximum number of aliases of an operation. `0` allows none.")
+    max_cost: int = Field(
+        1000,
+        ge=1,
+        description="Maximum cost of an operation: 1 per request to LangSmith, plus 1 per statistic in a request.",
+    )
+    trusted_documents: Path | None = Field(
+        None,
+        description="Path of a manifest of the only documents that may run, read at the start. Empty: any may run.",
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Format of the log: `console` for people, `json` for one JSON object per line."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
+    )
 
     @classmethod
-    def load(cls, **instead: Any) -> Self:
-        """From the environment and `.env` in the working directory; `instead` overrides both. Raises SettingsError."""
-        _refuse_unknown_names(_known_names(cls))
+    def load(cls, **overrides: Any) -> Self:
+        """The settings from the environment, and from `.env` in the working directory where a variable is not set.
+
+        `overrides` take precedence over both, by field name. Raises SettingsError for an unknown name or an invalid
+        value.
+        """
+        names = variable_names(cls)
+        refuse_unknown_names(names, _PREFIX)
         try:
-            return cls(**instead)
+            return cls(**overrides)
         except ValidationError as exc:
-            raise SettingsError(_one_line(exc, cls)) from None
+            raise SettingsError(describe_error(exc, cls, names)) from None
 
     @field_validator("client_tokens", "cors_origins", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("client_rate", "upstream_rate", mode="before")
     @classmethod
-    def _is_rate(cls, value: object) -> object:
+    def _parse_rate(cls, value: object) -> object:
         return (Rate.parse(value) if value else None) if isinstance(value, str) else value
 
     @field_validator("trusted_documents", mode="before")
     @classmethod
-    def _is_path(cls, value: object) -> object:
+    def _empty_path_as_none(cls, value: object) -> object:
         return value or None
 
     @field_validator("cache_url", "client_rate_url")
     @classmethod
-    def _is_store(cls, value: SecretStr) -> SecretStr:
-        """It may hold a password, so it is a secret."""
+    def _check_store_url(cls, value: SecretStr) -> SecretStr:
+        # The URL is a secret because it may contain a password.
         if (url := value.get_secret_value()) != MEMORY:
             try:
                 RedisUrl.parse(url)
@@ -103,17 +197,17 @@ class Settings(BaseSettings):
 
     @field_validator("langsmith_endpoint")
     @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = _parts_of(value)
+    def _check_endpoint(cls, value: str) -> str:
+        parts = _split_http_url(value)
         if parts is None or parts.query or parts.fragment:
             raise ValueError("must be an http(s) URL, such as https://eu.api.smith.langchain.com")
         if parts.username or parts.password:
-            raise ValueError("must hold no user name or password")
+            raise ValueError("must not contain a user name or a password")
         return value.rstrip("/")
 
     @field_validator("langsmith_api_key", "client_tokens", "langsmith_workspace_id")
     @classmethod
-    def _is_header_value(cls, value: Any) -> Any:
+    def _check_header_value(cls, value: Any) -> Any:
         for each in value if isinstance(value, tuple) else (value,):
             text = each.get_secret_value() if isinstance(each, SecretStr) else each
             if text and (not text.isascii() or not is_one_line(text.encode())):
@@ -122,87 +216,35 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            parts = _parts_of(origin)
+            parts = _split_http_url(origin)
             if origin != "*" and (parts is None or origin != f"{parts.scheme}://{parts.netloc}"):
                 raise ValueError("must be origins such as https://dashboard.example.com, separated by commas")
         return value
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_auth(self) -> Self:
         if self.auth == "server":
             if not (self.langsmith_api_key and self.langsmith_api_key.get_secret_value()):
                 raise ValueError("LANGSMITH_API_KEY: must be set with GATEWAY_AUTH=server")
             if bool(self.client_tokens) == self.allow_anonymous:
                 raise ValueError(
-                    "GATEWAY_CLIENT_TOKENS: with GATEWAY_AUTH=server, set either the tokens that clients must show, "
-                    "or GATEWAY_ALLOW_ANONYMOUS=true to serve anybody"
+                    "GATEWAY_CLIENT_TOKENS: with GATEWAY_AUTH=server, set either the tokens that clients must send, "
+                    "or GATEWAY_ALLOW_ANONYMOUS=true to serve every client"
                 )
         elif self.client_tokens or self.allow_anonymous:
             name = "GATEWAY_CLIENT_TOKENS" if self.client_tokens else "GATEWAY_ALLOW_ANONYMOUS"
-            raise ValueError(f"{name}: goes with GATEWAY_AUTH=server only")
+            raise ValueError(f"{name}: can only be set with GATEWAY_AUTH=server")
         return self
 
 
-def _known_names(settings: type[Settings]) -> dict[str, str]:
-    """From each variable's name to its field's."""
-    return {
-        str(field.validation_alias or f"{_PREFIX}{name.upper()}"): name for name, field in settings.model_fields.items()
-    }
-
-
-_REMOVED: Final = {
-    "GATEWAY_CACHE_ACTIVITY_CHECK": "this setting was removed, because it could show wrong statistics. Leave it out.",
-}
-
-
-def _parts_of(url: str) -> SplitResult | None:
-    """None where it is no http(s) URL."""
+def _split_http_url(url: str) -> SplitResult | None:
+    """The parts of an http(s) URL; None for anything else."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return None
-    is_url = parts.scheme in {"http", "https"} and parts.hostname and not any(each.isspace() for each in url)
-    return parts if is_url else None
-
-
-def _refuse_unknown_names(known: dict[str, str]) -> None:
-    # Without the prefix, which makes any two names look alike.
-    short = {name.removeprefix(_PREFIX): name for name in known}
-    for name in sorted({**_in_file(), **os.environ}):
-        if name.upper() in _REMOVED:
-            raise SettingsError(f"{name}: {_REMOVED[name.upper()]}")
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
-            close = difflib.get_close_matches(name.upper().removeprefix(_PREFIX), short, n=1)
-            hint = f" Did you mean {short[close[0]]}?" if close else ""
-            raise SettingsError(f"{name}: there is no such setting.{hint} The README lists them all.")
-
-
-def _in_file() -> dict[str, str | None]:
-    try:
-        return dotenv_values(".env") if Path(".env").is_file() else {}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(
-            ".env: it cannot be read as UTF-8 text. Each line must be as GATEWAY_CACHE_TTL=15."
-        ) from exc
-
-
-def _one_line(exc: ValidationError, settings: type[Settings]) -> str:
-    first = exc.errors(include_input=False, include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    given = str(first["loc"][0])
-    name = next((name for name, field in _known_names(settings).items() if given in {name, field}), given)
-    default = settings.model_fields[_known_names(settings)[name]].default if name in _known_names(settings) else None
-    example = f" (the default is {_as_text(default)})" if default not in (None, ()) else ""
-    return f"{name}: {message[0].lower()}{message[1:]}{example}"
-
-
-def _as_text(value: object) -> str:
-    """Of a default, which is never a secret."""
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    is_http_url = parts.scheme in {"http", "https"} and parts.hostname and not any(each.isspace() for each in url)
+    return parts if is_http_url else None

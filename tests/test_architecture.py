@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "cache": 5,
     "langsmith": 4,
     "settings": 4,
+    "settings_errors": 1,
     "execution": 3,
     "redis": 3,
     "sessions": 2,

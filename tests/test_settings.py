@@ -1,4 +1,4 @@
-"""Settings come from the environment and `.env`, and what cannot be used stops the start with one line."""
+"""Settings are read from the environment and `.env`; an unknown name or an invalid value is refused in one line."""
 
 import os
 from pathlib import Path
@@ -44,23 +44,23 @@ SERVER = {"GATEWAY_AUTH": "server", "LANGSMITH_API_KEY": SECRET}
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
         if name.upper().startswith(("GATEWAY_", "LANGSMITH_")):
             monkeypatch.delenv(name)
 
 
-def loaded(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return Settings.load()
 
 
-def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
-    with pytest.raises(SettingsError) as refused:
-        loaded(monkeypatch, **environment)
-    line = str(refused.value)
+def load_error(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    with pytest.raises(SettingsError) as error:
+        load(monkeypatch, **environment)
+    line = str(error.value)
     assert "\n" not in line
     return line
 
@@ -69,7 +69,7 @@ def value_of(settings: Settings, variable: str) -> object:
     return getattr(settings, variable.lower().removeprefix("gateway_"))
 
 
-def test_the_defaults_are_those_of_the_contract() -> None:
+def test_defaults_match_the_contract() -> None:
     settings = Settings.load()
     assert {name: value_of(settings, name) for name in DEFAULTS} == DEFAULTS
     assert len(Settings.model_fields) == len(DEFAULTS)
@@ -107,17 +107,17 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("gateway_max_depth", "7", 7),
     ],
 )  # fmt: skip
-def test_a_value_is_read_as_it_is_meant(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
-    assert value_of(loaded(monkeypatch, **{name: text}), name) == value
+def test_a_valid_value_is_parsed(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+    assert value_of(load(monkeypatch, **{name: text}), name) == value
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "wrong"),
+    ("name", "text", "reason"),
     [
         *(("LANGSMITH_ENDPOINT", text, "must be an http(s) URL, such as https://eu.api.smith.langchain.com")
           for text in ("", "smith", "ftp://smith", "https://", "https://h?a=1", "https://h#a", "https://h:99999",
                        "https://[::1", "https://h/ a")),
-        ("LANGSMITH_ENDPOINT", f"https://me:{SECRET}@h", "must hold no user name or password"),
+        ("LANGSMITH_ENDPOINT", f"https://me:{SECRET}@h", "must not contain a user name or a password"),
         ("LANGSMITH_API_KEY", f"{SECRET}\n", "must be one line of visible ASCII, such as lsv2_pt_0123456789"),
         ("LANGSMITH_API_KEY", f"{SECRET}é", "must be one line of visible ASCII"),
         ("LANGSMITH_WORKSPACE_ID", f"{SECRET}\t", "must be one line of visible ASCII"),
@@ -149,12 +149,12 @@ def test_a_value_is_read_as_it_is_meant(monkeypatch: pytest.MonkeyPatch, name: s
         ("GATEWAY_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error' (the default is info)"),
     ],
 )  # fmt: skip
-def test_a_value_that_cannot_be_used_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, text: str, wrong: str
+def test_an_invalid_value_is_reported_in_one_line_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, reason: str
 ) -> None:
-    line = refusal(monkeypatch, **{name: text})
+    line = load_error(monkeypatch, **{name: text})
     assert line.startswith(f"{name}: ")
-    assert wrong in line
+    assert reason in line
     assert SECRET not in line
 
 
@@ -168,67 +168,75 @@ def test_a_value_that_cannot_be_used_is_told_in_one_line(
         ("GATEWAY_XYZ", None),
     ],
 )
-def test_an_unknown_name_is_refused_with_what_may_have_been_meant(
+def test_an_unknown_name_is_refused_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str | None
 ) -> None:
     hint = f" Did you mean {suggestion}?" if suggestion else ""
     message = f"{name}: there is no such setting.{hint} The README lists them all."
-    assert refusal(monkeypatch, **{name: SECRET}) == message
+    assert load_error(monkeypatch, **{name: SECRET}) == message
     monkeypatch.delenv(name)
     Path(".env").write_text(f"{name}={SECRET}\n")
-    assert refusal(monkeypatch) == message
+    assert load_error(monkeypatch) == message
 
 
-def test_other_variables_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("LANGSMITH_TRACING=true\nDATABASE_URL=x\n")
-    assert loaded(monkeypatch, LANGSMITH_PROJECT="mine", LANGCHAIN_API_KEY="x", AUTH="server").auth == "passthrough"
+    assert load(monkeypatch, LANGSMITH_PROJECT="mine", LANGCHAIN_API_KEY="x", AUTH="server").auth == "passthrough"
 
 
-def test_a_file_is_read_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_takes_precedence_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("# for work\nGATEWAY_CACHE_TTL=3\nexport GATEWAY_MAX_DEPTH='5'\n")
-    settings = loaded(monkeypatch, GATEWAY_CACHE_TTL="4")
+    settings = load(monkeypatch, GATEWAY_CACHE_TTL="4")
     assert (settings.cache_ttl, settings.max_depth) == (4, 5)
 
 
-def test_a_bad_value_in_a_file_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_in_the_env_file_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(".env").write_text("GATEWAY_CACHE_TTL=soon\n")
-    assert refusal(monkeypatch).startswith("GATEWAY_CACHE_TTL: ")
+    assert load_error(monkeypatch).startswith("GATEWAY_CACHE_TTL: ")
     Path(".env").write_bytes(b"GATEWAY_LOG_LEVEL=\xff\n")
-    assert refusal(monkeypatch).startswith(".env: it cannot be read as UTF-8 text.")
+    assert load_error(monkeypatch).startswith(".env: it cannot be read as UTF-8 text.")
 
 
-def test_what_is_given_in_code_goes_before_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overrides_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LANGSMITH_ENDPOINT", "https://environment.example")
     monkeypatch.setenv("LANGSMITH_API_KEY", SECRET)
     settings = Settings.load(langsmith_endpoint="https://code.example", langsmith_api_key=None)
     assert (settings.langsmith_endpoint, settings.langsmith_api_key) == ("https://code.example", None)
 
 
-def test_a_key_of_its_own_needs_tokens_or_the_word_that_it_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert refusal(monkeypatch, GATEWAY_AUTH="server") == "LANGSMITH_API_KEY: must be set with GATEWAY_AUTH=server"
-    assert refusal(monkeypatch, LANGSMITH_API_KEY="").startswith("LANGSMITH_API_KEY: must be set")
-    neither = refusal(monkeypatch, **SERVER)
+def test_server_auth_requires_an_api_key_and_either_tokens_or_anonymous_access(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_error(monkeypatch, GATEWAY_AUTH="server") == "LANGSMITH_API_KEY: must be set with GATEWAY_AUTH=server"
+    assert load_error(monkeypatch, LANGSMITH_API_KEY="").startswith("LANGSMITH_API_KEY: must be set")
+    neither = load_error(monkeypatch, **SERVER)
     assert neither.startswith("GATEWAY_CLIENT_TOKENS: ")
     assert "GATEWAY_ALLOW_ANONYMOUS=true" in neither
-    tokens = loaded(monkeypatch, GATEWAY_CLIENT_TOKENS=" one, two ,").client_tokens
+    tokens = load(monkeypatch, GATEWAY_CLIENT_TOKENS=" one, two ,").client_tokens
     assert [token.get_secret_value() for token in tokens] == ["one", "two"]
-    assert refusal(monkeypatch, GATEWAY_ALLOW_ANONYMOUS="true") == neither
+    assert load_error(monkeypatch, GATEWAY_ALLOW_ANONYMOUS="true") == neither
     monkeypatch.delenv("GATEWAY_CLIENT_TOKENS")
     assert Settings.load().allow_anonymous
 
 
 @pytest.mark.parametrize(("name", "text"), [("GATEWAY_CLIENT_TOKENS", SECRET), ("GATEWAY_ALLOW_ANONYMOUS", "true")])
-def test_tokens_are_for_a_gateway_with_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
-    assert refusal(monkeypatch, **{name: text}) == f"{name}: goes with GATEWAY_AUTH=server only"
+def test_tokens_and_anonymous_access_require_server_auth(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    assert load_error(monkeypatch, **{name: text}) == f"{name}: can only be set with GATEWAY_AUTH=server"
 
 
-def test_a_key_without_a_use_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the vendor's variable, and often set for other programs."""
-    assert loaded(monkeypatch, LANGSMITH_API_KEY=SECRET).auth == "passthrough"
+def test_an_unused_api_key_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable belongs to LangSmith's SDK, so it is often set for other programs."""
+    assert load(monkeypatch, LANGSMITH_API_KEY=SECRET).auth == "passthrough"
 
 
-def test_no_secret_is_printed_with_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_settings_contain_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     urls = {"GATEWAY_CACHE_URL": f"redis://:{SECRET}@h", "GATEWAY_CLIENT_RATE_URL": f"redis://:{SECRET}@h"}
-    settings = loaded(monkeypatch, **SERVER, **urls, GATEWAY_CLIENT_TOKENS=f"{SECRET}2")
+    settings = load(monkeypatch, **SERVER, **urls, GATEWAY_CLIENT_TOKENS=f"{SECRET}2")
     for text in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.model_dump()}"):
         assert SECRET not in text
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_description_for_the_reference(name: str) -> None:
+    description = Settings.model_fields[name].description
+    assert description
+    assert description.endswith(".")
+    assert "|" not in description  # it is a cell of a Markdown table
