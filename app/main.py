@@ -112,7 +112,7 @@ def create_app(
     shared = _shared(settings, link, store, clocks)
     cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, spans))
     responses = ResponseCache(settings.responses_max_bytes, ends=cache.expires_at, clock=clock)
-    metrics.watch_held_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
+    metrics.watch_cached_bytes(pages=lambda: store.held_bytes, responses=lambda: responses.held_bytes)
     repeats = ReplayCache(responses, account)
     rate = _rate(settings, metrics, log, clock)
     endpoint = GraphQLEndpoint(

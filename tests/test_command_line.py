@@ -1,4 +1,4 @@
-"""The command line, as one uses it: other processes, real ports, real signals."""
+"""The command line in other processes, with real ports and real signals."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ DEMO = (*SERVE, "--demo")
 UVICORN = ("-m", "uvicorn", "app.main:app", "--port", "0")
 TENANTS = "{ sessions(first: 2) { nodes { tenantId } } }"
 STOPPED = 30
-"""Seconds until a process that does not end is a failure."""
+"""Seconds after which a process that does not end fails the test."""
 
 
 @dataclass
@@ -41,23 +41,23 @@ class Server:
         return httpx.get(self.url.replace("graphql", "metrics"), trust_env=False, timeout=STOPPED).text
 
     def tenants(self, **headers: str) -> set[str]:
-        """Of the sessions that are seen."""
+        """Tenant ids of the sessions that these headers give access to."""
         data: dict[str, Any] = self.post(TENANTS, **headers).json()["data"]
         return {node["tenantId"] for node in data["sessions"]["nodes"]}
 
     def stopped(self, by: signal.Signals) -> tuple[int, str]:
-        """How it ended, and what it printed after it had started."""
+        """Stop the process, and return its exit status and what it printed after it had started."""
         self.process.send_signal(by)
         out, err = self.process.communicate(timeout=STOPPED)
         return self.process.returncode, out + err
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Of whoever runs the tests, without their settings."""
-    kept = {
+    """The environment of the test run, without settings of the gateway."""
+    inherited = {
         name: value for name, value in os.environ.items() if not name.upper().startswith(("GATEWAY_", "LANGSMITH_"))
     }
-    return kept | variables
+    return inherited | variables
 
 
 def process(arguments: tuple[str, ...], cwd: Path, **variables: str) -> subprocess.Popen[str]:
@@ -73,7 +73,7 @@ def process(arguments: tuple[str, ...], cwd: Path, **variables: str) -> subproce
 
 
 def announced(lines: IO[str]) -> str:
-    """The address in what a server prints first."""
+    """URL of the GraphQL endpoint, from the first lines that a server prints."""
     printed = ""
     for line in lines:
         printed += line
@@ -89,7 +89,7 @@ def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Server]:
         try:
             yield Server(started, announced(started.stderr))
         finally:
-            # With its workers, which would go on without it.
+            # Killing the group kills the workers too, which would outlive their supervisor.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
 
@@ -104,16 +104,16 @@ def is_clean(printed: str) -> bool:
     return not re.search("traceback|error|exception|warning", printed, re.IGNORECASE)
 
 
-def test_the_demo_needs_nothing_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
-    # The demo is not led astray by settings for other uses, here from `.env`.
+def test_demo_serves_both_workspaces_without_settings_and_exits_with_0_on_sigterm(tmp_path: Path) -> None:
+    # Settings in `.env` for another upstream and another way to authenticate do not affect the demo.
     (tmp_path / ".env").write_text(
         "LANGSMITH_ENDPOINT=http://127.0.0.1:9\nGATEWAY_AUTH=server\nGATEWAY_LOG_FORMAT=json\n"
     )
     with running(*DEMO, cwd=tmp_path, LANGSMITH_API_KEY="other") as server:
-        mine = server.tenants()
-        assert len(mine) == 1
-        assert mine == server.tenants(**{"x-api-key": "demo"})
-        assert mine.isdisjoint(server.tenants(**{"x-api-key": "demo-2"}))
+        default = server.tenants()
+        assert len(default) == 1
+        assert default == server.tenants(**{"x-api-key": "demo"})
+        assert default.isdisjoint(server.tenants(**{"x-api-key": "demo-2"}))
         (error,) = server.post(TENANTS, **{"x-api-key": "other"}).json()["errors"]
         assert error["extensions"]["code"] == "UNAUTHENTICATED"
         code, printed = server.stopped(by=signal.SIGTERM)
@@ -122,12 +122,12 @@ def test_the_demo_needs_nothing_and_ends_when_it_is_told_to(tmp_path: Path) -> N
     assert printed.count('"event":"operation"') == 4
 
 
-def test_a_demo_of_two_workers_ends_with_ctrl_c(tmp_path: Path) -> None:
+def test_two_workers_of_a_demo_add_up_their_metrics_and_exit_with_0_on_sigint(tmp_path: Path) -> None:
     with running(*DEMO, "--workers", "2", cwd=tmp_path) as server:
         with ThreadPoolExecutor(8) as clients:
             tenants = list(clients.map(lambda _: server.tenants(), range(24)))
         assert len(set.union(*tenants)) == 1
-        # Each shows what both have counted.
+        # Either worker shows the total of both.
         for _ in range(8):
             assert 'gateway_operations_total{outcome="ok"} 24.0\n' in server.metrics()
         code, printed = server.stopped(by=signal.SIGINT)
@@ -135,7 +135,7 @@ def test_a_demo_of_two_workers_ends_with_ctrl_c(tmp_path: Path) -> None:
     assert is_clean(printed)
 
 
-def test_uvicorn_serves_the_app_as_the_environment_says(tmp_path: Path) -> None:
+def test_uvicorn_serves_the_app_with_settings_from_the_environment(tmp_path: Path) -> None:
     with running(*UVICORN, cwd=tmp_path, GATEWAY_INTROSPECTION="false", GATEWAY_MAX_ALIASES="1") as server:
         assert server.post("{ a: __typename }").json() == {"data": {"a": "Query"}}
         for query in ("{ __schema { queryType { name } } }", "{ a: __typename b: __typename }"):
@@ -144,7 +144,7 @@ def test_uvicorn_serves_the_app_as_the_environment_says(tmp_path: Path) -> None:
     assert is_clean(re.sub("outcome=[A-Z_]+", "", printed))
 
 
-def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
+def test_a_bad_setting_stops_the_start_with_one_line_on_stderr(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("GATEWAY_CACHE_TTL=soon\n")
     with ThreadPoolExecutor() as pool:
         commands = [pool.submit(ended, *command, cwd=tmp_path) for command in ((*SERVE, "--workers", "2"), UVICORN)]
@@ -157,7 +157,7 @@ def test_a_bad_setting_stops_the_start_with_one_line(tmp_path: Path) -> None:
 
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
-    """For commands that end before anything is served."""
+    """Runs commands that end before they serve anything, in this process."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.chdir(tmp_path)
     yield CliRunner()
@@ -165,7 +165,7 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliR
 
 
 @pytest.mark.parametrize("options", [[], ["--demo"], ["--workers", "2"], ["--demo", "--workers", "2"]])
-def test_every_way_to_serve_looks_at_the_settings_first(in_process: CliRunner, options: list[str]) -> None:
+def test_serve_refuses_an_unknown_setting_with_any_options(in_process: CliRunner, options: list[str]) -> None:
     printed = in_process.invoke(main, ["serve", "--port", "0", *options], env={"GATEWAY_CACHE_TTLS": "1"})
     assert printed.exit_code == 2
     assert printed.stdout == ""
@@ -174,7 +174,7 @@ def test_every_way_to_serve_looks_at_the_settings_first(in_process: CliRunner, o
     )
 
 
-def test_a_port_that_is_taken_is_told(in_process: CliRunner) -> None:
+def test_serve_reports_a_port_in_use(in_process: CliRunner) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         printed = in_process.invoke(main, ["serve", "--port", str(port)])
@@ -182,14 +182,14 @@ def test_a_port_that_is_taken_is_told(in_process: CliRunner) -> None:
     assert printed.output == f"Error: Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
 
 
-def test_schema_prints_what_is_on_disk() -> None:
+def test_schema_prints_the_committed_schema_file() -> None:
     printed = CliRunner().invoke(main, ["schema"])
     assert printed.exit_code == 0
     assert printed.stdout == SCHEMA_FILE.read_text()
     assert printed.stderr == ""
 
 
-def test_help_names_every_command_and_option() -> None:
+def test_help_lists_commands_and_options() -> None:
     for arguments in (["--help"], ["-h"]):
         printed = CliRunner().invoke(main, arguments)
         assert printed.exit_code == 0
@@ -202,7 +202,7 @@ def test_help_names_every_command_and_option() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["serve", "a"]])
-def test_a_wrong_argument_is_told_with_the_usage(arguments: list[str]) -> None:
+def test_an_invalid_argument_prints_the_usage(arguments: list[str]) -> None:
     printed = CliRunner().invoke(main, arguments)
     assert printed.exit_code == 2
     assert "Usage:" in printed.stderr

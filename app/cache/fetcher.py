@@ -89,6 +89,6 @@ class Fetcher:
         began: int | None = None,
     ) -> None:
         """`began`: the nanosecond of the day, where it was waited for."""
-        self.metrics.cache.labels(outcome.name).inc()
+        self.metrics.cache_lookups.labels(outcome.name).inc()
         self.spans.record_lookup(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
         caller.trace.record(outcome, age=age, calls=calls, uses=uses)

@@ -1,16 +1,20 @@
-"""What operations will ask of LangSmith, told before they run.
+"""`sessions-gateway check`: a static check of a frontend's GraphQL operations, for its continuous integration.
 
-    checking     each is validated and run              report       what is told of them
-    sources      the files they are in                  sent         operations with their fragments
-    variables    values for those that have none        langsmith    one that remembers what it was asked
+`check(sources, settings)` validates every operation against the schema and the limits, runs it against a LangSmith that
+records requests instead of answering from real data, and returns a `Report`: the operation's cost, the requests that
+LangSmith would get with an empty cache, and findings (errors and warnings) with their locations. It opens no network
+connection and needs no credential.
 
-Documents are joined over files, as frontends do it: an operation is checked with the fragments that it needs, wherever
-they are. What the LangSmith here is asked is what the real one would be.
+Read the files in this order: `checker` (the whole check in one function), `sources` (finds the files), `validation`
+(parses and validates them), `operations` (an operation with its fragments), `dry_run` (runs it), `example_variables`
+(values for variables without one), `recording_upstream` (the LangSmith of the dry run), `report` (the result) and
+`text_report` (its lines for a terminal).
 """
 
 from app.check.checker import check
 from app.check.example_variables import EXAMPLES
 from app.check.report import CheckedOperation, Report
-from app.check.sources import CheckInputError, sources_at
+from app.check.sources import CheckInputError, read_sources
+from app.check.text_report import text_lines
 
-__all__ = ["EXAMPLES", "CheckInputError", "CheckedOperation", "Report", "check", "sources_at"]
+__all__ = ["EXAMPLES", "CheckInputError", "CheckedOperation", "Report", "check", "read_sources", "text_lines"]

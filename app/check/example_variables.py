@@ -1,4 +1,4 @@
-"""Values for variables that have none: as `EXAMPLES` for their types, unlike each other where they can be."""
+"""Example values for required variables that have no value: one for each type of the schema."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -21,57 +21,11 @@ from graphql import (
 )
 
 from app.check.operations import FrontendOperation
-from app.check.report import CLOSE, OPEN, Variables
+from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, OperationVariables
 from app.schema.pagination import cursor_of
 from app.sessions.scalars import as_text
 
-MADE_UP: Final = uuid.UUID(int=0)
-
-
-@dataclass
-class ExampleVariables:
-    """Makes up values for variables that have none: as `EXAMPLES` for their types, unlike each other where they can be.
-
-    A string is a cursor too, for `after` and `before`, as long as nobody looks.
-    """
-
-    schema: Any
-    sent: FrontendOperation
-    given: Mapping[str, Any]
-    stands: dict[str, str] = field(default_factory=dict)
-
-    def variables(self) -> Variables:
-        assumed: dict[str, Any] = {}
-        left_out: list[str] = []
-        only_skip = _only_skip(self.sent.definitions)
-        for each in self.sent.operation.variable_definitions or ():
-            name = each.variable.name.value
-            kind = cast(GraphQLInputType | None, type_from_ast(self.schema, cast(Any, each.type)))
-            if name in self.given or each.default_value or kind is None:
-                continue
-            if not is_non_null_type(kind):
-                left_out.append(name)
-            else:
-                assumed[name] = False if name in only_skip else self._example(kind, f"${name}")
-        return Variables({**assumed, **self.given}, assumed, tuple(left_out), self.stands)
-
-    def _example(self, kind: Any, path: str) -> Any:
-        if is_non_null_type(kind):
-            return self._example(kind.of_type, path)
-        if is_list_type(kind):
-            return [self._example(kind.of_type, path)]
-        if is_enum_type(kind):
-            return next(iter(kind.values))
-        if is_input_object_type(kind):
-            needed = {name: each for name, each in kind.fields.items() if is_required_input_field(each)}
-            return {name: self._example(each.type, f"{path}.{name}") for name, each in needed.items()}
-        example = EXAMPLES[kind.name]
-        if not callable(example):
-            return example
-        text = example(len(self.stands))
-        self.stands[text] = f"{OPEN}{path}{CLOSE}"
-        return text
-
+_UUID_NAMESPACE: Final = uuid.UUID(int=0)
 
 EXAMPLES: Final[dict[str, Any]] = {
     "Int": 20,
@@ -81,27 +35,84 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Boolean": True,
     "Duration": "PT24H",
     "JSON": {"key": "value"},
+    # A cursor, because `after` and `before` are strings too and refuse other text.
     "String": lambda number: cursor_of(19 + 20 * number),
-    "ID": lambda number: str(uuid.uuid5(MADE_UP, f"${number}")),
-    "UUID": lambda number: str(uuid.uuid5(MADE_UP, f"${number}")),
+    "ID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
+    "UUID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
     "DateTime": lambda number: as_text(datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=number)),
 }
-"""What is assumed of a variable by its type: of its functions something else for each, which is shown as `<$name>`."""
+"""Example value by scalar type.
+
+A function makes a different value for each number. Such values are recognised in the requests, where `<$name>` is
+printed in their place; the others are printed as they are.
+"""
 
 
-def _only_skip(definitions: Iterable[DefinitionNode]) -> set[str]:
-    """Variables of `@skip`: true, they would hide what there is to see."""
+@dataclass
+class ExampleVariables:
+    """Builds the variables of one operation from the given values and from examples.
 
-    class Skips(Visitor):
+    Args:
+        schema: The graphql-core schema.
+        operation: The operation that declares the variables.
+        given: Values by variable name.
+        placeholders: Filled while examples are made: by example value, the placeholder to print in its place.
+    """
+
+    schema: Any
+    operation: FrontendOperation
+    given: Mapping[str, Any]
+    placeholders: dict[str, str] = field(default_factory=dict)
+
+    def build(self) -> OperationVariables:
+        """The variables to run the operation with: optional ones without a value are left out."""
+        assumed: dict[str, Any] = {}
+        left_out: list[str] = []
+        skip_variables = _variables_of_skip(self.operation.definitions)
+        for definition in self.operation.operation.variable_definitions or ():
+            name = definition.variable.name.value
+            kind = cast(GraphQLInputType | None, type_from_ast(self.schema, cast(Any, definition.type)))
+            if name in self.given or definition.default_value or kind is None:
+                continue
+            if is_non_null_type(kind):
+                # Fields that `@skip` leaves out would be missing from the requests and from the cost.
+                assumed[name] = False if name in skip_variables else self._example(kind, f"${name}")
+            else:
+                left_out.append(name)
+        return OperationVariables({**assumed, **self.given}, assumed, tuple(left_out), self.placeholders)
+
+    def _example(self, kind: Any, path: str) -> Any:
+        """Example value of a type. `path` is the variable, with the input fields to the value: `$filter.name`."""
+        if is_non_null_type(kind):
+            return self._example(kind.of_type, path)
+        if is_list_type(kind):
+            return [self._example(kind.of_type, path)]
+        if is_enum_type(kind):
+            return next(iter(kind.values))
+        if is_input_object_type(kind):
+            required = {name: each for name, each in kind.fields.items() if is_required_input_field(each)}
+            return {name: self._example(each.type, f"{path}.{name}") for name, each in required.items()}
+        example = EXAMPLES[kind.name]
+        if not callable(example):
+            return example
+        text = example(len(self.placeholders))
+        self.placeholders[text] = f"{PLACEHOLDER_START}{path}{PLACEHOLDER_END}"
+        return text
+
+
+def _variables_of_skip(definitions: Iterable[DefinitionNode]) -> set[str]:
+    """Names of the variables that `@skip(if:)` takes."""
+
+    class SkipVisitor(Visitor):
         def __init__(self) -> None:
             super().__init__()
-            self.found: set[str] = set()
+            self.names: set[str] = set()
 
         def enter_directive(self, node: Any, *_: Any) -> None:
             values = [each.value for each in node.arguments or () if node.name.value == "skip"]
-            self.found.update(each.name.value for each in values if isinstance(each, VariableNode))
+            self.names.update(each.name.value for each in values if isinstance(each, VariableNode))
 
-    skips = Skips()
-    for each in definitions:
-        visit(each, skips)
-    return skips.found
+    visitor = SkipVisitor()
+    for definition in definitions:
+        visit(definition, visitor)
+    return visitor.names

@@ -1,4 +1,4 @@
-"""A LangSmith that has as many sessions as it is asked for, and remembers what it was asked."""
+"""The upstream of a dry run: it records requests, and answers each with as many empty sessions as it asks for."""
 
 import asyncio
 import json
@@ -9,29 +9,37 @@ from typing import Final
 
 import msgspec
 
-from app.check.report import CLOSE, OPEN, PlannedRequest, standing
+from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, PlannedRequest, insert_placeholders
 from app.credentials import Credential
 from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
+from app.langsmith.upstream import Upstream
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, PageQuery
 
 NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
-"""When operations run, so far off that an instant near it was reckoned from it."""
-_NEAR: Final = datetime(8000, 1, 1, tzinfo=UTC)
-MADE_UP: Final = uuid.UUID(int=0)
-_ID: Final = "id"
+"""The time at which operations run. It is so far off that a time near it must have been computed from it."""
+_NEAR_NOW: Final = datetime(8000, 1, 1, tzinfo=UTC)
+_UUID_NAMESPACE: Final = uuid.UUID(int=0)
+_TENANT_ID: Final = str(_UUID_NAMESPACE)
+_ID_PARAM: Final = "id"
 
 
-class RecordingUpstream:
-    """Stands where `Upstream` does; has as many sessions as it is asked for, and remembers what it was asked."""
+class RecordingUpstream(Upstream):
+    """An `Upstream` without a network: records each request in `requests`, and returns a full page of made-up sessions.
 
-    def __init__(self, url: str, stands: Mapping[str, str], clock: Callable[[], float]) -> None:
-        self.asked: list[PlannedRequest] = []
+    Args:
+        url: URL of LangSmith's sessions list; only its path is recorded.
+        placeholders: By example value of a variable, the placeholder to record in its place.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, url: str, placeholders: Mapping[str, str], clock: Callable[[], float]) -> None:
+        self.requests: list[PlannedRequest] = []
         self._path = "/" + url.split("/", 3)[3]
-        self._stands = stands
+        self._placeholders = placeholders
         self._clock = clock
-        self._rows: set[str] = set()
+        self._returned_ids: set[str] = set()
 
     def is_near_limit(self, _scope: str) -> bool:
         return False
@@ -39,14 +47,14 @@ class RecordingUpstream:
     async def fetch(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
         params = v1.params(query)
         calls.append(UpstreamCall(self._path, params, status=200, attempts=1))
-        self.asked.append(PlannedRequest(self._path, tuple(self._shown(params))))
-        # Others that ask at the same time find it under way.
+        self.requests.append(PlannedRequest(self._path, tuple(self._with_placeholders(params))))
+        # The request stays in flight for a moment, so that other fields of the operation join it as they would.
         await asyncio.sleep(0.001)
         ids = query.ids
         if not ids:
-            ids = [_made_up(query, query.offset + each) for each in range(query.limit)]
-            self._rows.update(ids)
-        body = json.dumps([{"id": each, "tenant_id": str(MADE_UP)} for each in ids[: query.limit]]).encode()
+            ids = [_session_id(query, query.offset + row) for row in range(query.limit)]
+            self._returned_ids.update(ids)
+        body = json.dumps([{"id": each, "tenant_id": _TENANT_ID} for each in ids[: query.limit]]).encode()
         return Page.from_rows(
             v1.parse_rows(body, query),
             query,
@@ -55,31 +63,32 @@ class RecordingUpstream:
             body_bytes=len(body),
         )
 
-    def _shown(self, params: v1.Params) -> Iterator[tuple[str, str]]:
-        above = [pair for pair in params if pair[0] == _ID and pair[1] in self._rows]
+    def _with_placeholders(self, params: v1.Params) -> Iterator[tuple[str, str]]:
+        """The parameters, with all ids of sessions that were returned before replaced by one placeholder."""
+        row_ids = [pair for pair in params if pair[0] == _ID_PARAM and pair[1] in self._returned_ids]
         for pair in params:
-            if pair not in above:
-                yield pair[0], standing(_relative(pair[1]), self._stands)
-            elif pair == above[0]:
-                yield _ID, f"{OPEN}{self._above(len(above))}{CLOSE}"
+            if pair not in row_ids:
+                yield pair[0], insert_placeholders(_relative_to_now(pair[1]), self._placeholders)
+            elif pair == row_ids[0]:
+                yield _ID_PARAM, f"{PLACEHOLDER_START}{self._describe_rows(len(row_ids))}{PLACEHOLDER_END}"
 
-    def _above(self, number: int) -> str:
-        if number == 1:
+    def _describe_rows(self, count: int) -> str:
+        if count == 1:
             return "the row above"
-        return f"{number} of the rows above" if len(self._rows) > MAX_LIMIT else f"the {number} rows above"
+        return f"{count} of the rows above" if len(self._returned_ids) > MAX_LIMIT else f"the {count} rows above"
 
 
-def _made_up(query: PageQuery, position: int) -> str:
-    """The id of the session there; the same wherever the same sessions are asked for."""
-    which = (query.arguments, query.window if query.sorted_by_stat else ())
-    return str(uuid.uuid5(MADE_UP, f"{which}{position}"))
+def _session_id(query: PageQuery, position: int) -> str:
+    """Id of the session at a position: queries that select the same sessions in the same order get the same ids."""
+    selection = (query.arguments, query.window if query.sorted_by_stat else ())
+    return str(uuid.uuid5(_UUID_NAMESPACE, f"{selection}{position}"))
 
 
-def _relative(value: str) -> str:
-    """Of an instant that was reckoned from now, how long ago that is."""
+def _relative_to_now(value: str) -> str:
+    """A placeholder such as `<now - P1D>` for a time that was computed from now; other values as they are."""
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
         return value
-    is_near = at.tzinfo is not None and at > _NEAR
-    return f"{OPEN}now - {msgspec.to_builtins(NOW - at)}{CLOSE}" if is_near else value
+    is_computed = at.tzinfo is not None and at > _NEAR_NOW
+    return f"{PLACEHOLDER_START}now - {msgspec.to_builtins(NOW - at)}{PLACEHOLDER_END}" if is_computed else value

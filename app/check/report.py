@@ -1,4 +1,4 @@
-"""What is told of operations: what they ask, and what is found wrong with them, each at its place."""
+"""The result of a check: each operation with its requests to LangSmith, and the findings with their locations."""
 
 import json
 import re
@@ -9,13 +9,15 @@ from urllib.parse import quote_plus
 
 from app.langsmith.call import UpstreamCall
 
-OPEN, CLOSE = "\ue000", "\ue001"
-"""Around what stands for a value that is not known yet."""
-_STANDS: Final = re.compile(f"{OPEN}.*?{CLOSE}")
+PLACEHOLDER_START, PLACEHOLDER_END = "\ue000", "\ue001"
+"""Private-use characters around a placeholder for a value that is known only at run time. Printed as `<` and `>`."""
+_PLACEHOLDER: Final = re.compile(f"{PLACEHOLDER_START}.*?{PLACEHOLDER_END}")
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
+    """A place in a source file. Lines and columns are counted from 1."""
+
     file: str
     line: int = 1
     column: int = 1
@@ -26,128 +28,143 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """`also`: other places that have to do with it. `setting`: the limit that is passed, as it is configured."""
+    """An error or a warning.
+
+    `related` are other locations that take part, such as the first of two operations with one name. `setting` is the
+    limit that the operation exceeds, as it is configured: `GATEWAY_MAX_COST=1000`.
+    """
 
     severity: Literal["error", "warning"]
     code: str
     message: str
-    place: Place
-    also: tuple[Place, ...] = ()
+    location: Location
+    related: tuple[Location, ...] = ()
     setting: str | None = None
 
     def __str__(self) -> str:
         notes = [self.setting] if self.setting else []
-        notes += [f"also {each}" for each in self.also]
+        notes += [f"also {location}" for location in self.related]
         return f"{self.message} ({', '.join(notes)})" if notes else self.message
 
 
 @dataclass(frozen=True)
 class PlannedRequest:
-    """One request to LangSmith. Values that are known only when it runs are put between `OPEN` and `CLOSE`."""
+    """One request that LangSmith would get. Parameter values may contain placeholders."""
 
     path: str
     params: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
-        return f"GET {self.path}?" + "&".join(f"{name}={_quoted(value)}" for name, value in self.params)
+        return f"GET {self.path}?" + "&".join(f"{name}={_percent_encoded(value)}" for name, value in self.params)
 
     def as_json(self) -> dict[str, Any]:
-        told = UpstreamCall(self.path, [(name, readable(value)) for name, value in self.params]).as_json()
-        return {"path": told["path"], "params": told["params"]}
+        params = [(name, show_placeholders(value)) for name, value in self.params]
+        call = UpstreamCall(self.path, params).as_json()
+        return {"path": call["path"], "params": call["params"]}
 
 
 @dataclass(frozen=True)
-class Variables:
-    """What an operation is run with. `assumed` had to be made up, `left_out` may be left out, and are.
+class OperationVariables:
+    """The variables that an operation is run with.
 
-    `stands`: what to show in place of a value that was made up.
+    Args:
+        values: All values, given and assumed, by variable name.
+        assumed: The example values of required variables for which no value was given.
+        left_out: Names of optional variables for which no value was given.
+        placeholders: By example value, the placeholder to print in its place.
     """
 
     values: Mapping[str, Any]
     assumed: Mapping[str, Any]
     left_out: tuple[str, ...]
-    stands: Mapping[str, str]
+    placeholders: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class CheckedOperation:
-    """An operation, and what came of it. `cost` is None where it could not run."""
+    """An operation with its cost and its requests to LangSmith. `cost` is None if the operation could not run."""
 
     kind: str
     name: str | None
-    place: Place
-    variables: Variables
+    location: Location
+    variables: OperationVariables
     cost: int | None
     requests: tuple[PlannedRequest, ...]
 
     @property
     def assumed(self) -> dict[str, Any]:
-        text = standing(json.dumps(self.variables.assumed), self.variables.stands)
-        assumed: dict[str, Any] = json.loads(readable(text))
+        """Assumed values by variable name, with placeholders as they are printed."""
+        text = insert_placeholders(json.dumps(self.variables.assumed), self.variables.placeholders)
+        assumed: dict[str, Any] = json.loads(show_placeholders(text))
         return assumed
 
 
 @dataclass(frozen=True)
 class Report:
+    """The result of a check. `max_cost` is the configured limit that the costs are compared with."""
+
     operations: tuple[CheckedOperation, ...]
     findings: tuple[Finding, ...]
     max_cost: int
 
     @property
-    def errors(self) -> int:
-        return sum(each.severity == "error" for each in self.findings)
+    def error_count(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
 
     @property
-    def warnings(self) -> int:
-        return len(self.findings) - self.errors
+    def warning_count(self) -> int:
+        return len(self.findings) - self.error_count
 
     def as_json(self) -> dict[str, Any]:
+        """The report as `check --json` prints it."""
         return {
             "operations": [
                 {
-                    "kind": each.kind,
-                    "name": each.name,
-                    **_as_json(each.place),
-                    "cost": each.cost,
-                    "requests": [asked.as_json() for asked in each.requests],
-                    "assumed": each.assumed,
-                    "leftOut": list(each.variables.left_out),
+                    "kind": operation.kind,
+                    "name": operation.name,
+                    **_location_as_json(operation.location),
+                    "cost": operation.cost,
+                    "requests": [request.as_json() for request in operation.requests],
+                    "assumed": operation.assumed,
+                    "leftOut": list(operation.variables.left_out),
                 }
-                for each in self.operations
+                for operation in self.operations
             ],
             "findings": [
                 {
-                    "severity": each.severity,
-                    "code": each.code,
-                    "message": each.message,
-                    **_as_json(each.place),
-                    "also": [_as_json(place) for place in each.also],
-                    "setting": each.setting,
+                    "severity": finding.severity,
+                    "code": finding.code,
+                    "message": finding.message,
+                    **_location_as_json(finding.location),
+                    "also": [_location_as_json(location) for location in finding.related],
+                    "setting": finding.setting,
                 }
-                for each in self.findings
+                for finding in self.findings
             ],
             "maxCost": self.max_cost,
-            "errors": self.errors,
-            "warnings": self.warnings,
+            "errors": self.error_count,
+            "warnings": self.warning_count,
         }
 
 
-def standing(text: str, stands: Mapping[str, str]) -> str:
-    """The text, with what was made up in it as it is shown."""
-    for made_up, shown in stands.items():
-        text = text.replace(made_up, shown)
+def insert_placeholders(text: str, placeholders: Mapping[str, str]) -> str:
+    """The text, with each example value in it replaced by its placeholder."""
+    for example, placeholder in placeholders.items():
+        text = text.replace(example, placeholder)
     return text
 
 
-def readable(value: str) -> str:
-    return value.replace(OPEN, "<").replace(CLOSE, ">")
+def show_placeholders(text: str) -> str:
+    """The text as it is printed: placeholders in angle brackets."""
+    return text.replace(PLACEHOLDER_START, "<").replace(PLACEHOLDER_END, ">")
 
 
-def _quoted(value: str) -> str:
-    known = [quote_plus(each) for each in _STANDS.split(value)]
-    unknown = [*map(readable, _STANDS.findall(value)), ""]
-    return "".join(a + b for a, b in zip(known, unknown, strict=True))
+def _percent_encoded(value: str) -> str:
+    """The value as it is in a URL, except for placeholders, which stay readable."""
+    literals = [quote_plus(each) for each in _PLACEHOLDER.split(value)]
+    placeholders = [*map(show_placeholders, _PLACEHOLDER.findall(value)), ""]
+    return "".join(a + b for a, b in zip(literals, placeholders, strict=True))
 
 
-def _as_json(place: Place) -> dict[str, Any]:
-    return {"file": place.file, "line": place.line, "column": place.column}
+def _location_as_json(location: Location) -> dict[str, Any]:
+    return {"file": location.file, "line": location.line, "column": location.column}

@@ -1,4 +1,4 @@
-"""The files to check, found by paths and patterns."""
+"""The files to check, found by paths and glob patterns."""
 
 import glob
 from collections.abc import Callable, Iterable
@@ -8,38 +8,39 @@ from typing import Final
 from graphql import Source
 
 STDIN: Final = "-"
+"""The argument that stands for the standard input."""
 
 
 class CheckInputError(Exception):
-    """What to check cannot be had: no such file, or none that can be read."""
+    """The input of a check is missing or cannot be read. The message is written for the command line."""
 
 
-def sources_at(patterns: Iterable[str], stdin: Callable[[], bytes]) -> list[Source]:
-    """The files that these paths and patterns name, each once; `-` is the standard input. Raises Unusable."""
+def read_sources(patterns: Iterable[str], read_stdin: Callable[[], bytes]) -> list[Source]:
+    """The files that the paths and glob patterns match, each once, in the order of the patterns.
+
+    `-` is the standard input, which `read_stdin` returns. Raises CheckInputError for a pattern without a match and for
+    a file that cannot be read.
+    """
     names: dict[str, None] = {}
     for pattern in patterns:
-        # A path may look like a pattern, as `[id].graphql` does.
+        # A path may look like a pattern: `[id].graphql` is a common file name in frontends.
         is_path = pattern == STDIN or Path(pattern).is_file()
-        found = [pattern] if is_path else _matching(pattern)
-        if not found:
+        matches = [pattern] if is_path else _matching_files(pattern)
+        if not matches:
             raise CheckInputError(f"No file matches {pattern!r}.")
-        names |= dict.fromkeys(found)
-    return [_source(name, stdin) for name in names]
+        names |= dict.fromkeys(matches)
+    return [_read_source(name, read_stdin) for name in names]
 
 
-def _matching(pattern: str) -> list[str]:
-    found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path's takes no absolute pattern, and sees what is hidden
-    return sorted(filter(_is_file, found))
+def _matching_files(pattern: str) -> list[str]:
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns, matches hidden files
+    return sorted(name for name in matches if Path(name).is_file())
 
 
-def _is_file(name: str) -> bool:
-    return Path(name).is_file()
-
-
-def _source(name: str, stdin: Callable[[], bytes]) -> Source:
+def _read_source(name: str, read_stdin: Callable[[], bytes]) -> Source:
     shown = "<stdin>" if name == STDIN else name
     try:
-        return Source((stdin() if name == STDIN else Path(name).read_bytes()).decode("utf-8-sig"), shown)
+        return Source((read_stdin() if name == STDIN else Path(name).read_bytes()).decode("utf-8-sig"), shown)
     except OSError as exc:
         raise CheckInputError(f"{shown} cannot be read: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:

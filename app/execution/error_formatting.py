@@ -38,10 +38,10 @@ def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, An
     elif code:
         extensions = dict(error.extensions or {})
     elif cause is not None and not isinstance(cause, GraphQLError):
-        log.error("bug", path=error.path, exc_info=cause)
+        log.error("internal_error", path=error.path, exc_info=cause)
         return _internal(error)
     elif error.path and error.nodes and isinstance(error.nodes[0], FieldNode):
-        log.error("bug", path=error.path, message=error.message)
+        log.error("internal_error", path=error.path, message=error.message)
         return _internal(error)
     else:
         # What is left is about the values of variables and arguments.

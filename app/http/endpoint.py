@@ -102,7 +102,7 @@ class GraphQLEndpoint:
                 answer.headers += (("retry-after", str(math.ceil(exc.retry_after or 1))),)
             _fail(answer, str(exc), exc.extensions)
         except Exception as exc:
-            self.log.exception("bug", exc_info=exc)
+            self.log.exception("internal_error", exc_info=exc)
             answer.status = 500
             _fail(answer, "This gateway failed to answer.", {"code": errors.INTERNAL})
         self._account(answer, started, scope)

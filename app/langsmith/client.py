@@ -74,7 +74,7 @@ class LangSmithClient:
         self._log = log
         self._clock = clock
         self._spans = spans
-        metrics.watch_upstream(under_way=lambda: self._slots.in_flight, waiting=lambda: self._slots.waiting)
+        metrics.watch_upstream(in_flight=lambda: self._slots.in_flight, waiting=lambda: self._slots.waiting)
         self._breaker = CircuitBreaker(clock, self._notice_breaker)
         self._selecting = True
         self._seen: set[str] = set()
@@ -187,8 +187,8 @@ class LangSmithClient:
             raise failure from exc
         finally:
             sending.end(outcome)
-            self._metrics.upstream.labels(outcome).inc()
-            self._metrics.upstream_seconds.observe(self._clock() - started)
+            self._metrics.upstream_requests.labels(outcome).inc()
+            self._metrics.upstream_request_seconds.observe(self._clock() - started)
         if response.status_code != 200:
             raise map_status(response, body, selected="stats_select" in dict(call.params))
         return body

@@ -1,7 +1,7 @@
-"""What is counted, for Prometheus. Labels come from closed sets only.
+"""Prometheus metrics. Label values come from closed sets, so that no client can create time series.
 
-Where several workers serve, they count in files of one directory, and each shows the sum over all of them. The library
-decides that when it is imported, by `PROMETHEUS_MULTIPROC_DIR`.
+With several worker processes, each worker writes its metrics to files in one directory, and each serves the totals of
+all workers. prometheus_client chooses this mode when it is imported, by the variable `PROMETHEUS_MULTIPROC_DIR`.
 """
 
 import asyncio
@@ -15,157 +15,166 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
-"""The variable with the directory that workers count in."""
-_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_MOMENT: Final = 1.0
-"""Seconds until the other workers see what this one holds."""
-_files: Final[Any] = multiprocess  # which has no types
+MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable with the directory in which worker processes add up their metrics."""
+_BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PUBLISH_SECONDS: Final = 1.0
+"""How often a worker writes its gauges for the other workers."""
+_multiprocess: Final[Any] = multiprocess  # the module has no type annotations
 
 
 class Metrics:
+    """All metrics of one gateway, in a registry of its own. Other modules increment the attributes directly."""
+
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._directory = _directory()
-        self._looks: list[Callable[[], None]] = []
+        self._directory = _multiprocess_directory()
+        self._gauge_updates: list[Callable[[], None]] = []
         self.operations_in_flight = 0
         self.operations = Counter(
             "gateway_operations",
-            "Operations by outcome: ok, or the code of their first error.",
+            "GraphQL operations by outcome: ok, or the code of the first error.",
             ["outcome"],
             registry=self._registry,
         )
         self.operation_seconds = Histogram(
-            "gateway_operation_seconds", "Time to answer an operation.", buckets=_SECONDS, registry=self._registry
+            "gateway_operation_seconds",
+            "Seconds from the arrival of an operation to its response.",
+            buckets=_BUCKETS_SECONDS,
+            registry=self._registry,
         )
         self.executions = Counter(
             "gateway_executions",
-            "Operations by how they ran: `plan`, or why graphql-core ran them.",
+            "Executed operations: plan (compiled), kept (from the response cache), or why graphql-core executed them.",
             ["by"],
             registry=self._registry,
         )
-        self.cache = Counter(
+        self.cache_lookups = Counter(
             "gateway_cache_lookups", "Lookups in the page cache by outcome.", ["outcome"], registry=self._registry
         )
-        self.upstream = Counter(
+        self.upstream_requests = Counter(
             "gateway_upstream_requests",
-            "Requests to LangSmith by status, or how they failed.",
+            "Requests to LangSmith by HTTP status, or by the kind of failure.",
             ["status"],
             registry=self._registry,
         )
-        self.upstream_seconds = Histogram(
+        self.upstream_request_seconds = Histogram(
             "gateway_upstream_request_seconds",
-            "Time of one request to LangSmith.",
-            buckets=_SECONDS,
+            "Seconds that a request to LangSmith takes.",
+            buckets=_BUCKETS_SECONDS,
             registry=self._registry,
         )
-        self.retries = Counter(
-            "gateway_upstream_retries",
-            "Requests to LangSmith that repeat one that failed.",
-            registry=self._registry,
-        )
+        self.retries = Counter("gateway_upstream_retries", "Retries of requests to LangSmith.", registry=self._registry)
         self.upstream_rate_limit = Counter(
             "gateway_upstream_budget",
-            "Requests to LangSmith by whether its rate limit let them pass.",
+            "Requests to LangSmith by decision of the upstream rate limit: admitted, waited or refused.",
             ["outcome"],
             registry=self._registry,
         )
         self.circuit_breaker_open = Gauge(
             "gateway_upstream_breaker_open",
-            "1 while LangSmith is left alone because it keeps failing.",
+            "1 while the circuit breaker stops requests to LangSmith, because it keeps failing.",
             registry=self._registry,
             multiprocess_mode="livemax",
         )
         self.unknown_fields = Counter(
             "gateway_upstream_unknown_fields",
-            "Fields in LangSmith's answers that this gateway does not know.",
+            "Fields in responses of LangSmith that this version of the gateway does not know.",
             registry=self._registry,
         )
         self.deprecations = Counter(
             "gateway_upstream_deprecations",
-            "Answers of LangSmith with a Deprecation or Sunset header.",
+            "Responses of LangSmith with a Deprecation or Sunset header.",
             registry=self._registry,
         )
         self.redis_up = Gauge(
             "gateway_redis_up",
-            "0 while a Redis is left alone because it keeps failing, by what it is for.",
+            "0 while the gateway does without a Redis that keeps failing, by use of the Redis.",
             ["use"],
             registry=self._registry,
             multiprocess_mode="livemin",
         )
         self.redis_failures = Counter(
             "gateway_redis_failures",
-            "What a Redis did not do, by what it is for and why.",
+            "Failed Redis commands, by use of the Redis and kind of failure.",
             ["use", "kind"],
             registry=self._registry,
         )
-        self._look_at("gateway_operations_under_way", "Operations under way.", lambda: self.operations_in_flight)
+        self._add_gauge(
+            "gateway_operations_under_way", "GraphQL operations in flight.", lambda: self.operations_in_flight
+        )
 
+        # Looking up a label costs several times as much as incrementing it.
         self.operations_by = functools.cache(self.operations.labels)
         self.executions_by = functools.cache(self.executions.labels)
 
-    def watch_held_bytes(self, *, pages: Callable[[], int], responses: Callable[[], int]) -> None:
-        self._look_at("gateway_cache_bytes", "Bytes held by the page cache.", pages)
-        self._look_at("gateway_responses_bytes", "Bytes held by kept responses.", responses)
+    def watch_cached_bytes(self, *, pages: Callable[[], int], responses: Callable[[], int]) -> None:
+        """Report the sizes of the page cache and of the response cache, in bytes, as these functions return them."""
+        self._add_gauge("gateway_cache_bytes", "Bytes in the page cache.", pages)
+        self._add_gauge("gateway_responses_bytes", "Bytes in the response cache.", responses)
 
-    def watch_upstream(self, *, under_way: Callable[[], int], waiting: Callable[[], int]) -> None:
-        self._look_at("gateway_upstream_under_way", "Requests to LangSmith under way.", under_way)
-        self._look_at("gateway_upstream_waiting", "Requests to LangSmith that wait until others have ended.", waiting)
+    def watch_upstream(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Report how many requests to LangSmith are in flight and how many wait, as these functions return them."""
+        self._add_gauge("gateway_upstream_under_way", "Requests to LangSmith in flight.", in_flight)
+        self._add_gauge(
+            "gateway_upstream_waiting", "Requests to LangSmith that wait for the concurrency limit.", waiting
+        )
 
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """While it serves: what one worker holds is seen by the others, and no longer when it has ended."""
+        """Publish this worker's gauges to the other workers for as long as the context is open."""
         if self._directory is None:
             yield
             return
-        looking = asyncio.create_task(self._look_again())
+        task = asyncio.create_task(self._keep_updating_gauges())
         try:
             yield
         finally:
-            looking.cancel()
-            _files.mark_process_dead(os.getpid(), str(self._directory))
+            task.cancel()
+            _multiprocess.mark_process_dead(os.getpid(), str(self._directory))
 
     def as_text(self) -> bytes:
+        """All metrics in the Prometheus text format: of this process, or totals over all workers."""
         if self._directory is None:
             return generate_latest(self._registry)
-        self._look()
-        _forget_the_dead(self._directory)
-        everybody = CollectorRegistry()
-        _files.MultiProcessCollector(everybody, str(self._directory))
-        return generate_latest(everybody)
+        self._update_gauges()
+        _remove_gauges_of_dead_workers(self._directory)
+        totals = CollectorRegistry()
+        _multiprocess.MultiProcessCollector(totals, str(self._directory))
+        return generate_latest(totals)
 
-    def _look_at(self, name: str, what: str, count: Callable[[], int]) -> None:
-        """A gauge of what is there now. In files, a value is what was written last."""
-        gauge = Gauge(name, what, registry=self._registry, multiprocess_mode="livesum")
+    def _add_gauge(self, name: str, description: str, read: Callable[[], int]) -> None:
+        gauge = Gauge(name, description, registry=self._registry, multiprocess_mode="livesum")
         if self._directory is None:
-            gauge.set_function(count)
+            gauge.set_function(read)
         else:
-            self._looks.append(lambda: gauge.set(count()))
+            # prometheus_client ignores gauge functions in multiprocess mode: only values in the files count.
+            self._gauge_updates.append(lambda: gauge.set(read()))
 
-    def _look(self) -> None:
-        for look in self._looks:
-            look()
+    def _update_gauges(self) -> None:
+        for update in self._gauge_updates:
+            update()
 
-    async def _look_again(self) -> None:
+    async def _keep_updating_gauges(self) -> None:
         while True:
-            self._look()
-            await asyncio.sleep(_MOMENT)
+            self._update_gauges()
+            await asyncio.sleep(_PUBLISH_SECONDS)
 
 
-def _directory() -> Path | None:
+def _multiprocess_directory() -> Path | None:
     if values.ValueClass is values.MutexValue:
         return None
-    directory = Path(os.environ[DIRECTORY])
+    directory = Path(os.environ[MULTIPROCESS_DIRECTORY])
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
 
-def _forget_the_dead(directory: Path) -> None:
-    """What a worker that was killed held is held no longer; what it counted stays."""
+def _remove_gauges_of_dead_workers(directory: Path) -> None:
+    """Remove the gauges of workers that were killed; their counters stay in the totals."""
     for pid in {int(path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*.db")}:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
-            _files.mark_process_dead(pid, str(directory))
+            _multiprocess.mark_process_dead(pid, str(directory))
         except PermissionError:
             pass

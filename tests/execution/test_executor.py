@@ -161,7 +161,7 @@ async def test_a_bug_is_masked_outside_and_told_to_the_log(serve: Serve) -> None
     assert error["message"] == INTERNAL
     assert error["path"] == ["bad"]
     assert error["extensions"] == {"code": "INTERNAL_SERVER_ERROR"}
-    (bug,) = lines(gateway, "bug")
+    (bug,) = lines(gateway, "internal_error")
     assert bug["exception"].startswith("Traceback")
     assert "TypeError" in bug["exception"]
     assert [line["outcome"] for line in lines(gateway)] == ["INTERNAL_SERVER_ERROR"]

@@ -480,7 +480,7 @@ async def test_each_status_has_its_code_whatever_the_body(serve: Serve, langsmit
             for quoted in ("SECRET", "127.0.0.1", "/api/v1", "Traceback"):
                 assert quoted not in answer.text, body
         assert "SECRET" not in gateway.log.getvalue()
-        assert not logged(gateway, "bug")
+        assert not logged(gateway, "internal_error")
 
 
 @pytest.mark.parametrize("encoded", [b"no gzip", gzip.compress(b'{"detail": "x"}')[:-12]], ids=["no gzip", "cut"])
@@ -753,7 +753,7 @@ async def test_an_answer_that_cannot_be_read_is_told_as_malformed(serve: Serve) 
             upstream.acts = [says(listed(row()))]
             assert len((await gateway.data(page(number)))["sessions"]["nodes"]) == 1, name
         assert "SECRET" not in gateway.log.getvalue()
-        assert logged(gateway, "bug") == []
+        assert logged(gateway, "internal_error") == []
 
 
 READABLE = {

@@ -1,4 +1,4 @@
-"""One line for each operation, which says what it was and how it went."""
+"""The log: one line for each operation, and lines for failures, as JSON or for a console."""
 
 import asyncio
 import hashlib
@@ -24,7 +24,7 @@ def lines(gateway: Gateway, event: str = "operation") -> list[dict[str, Any]]:
     return [line for line in parsed if line["event"] == event]
 
 
-async def test_an_operation_is_one_line_of_json(gateway: Gateway) -> None:
+async def test_an_operation_is_logged_as_one_line_of_json(gateway: Gateway) -> None:
     await gateway.post(NAMED, None, **{"x-request-id": "r1"})
     (line,) = lines(gateway)
     assert line.pop("ms") >= 0
@@ -40,13 +40,13 @@ async def test_an_operation_is_one_line_of_json(gateway: Gateway) -> None:
     }
 
 
-async def test_it_names_the_operation_that_was_picked(gateway: Gateway) -> None:
+async def test_the_log_line_has_the_name_of_the_executed_operation(gateway: Gateway) -> None:
     body = {"query": "query A { __typename } query B { __typename }", "operationName": "B"}
     await gateway.client.post("/graphql", json=body)
     assert [line["name"] for line in lines(gateway)] == ["B"]
 
 
-async def test_what_a_client_makes_up_forges_no_line(gateway: Gateway) -> None:
+async def test_an_operation_name_cannot_forge_a_log_line(gateway: Gateway) -> None:
     for name in ("x\n{}", "x outcome=ok"):
         await gateway.client.post("/graphql", json={"query": "{ __typename }", "operationName": name})
     assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [(None, "BAD_USER_INPUT")] * 2
@@ -61,18 +61,18 @@ async def test_what_a_client_makes_up_forges_no_line(gateway: Gateway) -> None:
         ("{ sessions(first: 500) { nodes { stats { runCount } errorRate } } }", "ok"),
     ],
 )
-async def test_the_outcome_is_the_first_errors_code(gateway: Gateway, query: str, outcome: str) -> None:
+async def test_the_logged_outcome_is_the_code_of_the_first_error(gateway: Gateway, query: str, outcome: str) -> None:
     await gateway.run(query)
     assert [line["outcome"] for line in lines(gateway)] == [outcome]
 
 
-async def test_a_request_that_is_no_operation_is_logged_too(gateway: Gateway) -> None:
+async def test_a_request_without_an_operation_is_logged(gateway: Gateway) -> None:
     await gateway.client.post("/graphql", content=b"[]", headers={"content-type": "application/json"})
     (line,) = lines(gateway)
     assert (line["outcome"], line["document"], line["name"]) == ("BAD_USER_INPUT", None, None)
 
 
-async def test_what_langsmith_gets_wrong_is_logged(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_a_failed_request_to_langsmith_is_logged_as_a_warning(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=503, times=None))
     await gateway.run(NAMED)
     (line,) = lines(gateway, "upstream_failed")
@@ -80,7 +80,7 @@ async def test_what_langsmith_gets_wrong_is_logged(gateway: Gateway, langsmith: 
     assert [line["outcome"] for line in lines(gateway)] == ["UPSTREAM_ERROR"]
 
 
-def test_a_level_keeps_what_is_below_it_out() -> None:
+def test_lines_below_the_level_are_not_logged() -> None:
     out = io.StringIO()
     log = create_log("json", "warning", out)
     log.info("operation")
@@ -88,22 +88,22 @@ def test_a_level_keeps_what_is_below_it_out() -> None:
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["upstream_failed"]
 
 
-def told_of_a_bug(log: FilteringBoundLogger, key: str) -> None:
-    def broken(key: str) -> None:
+def log_internal_error(log: FilteringBoundLogger, key: str) -> None:
+    def fail(key: str) -> None:
         raise LookupError(len(key))
 
     try:
-        broken(key)
+        fail(key)
     except LookupError:
-        log.exception("bug")
+        log.exception("internal_error")
 
 
-def test_a_console_gets_plain_lines_and_tracebacks_without_values() -> None:
+def test_the_console_format_has_no_colours_and_no_variables_in_tracebacks() -> None:
     out = io.StringIO()
     log = create_log("console", "info", out)
     log.info("operation", outcome="ok", cost=2)
     key = secrets.token_hex()
-    told_of_a_bug(log, key)
+    log_internal_error(log, key)
     text = out.getvalue()
     assert "operation" in text.splitlines()[0]
     assert "outcome=ok" in text.splitlines()[0]
@@ -112,53 +112,53 @@ def test_a_console_gets_plain_lines_and_tracebacks_without_values() -> None:
     assert "\x1b" not in text
 
 
-def test_a_bug_in_json_is_one_line_with_its_traceback() -> None:
+def test_an_internal_error_in_json_is_one_line_with_its_traceback() -> None:
     out = io.StringIO()
-    told_of_a_bug(create_log("json", "info", out), "")
+    log_internal_error(create_log("json", "info", out), "")
     (line,) = map(json.loads, out.getvalue().splitlines())
     assert line["exception"].startswith("Traceback")
 
 
-class Writes(io.StringIO):
-    """How often it was written to, for good."""
+class CountingStream(io.StringIO):
+    """Counts how often it is flushed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
-        self.written = asyncio.Event()
+        self.flushes = 0
+        self.flushed = asyncio.Event()
 
     def flush(self) -> None:
-        self.count += 1
-        self.written.set()
+        self.flushes += 1
+        self.flushed.set()
 
 
-async def test_lines_of_one_moment_are_written_together_and_in_their_order() -> None:
-    out = Writes()
+async def test_lines_logged_at_one_time_are_written_together_in_order() -> None:
+    out = CountingStream()
     log = create_log("json", "info", cast("TextIO", BufferedLines(out)))
     for number in range(50):
-        log.info("said", number=number)
+        log.info("event", number=number)
     assert out.getvalue() == ""
     async with asyncio.timeout(PATIENCE):
-        await out.written.wait()
+        await out.flushed.wait()
     assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == list(range(50))
-    assert out.count == 1
+    assert out.flushes == 1
 
 
-async def test_of_very_many_none_is_held_back_for_long() -> None:
-    out = Writes()
+async def test_a_full_buffer_is_written_at_once() -> None:
+    out = CountingStream()
     log = create_log("json", "info", cast("TextIO", BufferedLines(out)))
     for number in range(5000):
-        log.info("said", number=number)
+        log.info("event", number=number)
     assert len(out.getvalue().splitlines()) > 4000
 
 
-def test_where_nothing_will_come_later_a_line_is_written_at_once() -> None:
-    out = Writes()
-    create_log("json", "info", cast("TextIO", BufferedLines(out))).info("said")
-    assert json.loads(out.getvalue())["event"] == "said"
+def test_a_line_is_written_at_once_without_an_event_loop() -> None:
+    out = CountingStream()
+    create_log("json", "info", cast("TextIO", BufferedLines(out))).info("event_without_loop")
+    assert json.loads(out.getvalue())["event"] == "event_without_loop"
 
 
-def test_what_is_held_is_written_when_the_process_ends() -> None:
+def test_buffered_lines_are_written_at_exit() -> None:
     program = """
 import asyncio
 from app.observability.log import create_log

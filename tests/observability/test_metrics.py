@@ -1,4 +1,4 @@
-"""What is counted, as Prometheus reads it."""
+"""Metrics as Prometheus scrapes them."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import httpx
 
-import app
 from app.emulator import Emulator, Fault
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
+from tests.support.paths import APP
 from tests.test_command_line import DEMO, UVICORN, Server, running
 
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
 COUNTS = "{ sessions(first: 1) { nodes { runCount } } }"
 
 
-async def counted(gateway: Gateway, name: str) -> dict[str, float]:
-    """The values of one metric by their label."""
+async def scrape(gateway: Gateway, name: str) -> dict[str, float]:
+    """Values of one metric, by label value; the key is empty for a metric without labels."""
     response = await gateway.client.get("/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = re.findall(rf'^{name}(?:{{\w+="(.*)"}})? (\S+)$', response.text, re.MULTILINE)
@@ -35,25 +35,25 @@ async def test_operations_are_counted_by_outcome(gateway: Gateway) -> None:
         await gateway.run(query)
     await gateway.run(NAMES, key=None)
     await gateway.client.put("/graphql")
-    assert await counted(gateway, "gateway_operations_total") == {
+    assert await scrape(gateway, "gateway_operations_total") == {
         "ok": 2,
         "GRAPHQL_PARSE_FAILED": 1,
         "GRAPHQL_VALIDATION_FAILED": 1,
         "BAD_USER_INPUT": 2,
         "UNAUTHENTICATED": 1,
     }
-    assert await counted(gateway, "gateway_operation_seconds_count") == {"": 7}
+    assert await scrape(gateway, "gateway_operation_seconds_count") == {"": 7}
 
 
-async def test_lookups_in_the_cache_are_counted_by_outcome(gateway: Gateway) -> None:
+async def test_cache_lookups_are_counted_by_outcome(gateway: Gateway) -> None:
     for query in (
         NAMES,
-        f"query SpeltDifferently {NAMES}",
+        f"query SameSelection {NAMES}",
         COUNTS,
         "{ a: sessions(first: 2) { nodes { id } } b: sessions(first: 2) { nodes { id } } }",
     ):
         await gateway.data(query)
-    assert await counted(gateway, "gateway_cache_lookups_total") == {"MISS": 2, "HIT": 1, "REFILL": 1, "COALESCED": 1}
+    assert await scrape(gateway, "gateway_cache_lookups_total") == {"MISS": 2, "HIT": 1, "REFILL": 1, "COALESCED": 1}
 
 
 async def test_requests_to_langsmith_are_counted_by_status_or_failure(serve: Serve, langsmith: Emulator) -> None:
@@ -61,31 +61,31 @@ async def test_requests_to_langsmith_are_counted_by_status_or_failure(serve: Ser
         for fault in (Fault(hang_up=True, times=None), Fault(status=503), Fault(status=422, body=b"{}"), Fault()):
             langsmith.faults[:] = [fault]
             await gateway.run(NAMES)
-        requests = await counted(gateway, "gateway_upstream_requests_total")
+        requests = await scrape(gateway, "gateway_upstream_requests_total")
         assert requests == {"connection": 1, "503": 1, "422": 1, "200": 1}
-        assert await counted(gateway, "gateway_upstream_request_seconds_count") == {"": 4}
+        assert await scrape(gateway, "gateway_upstream_request_seconds_count") == {"": 4}
 
 
-async def test_what_langsmith_changes_is_counted(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_deprecations_and_unknown_fields_of_langsmith_are_counted(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(headers={"Deprecation": "true"}))
-    before = await counted(gateway, "gateway_upstream_unknown_fields_total")
+    before = await scrape(gateway, "gateway_upstream_unknown_fields_total")
     await gateway.data(NAMES)
-    assert await counted(gateway, "gateway_upstream_deprecations_total") == {"": 1}
-    assert (await counted(gateway, "gateway_upstream_unknown_fields_total"))[""] > before[""]
+    assert await scrape(gateway, "gateway_upstream_deprecations_total") == {"": 1}
+    assert (await scrape(gateway, "gateway_upstream_unknown_fields_total"))[""] > before[""]
 
 
-async def test_the_bytes_held_rise_and_stay_within_their_bound(serve: Serve, clock: Clock) -> None:
+async def test_cached_bytes_rise_up_to_the_limit(serve: Serve, clock: Clock) -> None:
     async with serve(cache_max_bytes=20_000) as gateway:
-        assert await counted(gateway, "gateway_cache_bytes") == {"": 0}
-        held: list[float] = []
+        assert await scrape(gateway, "gateway_cache_bytes") == {"": 0}
+        sizes: list[float] = []
         for offset in range(20):
             await gateway.data(f"{{ sessions(first: 1, offset: {offset}) {{ nodes {{ name }} }} }}")
-            held += (await counted(gateway, "gateway_cache_bytes")).values()
-    assert 0 < held[0] < held[1]
-    assert max(held) <= 20_000
+            sizes += (await scrape(gateway, "gateway_cache_bytes")).values()
+    assert 0 < sizes[0] < sizes[1]
+    assert max(sizes) <= 20_000
 
 
-async def test_no_client_can_make_up_a_label(gateway: Gateway) -> None:
+async def test_clients_cannot_create_label_values(gateway: Gateway) -> None:
     for number in range(20):
         body = {"query": f"query Q{number} {{ nope{number} }}", "operationName": f"Q{number}"}
         await gateway.client.post(f"/graphql?a={number}", json=body, headers={"x-request-id": f"r{number}"})
@@ -96,48 +96,48 @@ async def test_no_client_can_make_up_a_label(gateway: Gateway) -> None:
     assert not re.search(r"nope\d|Q\d|r\d", text, re.IGNORECASE)
 
 
-async def test_what_is_under_way_goes_up_and_down(serve: Serve, langsmith: Emulator) -> None:
-    async def under_way(gateway: Gateway) -> tuple[float, float, float]:
+async def test_gauges_follow_requests_in_flight_and_waiting(serve: Serve, langsmith: Emulator) -> None:
+    async def in_flight(gateway: Gateway) -> tuple[float, float, float]:
         names = ("gateway_operations_under_way", "gateway_upstream_under_way", "gateway_upstream_waiting")
-        found = [(await counted(gateway, name))[""] for name in names]
+        found = [(await scrape(gateway, name))[""] for name in names]
         return found[0], found[1], found[2]
 
     async with serve(upstream_concurrency=1) as gateway:
-        assert await under_way(gateway) == (0, 0, 0)
-        held = langsmith.pause()
-        asking = [
+        assert await in_flight(gateway) == (0, 0, 0)
+        release = langsmith.pause()
+        tasks = [
             asyncio.create_task(gateway.run(f"{{ sessions(offset: {offset}) {{ nodes {{ name }} }} }}"))
             for offset in range(3)
         ]
         async with asyncio.timeout(PATIENCE):
-            while await under_way(gateway) != (3, 1, 2):
+            while await in_flight(gateway) != (3, 1, 2):
                 pass
-        held.set()
-        await asyncio.gather(*asking)
-        assert await under_way(gateway) == (0, 0, 0)
+        release.set()
+        await asyncio.gather(*tasks)
+        assert await in_flight(gateway) == (0, 0, 0)
 
 
-async def test_a_retry_is_counted_as_one(gateway: Gateway, langsmith: Emulator) -> None:
-    assert await counted(gateway, "gateway_upstream_retries_total") == {"": 0}
+async def test_retries_are_counted(gateway: Gateway, langsmith: Emulator) -> None:
+    assert await scrape(gateway, "gateway_upstream_retries_total") == {"": 0}
     langsmith.faults.append(Fault(status=503, headers={"retry-after": "0"}))
     await gateway.data(NAMES)
-    assert await counted(gateway, "gateway_upstream_retries_total") == {"": 1}
+    assert await scrape(gateway, "gateway_upstream_retries_total") == {"": 1}
 
 
-async def test_how_operations_ran_is_counted(gateway: Gateway) -> None:
+async def test_executions_are_counted_by_how_they_ran(gateway: Gateway) -> None:
     for query in (NAMES, NAMES, "{ __schema { queryType { name } } }"):
         await gateway.data(query)
-    ran = await counted(gateway, "gateway_executions_total")
-    assert (ran.pop("plan"), ran.pop("kept"), sum(ran.values())) == (1, 1, 1)
+    executions = await scrape(gateway, "gateway_executions_total")
+    assert (executions.pop("plan"), executions.pop("kept"), sum(executions.values())) == (1, 1, 1)
 
 
 def values(text: str, name: str) -> list[float]:
     return [float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE)]
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + PATIENCE
-    while not is_so():
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
 
@@ -148,7 +148,7 @@ def is_up(server: Server) -> bool:
     return False
 
 
-def asked(server: Server, offsets: range) -> None:
+def send_operations(server: Server, offsets: range) -> None:
     with ThreadPoolExecutor(8) as clients:
         for response in clients.map(
             lambda each: server.post(f"{{ sessions(offset: {each}) {{ nodes {{ name }} }} }}"), offsets
@@ -156,46 +156,46 @@ def asked(server: Server, offsets: range) -> None:
             assert "errors" not in response.json()
 
 
-def test_workers_show_what_all_of_them_count_and_hold(tmp_path: Path) -> None:
+def test_each_worker_shows_totals_that_include_counters_but_no_gauges_of_killed_workers(tmp_path: Path) -> None:
     with running(*DEMO, "--workers", "2", cwd=tmp_path, TMPDIR=str(tmp_path)) as server:
-        asked(server, range(20))
+        send_operations(server, range(20))
         for _ in range(8):
             text = server.metrics()
             assert values(text, "gateway_operations_total") == [20]
             assert values(text, "gateway_operation_seconds_count") == [20]
             assert values(text, "gateway_upstream_breaker_open") == [0]
         assert "pid=" not in text
-        # What the other one holds is seen a moment later, whichever answers.
-        eventually(lambda: len({values(server.metrics(), "gateway_cache_bytes")[0] for _ in range(6)}) == 1)
-        held = values(server.metrics(), "gateway_cache_bytes")[0]
+        # Gauges of the other worker arrive up to a second later.
+        wait_until(lambda: len({values(server.metrics(), "gateway_cache_bytes")[0] for _ in range(6)}) == 1)
+        cached = values(server.metrics(), "gateway_cache_bytes")[0]
         (directory,) = tmp_path.glob("sessions-gateway-*")
         workers = {int(path.stem.rpartition("_")[2]) for path in directory.glob("counter_*.db")}
         assert len(workers) == 2
 
         os.kill(min(workers), signal.SIGKILL)
-        eventually(lambda: len([*directory.glob("counter_*.db")]) == 3)
-        # What it counted stays, what it held is gone with it.
-        asked(server, range(20, 24))
+        wait_until(lambda: len([*directory.glob("counter_*.db")]) == 3)
+        # The counters of the killed worker stay in the totals; its gauges are removed.
+        send_operations(server, range(20, 24))
         text = server.metrics()
         assert values(text, "gateway_operations_total") == [24]
         assert not [*directory.glob(f"gauge_*_{min(workers)}.db")]
-        assert held > 0
+        assert cached > 0
         server.stopped(by=signal.SIGTERM)
         assert not directory.exists()
 
 
-def test_workers_of_uvicorn_count_together_where_they_are_told_to(tmp_path: Path) -> None:
+def test_uvicorn_workers_share_metrics_if_the_directory_is_set(tmp_path: Path) -> None:
     directory = str(tmp_path / "counts")
     with running(*UVICORN, "--workers", "2", cwd=tmp_path, PROMETHEUS_MULTIPROC_DIR=directory) as server:
-        # uvicorn tells its address before anybody listens there.
-        eventually(lambda: len([*Path(directory).glob("counter_*.db")]) == 2 and is_up(server))
+        # uvicorn prints its address before its workers listen.
+        wait_until(lambda: len([*Path(directory).glob("counter_*.db")]) == 2 and is_up(server))
         for _ in range(12):
             assert server.post("{ __typename }", **{"x-api-key": "k"}).json() == {"data": {"__typename": "Query"}}
         assert {values(server.metrics(), "gateway_operations_total")[0] for _ in range(8)} == {12}
 
 
-async def test_the_dashboard_shows_everything_that_is_counted(gateway: Gateway) -> None:
-    dashboard = json.loads((Path(app.__file__).parent / "grafana.json").read_text())
+async def test_the_grafana_dashboard_shows_every_metric(gateway: Gateway) -> None:
+    dashboard = json.loads((APP / "observability" / "grafana.json").read_text())
     text = (await gateway.client.get("/metrics")).text
     kinds = dict(re.findall(r"^# TYPE (gateway_\w+) (\w+)$", text, re.MULTILINE))
     kinds = {name: kind for name, kind in kinds.items() if not name.endswith("_created")}
@@ -212,12 +212,12 @@ async def test_the_dashboard_shows_everything_that_is_counted(gateway: Gateway) 
             names = set(re.findall(r"gateway_\w+", target["expr"]))
             assert names
             shown |= names
-            # A counter, and a bucket, says something only as a rate.
+            # Counters and buckets only grow, so a panel shows their rate.
             for name in names:
                 is_counter = name.endswith(("_total", "_bucket", "_count"))
                 assert bool(re.search(rf"(rate|increase)\({name}\b", target["expr"])) is is_counter
-    asked_for = {variable["definition"] for variable in dashboard["templating"]["list"] if "definition" in variable}
-    assert shown | set(re.findall(r"gateway_\w+", " ".join(asked_for))) <= known
+    definitions = {variable["definition"] for variable in dashboard["templating"]["list"] if "definition" in variable}
+    assert shown | set(re.findall(r"gateway_\w+", " ".join(definitions))) <= known
     assert {re.sub("_(bucket|count|sum)$", "", name) for name in shown} == set(kinds)
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["datasource", "job"]

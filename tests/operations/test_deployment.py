@@ -265,7 +265,7 @@ def test_compose_gives_the_gateway_settings_that_it_has(monkeypatch: pytest.Monk
     known = {str(each.validation_alias or f"GATEWAY_{name.upper()}") for name, each in Settings.model_fields.items()}
     assert known.issuperset(gateway["environment"])
     assert gateway["command"][:3] == json.loads(last("CMD"))
-    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._GRACE
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._SHUTDOWN_SECONDS
 
 
 def test_compose_has_a_health_check_for_each_and_names_what_is_there() -> None:
