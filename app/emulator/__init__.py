@@ -1,17 +1,17 @@
-"""An embedded LangSmith: `GET /api/v1/sessions` over real HTTP, with seeded data.
+"""An embedded LangSmith: `GET /api/v1/sessions` over real HTTP, with generated data.
 
-It serves the demo and every test, needs no key and no network, and imports nothing
-else of the gateway, so that the two can disagree. It refuses what the API does not
-define. What nobody could find out about the real API is marked `# Assumed:` beside
-the code that settles it here.
+The demo and the tests run against it. It needs no API key and no network. It imports nothing else of the gateway, so
+that an error in the gateway's understanding of LangSmith is not repeated here. It is strict: it refuses requests that
+the real API does not define. Behaviour of the real API that is unknown is marked `# Assumed:` where it is implemented.
 
-Read `run` and `session` for the data, `workspace` for how it is made up, `statistics`
-for the figures, `expression`, `predicate` and `fields` for filters, `params` and `listing`
-for the endpoint, `traffic` for what tests may do to a request, then `emulator` and `server`.
+Read the files in this order: `run`, `session` and `workspace` (the data, generated from a seed), `statistics` (computed
+from the runs), `filter_parser`, `filter_compiler` and `filter_fields` (filter expressions), `params` and `listing` (the
+endpoint's parameters, and what they select), `fault_injection` (what tests can do to requests), `emulator` (the
+routes) and `server` (serves it on a socket). `errors` and `timestamps` are small values that the others use.
 """
 
-from .emulator import Emulator
-from .server import serving, serving_in_thread
-from .traffic import Fault, Recorded
+from app.emulator.emulator import Emulator
+from app.emulator.fault_injection import Fault, RecordedRequest
+from app.emulator.server import serving, serving_in_thread
 
-__all__ = ["Emulator", "Fault", "Recorded", "serving", "serving_in_thread"]
+__all__ = ["Emulator", "Fault", "RecordedRequest", "serving", "serving_in_thread"]

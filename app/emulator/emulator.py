@@ -1,4 +1,4 @@
-"""The emulator: who may ask, what the paths answer, and the habits that tests may change."""
+"""The emulator: authentication, the routes of the API, and behaviour that tests can switch."""
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -8,25 +8,34 @@ from uuid import UUID
 
 import orjson
 
-from . import moment
-from .fields import RUN_FIELDS
-from .listing import filter_claim, matching, ordered
-from .moment import DAY, HOUR
-from .params import SessionParams, SessionsParams
-from .refusal import RefusalError
-from .session import Session
-from .statistics import FACETS, STATISTICS, Statistics, Window
-from .traffic import Answer, Recorded, Traffic
-from .workspace import Workspace
+from app.emulator import timestamps
+from app.emulator.errors import ApiError
+from app.emulator.fault_injection import FaultInjectingApp, RecordedRequest, Response
+from app.emulator.filter_fields import RUN_FIELDS
+from app.emulator.listing import compile_parameter, filter_sessions, sort_sessions
+from app.emulator.params import SessionParams, SessionsParams
+from app.emulator.session import Session
+from app.emulator.statistics import FACETS, STATISTICS, RunWindow, Statistics
+from app.emulator.timestamps import DAY, HOUR
+from app.emulator.workspace import Workspace
 
 WORKSPACES: Mapping[str, int] = {"demo": 240, "demo-2": 60}
+"""The default API keys, with the number of sessions in the workspace of each."""
 
 
-class Emulator(Traffic):
-    """A LangSmith of its own, whose data follows from `seed` and from what `clock` says first.
+class Emulator(FaultInjectingApp):
+    """An embedded LangSmith with generated data, as an ASGI app.
 
-    `workspaces` gives for each key how many sessions its workspace has. The data is laid
-    around the first moment; runs of the five days after it count once `clock` gets there.
+    Args:
+        seed: The same seed and the same first time of the clock generate the same data.
+        clock: Returns the current time. The data is generated around its first result. Runs of the five days after it
+            are generated too, and count as soon as the clock reaches them.
+        workspaces: By API key, the number of sessions in its workspace.
+
+    Attributes that tests set to emulate variants of the real API:
+        refuses_stats_select: Answer 422 to the parameter `stats_select`.
+        leaves_out_unselected: Leave unselected statistics out of the rows, instead of sending null.
+        costs_as_numbers: Send costs as JSON numbers, instead of strings.
     """
 
     def __init__(
@@ -44,99 +53,106 @@ class Emulator(Traffic):
         self._statistics = Statistics()
         now = self.now()
         self.workspaces = {
-            key: Workspace.made_up(key, seed=seed, size=size, now=now) for key, size in workspaces.items()
+            key: Workspace.generate(key, seed=seed, size=size, now=now) for key, size in workspaces.items()
         }
 
     def now(self) -> int:
-        return moment.from_datetime(self._clock())
+        """The current time as a timestamp."""
+        return timestamps.from_datetime(self._clock())
 
-    def answer(self, request: Recorded) -> Answer:
+    def respond(self, request: RecordedRequest) -> Response:
         try:
-            return self._json(200, self._routed(request))
-        except RefusalError as refusal:
-            return self._json(refusal.status, {"detail": refusal.detail})
+            return self._json_response(200, self._route(request))
+        except ApiError as error:
+            return self._json_response(error.status, {"detail": error.detail})
 
-    def _routed(self, request: Recorded) -> Any:
+    def _route(self, request: RecordedRequest) -> Any:
         match request.method, request.path.removeprefix("/api/v1").split("/")[1:]:
             case "GET", ["info"]:
                 return _INFO
             case "GET", ["sessions"]:
-                return self._sessions(request)
+                return self._list_sessions(request)
             case "GET", ["sessions", identifier]:
-                return self._session(request, identifier)
+                return self._get_session(request, identifier)
             case _, ["info"] | ["sessions"] | ["sessions", _]:
-                raise RefusalError(405, "Method Not Allowed")
-        raise RefusalError(404, "Not Found")
+                raise ApiError(405, "Method Not Allowed")
+        raise ApiError(404, "Not Found")
 
-    def _sessions(self, request: Recorded) -> list[dict[str, Any]]:
-        workspace = self._workspace(request.headers)
+    def _list_sessions(self, request: RecordedRequest) -> list[dict[str, Any]]:
+        workspace = self._authenticate(request.headers)
         params = SessionsParams.from_query(request.params)
         if params.stats_select and self.refuses_stats_select:
-            reason, sent = "Extra inputs are not permitted", list(params.stats_select)
-            raise RefusalError.of_parameter("stats_select", reason=reason, kind="extra_forbidden", value=sent)
+            raise ApiError.invalid_parameter(
+                "stats_select",
+                kind="extra_forbidden",
+                message="Extra inputs are not permitted",
+                value=list(params.stats_select),
+            )
         window = self._window(params.stats_start_time, params.stats_filter, approximate=params.use_approx_stats)
-        found = ordered(matching(workspace.sessions, params), params, self._statistics, window)
+        sessions = sort_sessions(filter_sessions(workspace.sessions, params), params, self._statistics, window)
         selected = (params.stats_select or STATISTICS) if params.include_stats else ()
         # Assumed: facets need no include_stats.
-        wanted = [*selected, *(FACETS if params.facets else ())]
+        names = [*selected, *(FACETS if params.facets else ())]
         leaves_out = self.leaves_out_unselected and params.include_stats
         return [
-            self._row(session, window, wanted, leaves_out=leaves_out)
-            for session in found[params.offset : params.offset + params.limit]
+            self._row(session, window, names, leaves_out=leaves_out)
+            for session in sessions[params.offset : params.offset + params.limit]
         ]
 
-    def _session(self, request: Recorded, identifier: str) -> dict[str, Any]:
-        workspace = self._workspace(request.headers)
+    def _get_session(self, request: RecordedRequest, identifier: str) -> dict[str, Any]:
+        workspace = self._authenticate(request.headers)
         params = SessionParams.from_query(request.params)
-        session = workspace.session(_path_identifier(identifier))
+        session = workspace.session(_parse_path_id(identifier))
         if session is None:
-            raise RefusalError(404, "Session not found")
+            raise ApiError(404, "Session not found")
         window = self._window(params.stats_start_time)
         return self._row(session, window, STATISTICS if params.include_stats else ())
 
-    def _workspace(self, headers: Mapping[str, str]) -> Workspace:
+    def _authenticate(self, headers: Mapping[str, str]) -> Workspace:
         key, tenant = headers.get("x-api-key"), headers.get("x-tenant-id")
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
         if key is None and scheme.lower() == "bearer":
             key = bearer
-            # Assumed: an organisation stands for the one workspace that the key has here.
+            # Assumed: an organization id selects the only workspace that the key has in the emulator.
             if tenant is None and "x-organization-id" not in headers:
-                raise RefusalError(403, "This credential spans workspaces: pick one with X-Tenant-ID")
+                raise ApiError(403, "This credential spans workspaces: pick one with X-Tenant-ID")
         workspace = self.workspaces.get(key) if key else None
         if workspace is None:
-            raise RefusalError(401, "Invalid token")
-        if tenant is not None and _header_identifier(tenant) != workspace.tenant_id:
-            raise RefusalError(403, "Forbidden")
+            raise ApiError(401, "Invalid token")
+        if tenant is not None and _parse_header_id(tenant) != workspace.tenant_id:
+            raise ApiError(403, "Forbidden")
         return workspace
 
-    def _window(self, since: datetime | None, run_filter: str | None = None, *, approximate: bool = False) -> Window:
+    def _window(self, since: datetime | None, run_filter: str | None = None, *, approximate: bool = False) -> RunWindow:
         now = self.now()
-        begin = None if since is None else moment.from_datetime(since)
-        # Assumed: an earlier start is refused rather than moved.
-        if begin is not None and begin < now - 31 * DAY:
-            reason, sent = "Must be at most 31 days back", str(since)
-            raise RefusalError.of_parameter("stats_start_time", reason=reason, kind="value_error", value=sent)
-        return Window(
+        start = None if since is None else timestamps.from_datetime(since)
+        # Assumed: a start that is too early is refused, not moved.
+        if start is not None and start < now - 31 * DAY:
+            raise ApiError.invalid_parameter(
+                "stats_start_time", kind="value_error", message="Must be at most 31 days back", value=str(since)
+            )
+        return RunWindow(
             # Assumed: without a start, every run up to now counts.
-            since=begin,
+            since=start,
             # Assumed: approximate statistics are those of the last full hour.
             until=now // HOUR * HOUR if approximate else now,
             filter=run_filter,
-            chosen=filter_claim("stats_filter", run_filter, RUN_FIELDS),
+            matches=compile_parameter("stats_filter", run_filter, RUN_FIELDS),
         )
 
     def _row(
-        self, session: Session, window: Window, wanted: Collection[str], *, leaves_out: bool = False
+        self, session: Session, window: RunWindow, names: Collection[str], *, leaves_out: bool = False
     ) -> dict[str, Any]:
+        """The row of a session with the statistics and facets in `names`."""
         row = session.columns(self.now())
-        # Assumed: a statistic that was not asked for is null, and there.
+        # Assumed: an unselected statistic is in the row, and null.
         row |= {name: None for name in (*STATISTICS, *FACETS) if not (leaves_out and name in STATISTICS)}
-        return row | self._statistics.of(session, window, wanted)
+        return row | self._statistics.compute(session, window, names)
 
-    def _json(self, status: int, body: Any) -> Answer:
-        return Answer(status, orjson.dumps(body, default=self._encoded_cost))
+    def _json_response(self, status: int, body: Any) -> Response:
+        return Response(status, orjson.dumps(body, default=self._encode_cost))
 
-    def _encoded_cost(self, cost: Decimal) -> float | str:
+    def _encode_cost(self, cost: Decimal) -> float | str:
         return float(cost) if self.costs_as_numbers else format(cost, "f")
 
 
@@ -148,16 +164,16 @@ _INFO = {
 }
 
 
-def _header_identifier(text: str) -> UUID:
+def _parse_header_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise RefusalError(401, "UUID header value was not a valid UUID") from None
+        raise ApiError(401, "UUID header value was not a valid UUID") from None
 
 
-def _path_identifier(text: str) -> UUID:
+def _parse_path_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
         error = {"type": "uuid_parsing", "loc": ["path", "session_id"], "msg": "Input should be a valid UUID"}
-        raise RefusalError(422, [error | {"input": text}]) from None
+        raise ApiError(422, [error | {"input": text}]) from None

@@ -1,4 +1,4 @@
-"""The query string of an endpoint, read strictly: what the API does not define is refused."""
+"""Query parameters of the endpoints, parsed strictly: a parameter that the API does not define is refused."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,8 +17,8 @@ from pydantic import (
     field_validator,
 )
 
-from .refusal import RefusalError
-from .statistics import STATISTICS
+from app.emulator.errors import ApiError
+from app.emulator.statistics import STATISTICS
 
 SortBy = Literal[
     "name",
@@ -32,17 +32,17 @@ SortBy = Literal[
 ]
 
 
-def _as_boolean(value: object) -> object:
-    """The vendor's clients write `true` or `True`; anything else fails the strict check that follows."""
+def _parse_boolean(value: object) -> object:
+    """A boolean for `true` or `True`, which LangSmith's clients send. Other text stays, and fails the validation."""
     return _BOOLEANS.get(value, value) if isinstance(value, str) else value
 
 
-def _as_object(value: object) -> object:
+def _parse_object(value: object) -> object:
     return orjson.loads(value) if isinstance(value, str) else value
 
 
-def _statistic(name: str) -> str:
-    # Assumed: `stats_select` takes the names of the statistics as they are in the answer, and no others.
+def _check_statistic(name: str) -> str:
+    # Assumed: `stats_select` takes the names that statistics have in the response, and refuses others.
     if name not in STATISTICS:
         raise ValueError("unknown statistic")
     return name
@@ -50,44 +50,48 @@ def _statistic(name: str) -> str:
 
 _BOOLEANS: dict[str, object] = {"true": True, "True": True, "false": False, "False": False}
 
-Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_as_boolean)]
-JsonObject = Annotated[dict[str, Any], BeforeValidator(_as_object)]
-Statistic = Annotated[str, AfterValidator(_statistic)]
+Boolean = Annotated[bool, Field(strict=True), BeforeValidator(_parse_boolean)]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_parse_object)]
+Statistic = Annotated[str, AfterValidator(_check_statistic)]
 
 
 class Params(BaseModel):
-    """Parameters of one endpoint; a list may be repeated, nothing else may."""
+    """Parameters of one endpoint. Only parameters that are lists may be repeated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def from_query(cls, query: Iterable[tuple[str, str]]) -> Self:
-        found: dict[str, list[str]] = {}
+        """The parameters of a query string, given as pairs. Raises ApiError with status 422."""
+        texts_by_name: dict[str, list[str]] = {}
         for name, value in query:
-            found.setdefault(name, []).append(value)
-        values = {name: texts if len(texts) > 1 or name in cls._lists() else texts[0] for name, texts in found.items()}
+            texts_by_name.setdefault(name, []).append(value)
+        values = {
+            name: texts if len(texts) > 1 or name in cls._list_names() else texts[0]
+            for name, texts in texts_by_name.items()
+        }
         try:
             return cls.model_validate(values)
         except ValidationError as exc:
             errors = orjson.loads(exc.json(include_url=False))
-            raise RefusalError(422, [error | {"loc": ["query", *error["loc"]]} for error in errors]) from None
+            raise ApiError(422, [error | {"loc": ["query", *error["loc"]]} for error in errors]) from None
 
     @classmethod
-    def _lists(cls) -> set[str]:
+    def _list_names(cls) -> set[str]:
         return {name for name, field in cls.model_fields.items() if get_origin(field.annotation) is list}
 
 
 class SessionParams(Params):
-    """`GET /sessions/{id}`: no `stats_select` here."""
+    """Parameters of `GET /sessions/{id}`, which does not take `stats_select`."""
 
     include_stats: Boolean = False
     stats_start_time: datetime | None = None
-    # The vendor's SDK sends `limit=1` here too, so the real endpoint must let it pass.
+    # LangSmith's SDK sends `limit=1` to this endpoint too, so the real one must accept it.
     limit: int | None = None
 
 
 class SessionsParams(Params):
-    """`GET /sessions`. An absent list is an empty one."""
+    """Parameters of `GET /sessions`. A list that is not given is empty."""
 
     reference_free: Boolean | None = None
     reference_dataset: list[UUID] = []
@@ -113,7 +117,7 @@ class SessionsParams(Params):
 
     @field_validator("sort_by_feedback_key")
     @classmethod
-    def _needed_to_sort_by_feedback(cls, key: str | None, info: ValidationInfo) -> str | None:
+    def _require_key_to_sort_by_feedback(cls, key: str | None, info: ValidationInfo) -> str | None:
         if key is None and info.data.get("sort_by") == "feedback":
             raise ValueError("needed to sort by feedback")
         return key

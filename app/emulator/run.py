@@ -1,7 +1,7 @@
-"""Runs of a session, made up from its id: the same seed gives the same runs.
+"""Runs of a session, generated from its id, which is the seed of their random numbers.
 
-Every statistic is computed from these. They are kept small (whole microseconds,
-whole billionths of a dollar, shared tags and feedback), for a page needs thousands.
+Every statistic is computed from these runs. A page needs thousands of them, so they are small: whole microseconds,
+whole billionths of a dollar, and shared objects for tags, metadata and feedback.
 """
 
 import random
@@ -13,18 +13,19 @@ from typing import Literal
 
 import msgspec
 
-from . import moment
-from .moment import DAY, HOUR
+from app.emulator import timestamps
+from app.emulator.timestamps import DAY, HOUR
 
 Pace = Literal["busy", "daily", "weekly", "burst", "idle"]
 
 DOLLAR = 1_000_000_000
+"""In the unit of costs: billionths of a dollar."""
 HISTORY = 35 * DAY
 FUTURE = 5 * DAY
 
 
 class Feedback(msgspec.Struct, frozen=True, gc=False):
-    """One verdict on a run or a session: a score, a label, both, or a failed evaluator."""
+    """One feedback on a run or a session: a score, a label (`value`), both, or the failure of an evaluator."""
 
     key: str
     score: float | None
@@ -35,7 +36,7 @@ class Feedback(msgspec.Struct, frozen=True, gc=False):
 
 
 class Run(msgspec.Struct, frozen=True, gc=False):
-    """One run; `started`, `latency` and `first_token` in microseconds, costs in billionths of a dollar."""
+    """One run. `started` is a timestamp, durations are in microseconds, costs in billionths of a dollar."""
 
     session_id: str
     number: int
@@ -59,11 +60,11 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def start_time(self) -> datetime:
-        return moment.to_datetime(self.started)
+        return timestamps.to_datetime(self.started)
 
     @property
     def end_time(self) -> datetime:
-        return moment.to_datetime(self.started + self.latency)
+        return timestamps.to_datetime(self.started + self.latency)
 
     @property
     def streaming(self) -> bool:
@@ -75,7 +76,16 @@ class Run(msgspec.Struct, frozen=True, gc=False):
 
 
 class Runs:
-    """The runs of one session by start time, made up when first looked at."""
+    """The runs of one session, sorted by start time. They are generated on the first access.
+
+    Args:
+        session_id: Seed of the random numbers.
+        pace: How the runs are spread over time.
+        born: Timestamp of the start of the session.
+        ended: Timestamp of its end, or of now.
+        now: The timestamp around which the data is generated.
+        huge: Whether the runs have a hundred thousand times as many tokens.
+    """
 
     def __init__(self, session_id: str, *, pace: Pace, born: int, ended: int, now: int, huge: bool) -> None:
         self._session_id, self._pace, self._huge = session_id, pace, huge
@@ -83,16 +93,16 @@ class Runs:
 
     @cached_property
     def all(self) -> tuple[Run, ...]:
-        dice = random.Random(self._session_id)
-        return _made_up(self._session_id, self._starts(dice), dice, scale=100_000 if self._huge else 1)
+        rng = random.Random(self._session_id)
+        return _generate(self._session_id, self._starts(rng), rng, scale=100_000 if self._huge else 1)
 
     def between(self, since: int | None, until: int) -> Sequence[Run]:
-        """The runs that started from `since` (or ever) up to `until`, both included."""
-        first, last = self.places(since, until)
+        """The runs that started from `since` (None for all earlier runs) up to `until`, both inclusive."""
+        first, last = self.range_of(since, until)
         return self.all[first:last]
 
-    def places(self, since: int | None, until: int) -> tuple[int, int]:
-        """Where the runs of a window begin and end: two windows with the same places hold the same runs."""
+    def range_of(self, since: int | None, until: int) -> tuple[int, int]:
+        """The slice of `all` with the runs of a window. Windows with equal slices have the same runs."""
         first = 0 if since is None else bisect_left(self._started, since)
         return first, max(first, bisect_right(self._started, until))
 
@@ -100,23 +110,24 @@ class Runs:
     def _started(self) -> list[int]:
         return [run.started for run in self.all]
 
-    def _starts(self, dice: random.Random) -> list[int]:
+    def _starts(self, rng: random.Random) -> list[int]:
         if self._pace == "idle":
             return []
-        count = dice.randint(20, 150)
+        count = rng.randint(20, 150)
         if self._pace == "burst":
-            return sorted(self._born + int((self._ended - self._born) * dice.random()) for _ in range(count))
-        # Powers of a die crowd the runs around now, so that an hour, a day and a week differ in every count.
+            return sorted(self._born + int((self._ended - self._born) * rng.random()) for _ in range(count))
+        # Powers of a random number concentrate the runs around now, so that an hour, a day and a week differ in counts.
         quiet = _QUIET[self._pace]
         span = min(HISTORY, self._now - self._born) - quiet
-        to_come = count * 15 // 100
-        past = [self._now - quiet - int(span * dice.random() ** 4) for _ in range(count - to_come)]
-        return sorted(past + [self._now + 1 + int(FUTURE * dice.random() ** 2) for _ in range(to_come)])
+        future_count = count * 15 // 100
+        past = [self._now - quiet - int(span * rng.random() ** 4) for _ in range(count - future_count)]
+        return sorted(past + [self._now + 1 + int(FUTURE * rng.random() ** 2) for _ in range(future_count)])
 
 
 _QUIET: dict[str, int] = {"busy": 0, "daily": 3 * HOUR, "weekly": 30 * HOUR}
+"""How long before now the last run started, by pace."""
 
-# Name, type, and what a prompt and a completion token cost in billionths of a dollar.
+# Name, type, and the cost of a prompt token and of a completion token in billionths of a dollar.
 _KINDS = (
     ("ChatOpenAI", "llm", 2500, 10_000),
     ("ChatAnthropic", "llm", 3000, 15_000),
@@ -139,53 +150,55 @@ _LABELS = ("ACCURATE", "INACCURATE", "UNSURE")
 _COMMENTS = (None, None, None, "Right on.", "Missed the second question.", "Très bien 👌")
 
 
-def _made_up(session_id: str, starts: list[int], dice: random.Random, *, scale: int) -> tuple[Run, ...]:
-    shapes = [_shape(dice) for _ in range(10)]
-    sheets = _sheets(dice)
-    pace = 300_000 + int(6_000_000 * dice.random() ** 2)
-    failing, streamed = 0.25 * dice.random() ** 2, dice.random()
-    die = dice.random
+def _generate(session_id: str, starts: list[int], rng: random.Random, *, scale: int) -> tuple[Run, ...]:
+    shapes = [_shape(rng) for _ in range(10)]
+    feedback_sets = _feedback_sets(rng)
+    latency_scale = 300_000 + int(6_000_000 * rng.random() ** 2)
+    error_rate, streaming_rate = 0.25 * rng.random() ** 2, rng.random()
+    random_number = rng.random
     runs = []
     for number, started in enumerate(starts):
-        name, run_type, tags, metadata, prompt_price, completion_price = shapes[int(die() * 10)]
-        latency = int(pace * (0.4 + 4 * die() ** 4))
-        first_token = int(latency * (0.05 + 0.4 * die())) if prompt_price and die() < streamed else None
-        prompt = int(4000 * scale * die() ** 2) + 1 if prompt_price else 0
-        completion = int(900 * scale * die()) + 1 if prompt_price else 0
-        error = _ERRORS[number % 4] if die() < failing else None
-        sheet = sheets[int(die() * 20)]
+        name, run_type, tags, metadata, prompt_price, completion_price = shapes[int(random_number() * 10)]
+        latency = int(latency_scale * (0.4 + 4 * random_number() ** 4))
+        first_token = (
+            int(latency * (0.05 + 0.4 * random_number())) if prompt_price and random_number() < streaming_rate else None
+        )
+        prompt = int(4000 * scale * random_number() ** 2) + 1 if prompt_price else 0
+        completion = int(900 * scale * random_number()) + 1 if prompt_price else 0
+        error = _ERRORS[number % 4] if random_number() < error_rate else None
+        feedback = feedback_sets[int(random_number() * 20)]
         runs.append(
             Run(
                 session_id, number, name, run_type, started, latency, first_token, prompt, completion,
-                prompt * prompt_price, completion * completion_price, error, tags, metadata, sheet,
+                prompt * prompt_price, completion * completion_price, error, tags, metadata, feedback,
             )
         )  # fmt: skip
     return tuple(runs)
 
 
-def _shape(dice: random.Random) -> tuple[str, str, tuple[str, ...], dict[str, str], int, int]:
-    name, run_type, prompt_price, completion_price = dice.choice(_KINDS)
-    tags = tuple(dice.sample(_TAGS, dice.randint(0, 3)))
-    metadata = {"user": f"user-{dice.randint(1, 9)}", "region": dice.choice(("eu", "us", "apac"))}
+def _shape(rng: random.Random) -> tuple[str, str, tuple[str, ...], dict[str, str], int, int]:
+    name, run_type, prompt_price, completion_price = rng.choice(_KINDS)
+    tags = tuple(rng.sample(_TAGS, rng.randint(0, 3)))
+    metadata = {"user": f"user-{rng.randint(1, 9)}", "region": rng.choice(("eu", "us", "apac"))}
     return name, run_type, tags, metadata, prompt_price, completion_price
 
 
-def _sheets(dice: random.Random) -> list[tuple[Feedback, ...]]:
-    scored = dice.sample(_SCORED, dice.randint(0, 3))
-    labelled, both, covered = dice.random() < 0.4, dice.random() < 0.5, dice.random()
-    source = dice.choice(("api", "model", "app"))
-    sheets = []
+def _feedback_sets(rng: random.Random) -> list[tuple[Feedback, ...]]:
+    scored = rng.sample(_SCORED, rng.randint(0, 3))
+    labelled, both, covered = rng.random() < 0.4, rng.random() < 0.5, rng.random()
+    source = rng.choice(("api", "model", "app"))
+    feedback_sets = []
     for _ in range(20):
-        sheet = []
-        if dice.random() < covered:
+        feedback = []
+        if rng.random() < covered:
             for key in scored:
-                failed = dice.random() < 0.05
-                score = None if failed else round(dice.random(), 3)
-                sheet.append(Feedback(key, score, None, source, dice.choice(_COMMENTS), failed))
+                failed = rng.random() < 0.05
+                score = None if failed else round(rng.random(), 3)
+                feedback.append(Feedback(key, score, None, source, rng.choice(_COMMENTS), failed))
             if labelled:
-                sheet.append(Feedback("category", None, dice.choice(_LABELS), "model"))
+                feedback.append(Feedback("category", None, rng.choice(_LABELS), "model"))
             if both:
-                right = dice.random() < 0.7
-                sheet.append(Feedback("accuracy", float(right), "CORRECT" if right else "INCORRECT", source))
-        sheets.append(tuple(sheet))
-    return sheets
+                right = rng.random() < 0.7
+                feedback.append(Feedback("accuracy", float(right), "CORRECT" if right else "INCORRECT", source))
+        feedback_sets.append(tuple(feedback))
+    return feedback_sets

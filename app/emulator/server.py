@@ -1,4 +1,4 @@
-"""The emulator on a real socket of 127.0.0.1, in the running loop or in a thread of its own."""
+"""Serves the emulator on a socket of 127.0.0.1: in the running event loop, or in a thread."""
 
 import asyncio
 import threading
@@ -10,39 +10,39 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .traffic import Traffic
+from app.emulator.fault_injection import FaultInjectingApp
 
 
 @asynccontextmanager
-async def serving(emulator: Traffic) -> AsyncIterator[str]:
-    """Serve in the running loop; on leaving, every connection ends at once, answered or not."""
+async def serving(emulator: FaultInjectingApp) -> AsyncIterator[str]:
+    """Serve in the running event loop, and yield the URL. On exit, every connection is closed at once."""
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), "hang_up": lambda: server.hang_up(scope["client"])}
-        await emulator.app(scope, receive, send)
+    async def app_with_disconnect(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), "disconnect": lambda: server.disconnect(scope["client"])}
+        await emulator(scope, receive, send)
 
-    server = _Server(answer)
+    server = _Server(app_with_disconnect)
     async with server.running() as url:
         yield url
 
 
 @asynccontextmanager
 async def serving_app(app: ASGIApp, state: Mapping[str, Any] | None = None, **options: Any) -> AsyncIterator[str]:
-    """Serve any app in that way. `state`: what its lifespan gave; `options`: uvicorn's."""
+    """Serve any ASGI app in the same way. `state` is what its lifespan yielded; `options` go to uvicorn."""
     async with _Server(app, state, **options).running() as url:
         yield url
 
 
 @contextmanager
-def serving_in_thread(emulator: Traffic) -> Iterator[str]:
-    """Serve from a daemon thread, for a process whose own loop starts later."""
+def serving_in_thread(emulator: FaultInjectingApp) -> Iterator[str]:
+    """Serve in a daemon thread with an event loop of its own, and yield the URL."""
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        leaving = asyncio.Event()
+        stopping = asyncio.Event()
         async with serving(emulator) as url:
-            started.set_result((url, asyncio.get_running_loop(), leaving))
-            await leaving.wait()
+            started.set_result((url, asyncio.get_running_loop(), stopping))
+            await stopping.wait()
 
     def run() -> None:
         try:
@@ -54,16 +54,16 @@ def serving_in_thread(emulator: Traffic) -> Iterator[str]:
 
     thread = threading.Thread(target=run, name="emulator", daemon=True)
     thread.start()
-    url, loop, leaving = started.result()
+    url, loop, stopping = started.result()
     try:
         yield url
     finally:
-        loop.call_soon_threadsafe(leaving.set)
+        loop.call_soon_threadsafe(stopping.set)
         thread.join()
 
 
 class _Server:
-    """uvicorn without its main loop and its signal handlers, whose ticks would cost each test 0.2 s."""
+    """uvicorn without its signal handlers and its main loop, which would take up to 0.2 s of each test to stop."""
 
     def __init__(self, app: ASGIApp, state: Mapping[str, Any] | None = None, **options: Any) -> None:
         self._state = dict(state or {})
@@ -94,8 +94,8 @@ class _Server:
         finally:
             await self._stop()
 
-    def hang_up(self, client: object) -> None:
-        """On the connection from that address."""
+    def disconnect(self, client: object) -> None:
+        """Abort the connection from a client's address."""
         for connection in self._server.server_state.connections:
             if connection.transport.get_extra_info("peername") == client:
                 connection.transport.abort()
@@ -105,7 +105,8 @@ class _Server:
         config.load()
         self._server.lifespan = config.lifespan_class(config)
         self._server.lifespan.state.update(self._state)
-        # A socket handed over would lack TCP_NODELAY, and each answer would wait 40 ms for an acknowledgement.
+        # uvicorn creates the socket. A socket that is passed in would lack TCP_NODELAY, so that each response would
+        # wait 40 ms for an acknowledgement.
         await self._server.startup()
         return f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
 
@@ -115,7 +116,7 @@ class _Server:
             server.close()
         for connection in list(state.connections):
             connection.transport.abort()
-        # Held requests notice that their client is gone, and end by themselves.
+        # Paused requests notice that their client has disconnected, and end.
         while state.connections or state.tasks:
             await (asyncio.wait(state.tasks) if state.tasks else asyncio.sleep(0))
         for server in self._server.servers:

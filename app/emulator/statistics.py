@@ -1,4 +1,4 @@
-"""The figures of a session, each computed from its runs, and remembered for a while."""
+"""Statistics of sessions, computed from their runs and cached."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,79 +7,89 @@ from decimal import Decimal
 from math import fsum, sqrt
 from typing import Any
 
-from .moment import SECOND
-from .run import DOLLAR, Feedback, Run
-from .session import Session
+from app.emulator.run import DOLLAR, Feedback, Run
+from app.emulator.session import Session
+from app.emulator.timestamps import SECOND
 
-Figure = Callable[[Session, Sequence[Run]], Any]
+Statistic = Callable[[Session, Sequence[Run]], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """Which runs count: those started from `since` up to `until` that `chosen` accepts (`filter` is its text)."""
+class RunWindow:
+    """The runs that statistics are computed from.
+
+    Args:
+        since: Timestamp of the earliest start; None for all earlier runs.
+        until: Timestamp of the latest start.
+        filter: Text of the run filter.
+        matches: Predicate of the run filter.
+    """
 
     since: int | None
     until: int
     filter: str | None = None
-    chosen: Callable[[Run], bool] | None = None
+    matches: Callable[[Run], bool] | None = None
 
 
 class Statistics:
-    """Figures by session and counted runs; what was computed before is not computed again."""
+    """Computes statistics, and caches them by session and runs. `size` is the number of entries of the cache."""
 
     def __init__(self, size: int = 8192) -> None:
         self._size = size
-        self._known: dict[tuple[object, ...], dict[str, Any]] = {}
+        self._cache: dict[tuple[object, ...], dict[str, Any]] = {}
 
-    def of(self, session: Session, window: Window, names: Iterable[str]) -> dict[str, Any]:
-        places = session.runs.places(window.since, window.until)
-        known = self._remembered((session.id, places, window.filter))
-        wanted = list(names)
-        missing = [name for name in wanted if name not in known]
+    def compute(self, session: Session, window: RunWindow, names: Iterable[str]) -> dict[str, Any]:
+        """Statistics and facets of a session in a window, by name in the given order."""
+        run_range = session.runs.range_of(window.since, window.until)
+        cached = self._cached((session.id, run_range, window.filter))
+        requested = list(names)
+        missing = [name for name in requested if name not in cached]
         if missing:
-            runs: Sequence[Run] = session.runs.all[slice(*places)]
-            if window.chosen is not None:
-                runs = [run for run in runs if window.chosen(run)]
-            known.update((name, _FIGURES[name](session, runs)) for name in missing)
-        return {name: known[name] for name in wanted}
+            runs: Sequence[Run] = session.runs.all[slice(*run_range)]
+            if window.matches is not None:
+                runs = [run for run in runs if window.matches(run)]
+            cached.update((name, _COMPUTED[name](session, runs)) for name in missing)
+        return {name: cached[name] for name in requested}
 
-    def _remembered(self, key: tuple[object, ...]) -> dict[str, Any]:
-        known = self._known[key] = self._known.pop(key, {})
-        while len(self._known) > self._size:
-            del self._known[next(iter(self._known))]
-        return known
+    def _cached(self, key: tuple[object, ...]) -> dict[str, Any]:
+        """The cache entry of a key, which becomes the most recently used; an empty new one if there is none."""
+        cached = self._cache[key] = self._cache.pop(key, {})
+        while len(self._cache) > self._size:
+            del self._cache[next(iter(self._cache))]
+        return cached
 
 
-def feedback_stats(feedback: Iterable[Feedback], *, old_style: bool) -> dict[str, Any]:
+def feedback_stats(feedback: Iterable[Feedback], *, old_format: bool) -> dict[str, Any]:
+    """Aggregated feedback by key, as LangSmith's columns `feedback_stats` and `session_feedback_stats` have it."""
     by_key: dict[str, list[Feedback]] = {}
-    for verdict in feedback:
-        by_key.setdefault(verdict.key, []).append(verdict)
-    return {key: _feedback_stat(by_key[key], old_style=old_style) for key in sorted(by_key)}
+    for each in feedback:
+        by_key.setdefault(each.key, []).append(each)
+    return {key: _feedback_stat(by_key[key], old_format=old_format) for key in sorted(by_key)}
 
 
-def _feedback_stat(verdicts: list[Feedback], *, old_style: bool) -> dict[str, Any]:
-    scores = sorted(verdict.score for verdict in verdicts if verdict.score is not None)
-    labels = Counter(verdict.value for verdict in verdicts if verdict.value is not None)
-    sources = sorted({verdict.source for verdict in verdicts})
+def _feedback_stat(group: list[Feedback], *, old_format: bool) -> dict[str, Any]:
+    scores = sorted(each.score for each in group if each.score is not None)
+    labels = Counter(each.value for each in group if each.value is not None)
+    sources = sorted({each.source for each in group})
     mean = fsum(scores) / len(scores) if scores else 0.0
-    # Assumed: `n` counts scores, not labels, and `stdev` is that of the whole population.
+    # Assumed: `n` counts scores, not labels, and `stdev` is the population standard deviation.
     stat = {
         "n": len(scores),
         "avg": round(mean, 6) if scores else None,
         "stdev": round(sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores)), 6) if scores else None,
-        "errors": sum(verdict.failed for verdict in verdicts),
+        "errors": sum(each.failed for each in group),
         "values": dict(sorted(labels.items())),
         "min": scores[0] if scores else None,
         "max": scores[-1] if scores else None,
         "median": _quantile(scores, 0.5),
-        "comments": list(dict.fromkeys(verdict.comment for verdict in verdicts if verdict.comment)),
-        "sources": sources if old_style else [{"type": source} for source in sources],
+        "comments": list(dict.fromkeys(each.comment for each in group if each.comment)),
+        "sources": sources if old_format else [{"type": source} for source in sources],
     }
-    return stat if old_style else stat | {"contains_thread_feedback": False}
+    return stat if old_format else stat | {"contains_thread_feedback": False}
 
 
 def _run_facets(_: Session, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    # Assumed: a facet is one value of one run field, with the run filter that picks it and how many it picks.
+    # Assumed: a facet is one value of one run field, with the filter that finds its runs and their number.
     counts = Counter(("name", run.name) for run in runs)
     counts.update(("run_type", run.run_type) for run in runs)
     counts.update(("tags", tag) for run in runs for tag in run.tags)
@@ -92,33 +102,33 @@ def _run_facets(_: Session, runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _quantile(ordered: Sequence[float], share: float) -> float | None:
     if not ordered:
         return None
-    place = (len(ordered) - 1) * share
-    low = int(place)
+    position = (len(ordered) - 1) * share
+    low = int(position)
     high = min(low + 1, len(ordered) - 1)
-    return round(ordered[low] + (ordered[high] - ordered[low]) * (place - low), 6)
+    return round(ordered[low] + (ordered[high] - ordered[low]) * (position - low), 6)
 
 
-def _latency(share: float) -> Figure:
+def _latency(share: float) -> Statistic:
     return lambda _, runs: _quantile(sorted(run.latency / SECOND for run in runs), share)
 
 
-def _first_token(share: float) -> Figure:
+def _first_token(share: float) -> Statistic:
     return lambda _, runs: _quantile(
         sorted(run.first_token / SECOND for run in runs if run.first_token is not None), share
     )
 
 
 def _cost(billionths: int) -> Decimal | None:
-    # Assumed: what cost nothing has no cost, rather than a cost of zero.
+    # Assumed: the cost of runs without a cost is null, not zero.
     return Decimal(billionths) / DOLLAR if billionths else None
 
 
-def _rate(runs: Sequence[Run], claim: Callable[[Run], bool]) -> float | None:
-    return sum(map(claim, runs)) / len(runs) if runs else None
+def _rate(runs: Sequence[Run], predicate: Callable[[Run], bool]) -> float | None:
+    return sum(map(predicate, runs)) / len(runs) if runs else None
 
 
-# Assumed: without runs a count is 0, and a percentile, a rate or a time is null.
-STATISTICS: Mapping[str, Figure] = {
+# Assumed: without runs, a count is 0; a percentile, a rate and a time are null.
+STATISTICS: Mapping[str, Statistic] = {
     "run_count": lambda _, runs: len(runs),
     "latency_p50": _latency(0.50),
     "latency_p99": _latency(0.99),
@@ -130,16 +140,16 @@ STATISTICS: Mapping[str, Figure] = {
     "total_cost": lambda _, runs: _cost(sum(run.prompt_cost + run.completion_cost for run in runs)),
     "prompt_cost": lambda _, runs: _cost(sum(run.prompt_cost for run in runs)),
     "completion_cost": lambda _, runs: _cost(sum(run.completion_cost for run in runs)),
-    "last_run_start_time": lambda session, runs: session.as_text(runs[-1].started) if runs else None,
+    "last_run_start_time": lambda session, runs: session.format_time(runs[-1].started) if runs else None,
     "feedback_stats": lambda session, runs: feedback_stats(
-        (verdict for run in runs for verdict in run.feedback), old_style=session.old_style
+        (each for run in runs for each in run.feedback), old_format=session.old_format
     ),
-    # Assumed: no window and no run filter narrows the feedback that a session itself has.
-    "session_feedback_stats": lambda session, _: feedback_stats(session.feedback, old_style=session.old_style),
+    # Assumed: windows and run filters do not apply to the feedback of the session itself.
+    "session_feedback_stats": lambda session, _: feedback_stats(session.feedback, old_format=session.old_format),
     "error_rate": lambda _, runs: _rate(runs, lambda run: run.error is not None),
     "streaming_rate": lambda _, runs: _rate(runs, lambda run: run.streaming),
 }
 
 FACETS = ("run_facets",)
 
-_FIGURES: Mapping[str, Figure] = {**STATISTICS, FACETS[0]: _run_facets}
+_COMPUTED: Mapping[str, Statistic] = {**STATISTICS, FACETS[0]: _run_facets}

@@ -1,4 +1,4 @@
-"""A workspace and its sessions, made up from a seed and the key that opens it."""
+"""A workspace and its sessions, generated from a seed and an API key."""
 
 import random
 from dataclasses import dataclass
@@ -7,13 +7,15 @@ from itertools import product
 from typing import Any
 from uuid import UUID
 
-from .moment import DAY, HOUR
-from .run import Feedback, Pace, Runs
-from .session import Session
+from app.emulator.run import Feedback, Pace, Runs
+from app.emulator.session import Session
+from app.emulator.timestamps import DAY, HOUR
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
+    """A dataset that experiments run on. `versions` are the times of its versions."""
+
     id: UUID
     name: str
     versions: tuple[str, ...]
@@ -21,7 +23,7 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """What one key sees. `sessions` come in the order of their ids."""
+    """The data that one API key gives access to. `sessions` are sorted by id."""
 
     tenant_id: UUID
     datasets: tuple[Dataset, ...]
@@ -33,74 +35,74 @@ class Workspace:
 
     @classmethod
     @lru_cache(maxsize=8)
-    def made_up(cls, key: str, *, seed: int, size: int, now: int) -> "Workspace":
-        """A workspace of `size` sessions, two in five of them experiments, seen from `now`.
+    def generate(cls, key: str, *, seed: int, size: int, now: int) -> "Workspace":
+        """A workspace of `size` sessions, two in five of them experiments, with data around the timestamp `now`.
 
-        It is frozen, and shared by emulators that ask for the same one, with its runs.
+        Workspaces are immutable, so emulators with equal arguments share one, including its runs.
         """
-        dice = random.Random(f"{seed}/{key}")
-        tenant_id = _identifier(dice)
-        datasets = tuple(Dataset(id=_identifier(dice), name=name, versions=_VERSIONS) for name in _DATASETS)
-        tag_values = tuple(_identifier(dice) for _ in range(6))
-        maker = _Maker(dice, tenant_id, datasets, tag_values, now)
+        rng = random.Random(f"{seed}/{key}")
+        tenant_id = _random_uuid(rng)
+        datasets = tuple(Dataset(id=_random_uuid(rng), name=name, versions=_VERSIONS) for name in _DATASETS)
+        tag_values = tuple(_random_uuid(rng) for _ in range(6))
+        generator = _SessionGenerator(rng, tenant_id, datasets, tag_values, now)
         experiments = size * 2 // 5
-        sessions = [maker.project(name) for name in _project_names(dice, size - experiments)]
-        sessions += [maker.experiment(number) for number in range(experiments)]
+        sessions = [generator.project(name) for name in _project_names(rng, size - experiments)]
+        sessions += [generator.experiment(number) for number in range(experiments)]
         sessions.sort(key=lambda session: session.id)
         return cls(tenant_id=tenant_id, datasets=datasets, tag_values=tag_values, sessions=tuple(sessions))
 
 
-class _Maker:
+class _SessionGenerator:
     def __init__(
         self,
-        dice: random.Random,
+        rng: random.Random,
         tenant_id: UUID,
         datasets: tuple[Dataset, ...],
         tag_values: tuple[UUID, ...],
         now: int,
     ) -> None:
-        self._dice, self._tenant_id, self._datasets, self._tag_values = dice, tenant_id, datasets, tag_values
+        self._rng, self._tenant_id, self._datasets, self._tag_values = rng, tenant_id, datasets, tag_values
         self._now = now
 
     def project(self, name: str) -> Session:
-        dice = self._dice
-        pace: Pace = dice.choices(("busy", "daily", "weekly", "idle"), (55, 20, 15, 10))[0]
+        rng = self._rng
+        pace: Pace = rng.choices(("busy", "daily", "weekly", "idle"), (55, 20, 15, 10))[0]
         youngest = 6 * HOUR if pace == "busy" else 5 * DAY
-        started = self._now - youngest - int(400 * DAY * dice.random() ** 2)
+        started = self._now - youngest - int(400 * DAY * rng.random() ** 2)
         environment = name.rsplit("-", 1)[-1]
-        metadata = {"env": environment, "team": dice.choice(_TEAMS), "revision": dice.randint(1, 40)}
-        extra: dict[str, Any] = {"metadata": metadata, "tags": dice.sample(_TAGS, dice.randint(0, 3))}
-        dataset = dice.choice(self._datasets) if dice.random() < 0.25 else None
+        metadata = {"env": environment, "team": rng.choice(_TEAMS), "revision": rng.randint(1, 40)}
+        extra: dict[str, Any] = {"metadata": metadata, "tags": rng.sample(_TAGS, rng.randint(0, 3))}
+        dataset = rng.choice(self._datasets) if rng.random() < 0.25 else None
         return self._session(
             name,
             started=started,
             ended=None,
             pace=pace,
-            extra=extra if dice.random() < 0.9 else {},
+            extra=extra if rng.random() < 0.9 else {},
             default_dataset_id=dataset.id if dataset else None,
         )
 
     def experiment(self, number: int) -> Session:
-        dice = self._dice
+        rng = self._rng
         dataset = self._datasets[number % len(self._datasets)]
-        model = dice.choice(_MODELS)
-        # Each round is younger than the one before it, so that numbers follow start times.
-        turn = number // len(self._datasets)
-        age = HOUR + int(60 * DAY * 0.75**turn * (0.8 + 0.2 * dice.random()))
+        model = rng.choice(_MODELS)
+        # Each round of experiments is younger than the one before, so that their numbers follow their start times.
+        round_number = number // len(self._datasets)
+        age = HOUR + int(60 * DAY * 0.75**round_number * (0.8 + 0.2 * rng.random()))
         metadata = {
             "model": model,
-            "dataset_version": dice.choice(dataset.versions),
-            "num_repetitions": dice.choice((1, 1, 3)),
-            "git": {"branch": dice.choice(("main", "feature/ünïcode")), "dirty": dice.random() < 0.3},
+            "dataset_version": rng.choice(dataset.versions),
+            "num_repetitions": rng.choice((1, 1, 3)),
+            "git": {"branch": rng.choice(("main", "feature/ünïcode")), "dirty": rng.random() < 0.3},
         }
         return self._session(
-            f"{dataset.name}-{model}-{dice.getrandbits(32):08x}",
+            f"{dataset.name}-{model}-{rng.getrandbits(32):08x}",
             started=self._now - age,
-            ended=self._now - age + int(HOUR * (0.2 + 0.8 * dice.random())),
-            pace="burst" if dice.random() < 0.92 else "idle",
-            extra={"metadata": metadata, "tags": [model, *dice.sample(_TAGS, dice.randint(0, 1))]},
+            ended=self._now - age + int(HOUR * (0.2 + 0.8 * rng.random())),
+            pace="burst" if rng.random() < 0.92 else "idle",
+            extra={"metadata": metadata, "tags": [model, *rng.sample(_TAGS, rng.randint(0, 1))]},
             reference_dataset_id=dataset.id,
-            test_run_number=1 + turn,
+            test_run_number=1 + round_number,
         )
 
     def _session(
@@ -115,31 +117,31 @@ class _Maker:
         reference_dataset_id: UUID | None = None,
         test_run_number: int | None = None,
     ) -> Session:
-        dice, identifier = self._dice, _identifier(self._dice)
+        rng, identifier = self._rng, _random_uuid(self._rng)
         return Session(
             id=identifier,
             tenant_id=self._tenant_id,
             name=name,
-            description=dice.choice(_DESCRIPTIONS),
+            description=rng.choice(_DESCRIPTIONS),
             started=started,
             ended=ended,
             extra=extra,
-            trace_tier=dice.choice(("longlived", "shortlived", None)),
+            trace_tier=rng.choice(("longlived", "shortlived", None)),
             default_dataset_id=default_dataset_id,
             reference_dataset_id=reference_dataset_id,
             test_run_number=test_run_number,
-            tag_value_ids=frozenset(dice.sample(self._tag_values, dice.choice((0, 0, 1, 2, 3)))),
-            feedback=_verdicts(dice),
+            tag_value_ids=frozenset(rng.sample(self._tag_values, rng.choice((0, 0, 1, 2, 3)))),
+            feedback=_session_feedback(rng),
             runs=Runs(
                 str(identifier),
                 pace=pace,
                 born=started,
                 ended=ended or self._now,
                 now=self._now,
-                # Of projects, one would dwarf the others wherever they are compared.
-                huge=dice.random() < 0.06 and reference_dataset_id is not None,
+                # A huge project would dwarf the others in every chart, so only experiments are huge.
+                huge=rng.random() < 0.06 and reference_dataset_id is not None,
             ),
-            old_style=dice.random() < 0.3,
+            old_format=rng.random() < 0.3,
         )
 
 
@@ -166,20 +168,20 @@ _DESCRIPTIONS = (
 )
 
 
-def _project_names(dice: random.Random, count: int) -> list[str]:
+def _project_names(rng: random.Random, count: int) -> list[str]:
     names = ["-".join(parts) for parts in product(_PRODUCTS, _ENVIRONMENTS)]
-    dice.shuffle(names)
+    rng.shuffle(names)
     return [names[i % len(names)] + (f"-{i // len(names) + 1}" if i >= len(names) else "") for i in range(count)]
 
 
-def _verdicts(dice: random.Random) -> tuple[Feedback, ...]:
-    if dice.random() < 0.6:
+def _session_feedback(rng: random.Random) -> tuple[Feedback, ...]:
+    if rng.random() < 0.6:
         return ()
-    verdicts = [Feedback("overall", round(dice.random(), 2), None, "api") for _ in range(dice.randint(1, 4))]
-    if dice.random() < 0.3:
-        verdicts.append(Feedback("verdict", None, dice.choice(("SHIP", "HOLD")), "app", "Reviewed by Zoë."))
-    return tuple(verdicts)
+    feedback = [Feedback("overall", round(rng.random(), 2), None, "api") for _ in range(rng.randint(1, 4))]
+    if rng.random() < 0.3:
+        feedback.append(Feedback("verdict", None, rng.choice(("SHIP", "HOLD")), "app", "Reviewed by Zoë."))
+    return tuple(feedback)
 
 
-def _identifier(dice: random.Random) -> UUID:
-    return UUID(int=dice.getrandbits(128), version=4)
+def _random_uuid(rng: random.Random) -> UUID:
+    return UUID(int=rng.getrandbits(128), version=4)

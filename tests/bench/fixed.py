@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from app.emulator import Emulator, Recorded
+from app.emulator import Emulator, RecordedRequest
 
 from .process import Command, Running
 from .workload import ALL_PARAMS, FEW_PARAMS
@@ -68,10 +68,10 @@ def langsmith(folder: Path, port: int) -> Command:
     for rows in (100, 10):
         for name, params in (("all", ALL_PARAMS), ("few", FEW_PARAMS)):
             pairs = [tuple(each.split("=")) for each in (f"limit={rows}&{params}").split("&")]
-            request = Recorded(
+            request = RecordedRequest(
                 path="/api/v1/sessions", params=[(key, value) for key, value in pairs], headers={"x-api-key": "demo"}
             )
-            files[f"{rows}-{name}.json"] = emulator.answer(request).body
+            files[f"{rows}-{name}.json"] = emulator.respond(request).body
     return _nginx(folder, port, files, _MAPS, _LOCATIONS)
 
 

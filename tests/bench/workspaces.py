@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from app.credentials import Credential
-from app.emulator import Emulator, Recorded
+from app.emulator import Emulator, RecordedRequest
 from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
 from app.sessions import row
@@ -188,8 +188,8 @@ def _uuid(rng: random.Random) -> str:
 
 def _recorded() -> bytes:
     params = [("limit", "100"), ("include_stats", "true"), ("facets", "true")]
-    request = Recorded(path="/api/v1/sessions", params=params, headers={"x-api-key": "demo"})
-    return Emulator(clock=lambda: _NOON).answer(request).body
+    request = RecordedRequest(path="/api/v1/sessions", params=params, headers={"x-api-key": "demo"})
+    return Emulator(clock=lambda: _NOON).respond(request).body
 
 
 _BODY: Final = _recorded()

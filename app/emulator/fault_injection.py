@@ -1,0 +1,199 @@
+"""An ASGI app that tests control: it records requests, delays or pauses them, and injects faults into responses.
+
+A request is recorded when it arrives, and takes the next fault at that time. It is answered after `latency` seconds,
+and after the pause that was active on its arrival has ended. A client that disconnects before is counted, and gets
+no response.
+"""
+
+import asyncio
+import gzip
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+
+@dataclass(kw_only=True)
+class RecordedRequest:
+    """A request. `status` is None until it is answered, and stays None if the client disconnects before."""
+
+    path: str
+    params: list[tuple[str, str]]
+    headers: dict[str, str]
+    method: str = "GET"
+    status: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A fault to inject. Each part that is given replaces that part of the correct response.
+
+    Args:
+        status: HTTP status.
+        body: Raw body.
+        headers: Additional headers.
+        rewrite: Changes the decoded JSON body of a successful response in place, or returns a new one.
+        hang_up: Close the connection: before the response, or in the middle of `body` if it is given.
+        times: Number of requests that get the fault; None for all.
+    """
+
+    status: int | None = None
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rewrite: Callable[[Any], Any] | None = None
+    hang_up: bool = False
+    times: int | None = 1
+
+
+@dataclass(frozen=True)
+class Response:
+    """A response before it is sent. Its content type is JSON, unless `headers` contain another."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FaultInjectingApp(ABC):
+    """The controls of the emulator, around the `respond` method of a subclass.
+
+    Attributes:
+        requests: Every request so far. Tests may clear the list.
+        faults: Faults to inject. Requests get the first one, until it has been injected `times` times.
+        latency: Seconds before each response.
+        cancelled: Number of clients that disconnected before their response.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[RecordedRequest] = []
+        self.faults: list[Fault] = []
+        self.latency = 0.0
+        self.cancelled = 0
+        self._pause: asyncio.Event | None = None
+        self._change = asyncio.Condition()
+
+    @abstractmethod
+    def respond(self, request: RecordedRequest) -> Response:
+        """The correct response to a request."""
+
+    def pause(self) -> asyncio.Event:
+        """Pause all requests that arrive from now on, until the returned event is set."""
+        self._pause = asyncio.Event()
+        return self._pause
+
+    async def arrived(self, count: int) -> None:
+        """Wait until `requests` has at least `count` requests."""
+        async with self._change:
+            await self._change.wait_for(lambda: len(self.requests) >= count)
+
+    async def hung_up(self, count: int) -> None:
+        """Wait until at least `count` clients have disconnected before their response."""
+        async with self._change:
+            await self._change.wait_for(lambda: self.cancelled >= count)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise ValueError(f"The emulator supports HTTP, not {scope['type']}.")
+        request, fault, pause = self._record(scope), self._take_fault(), self._pause
+        await self._notify()
+        if not await _finishes_before_disconnect(self._delay(pause), receive):
+            self.cancelled += 1
+            await self._notify()
+            return
+        response = self._faulty_response(request, fault) if fault else self.respond(request)
+        if fault and fault.hang_up:
+            await _hang_up(scope, receive, send, response if fault.body else None)
+            return
+        if "gzip" in request.headers.get("accept-encoding", "") and (fault is None or fault.body is None):
+            response = _compress(response)
+        request.status = response.status
+        await send(_response_start(response, length=len(response.body)))
+        await send({"type": "http.response.body", "body": response.body})
+
+    def _record(self, scope: Scope) -> RecordedRequest:
+        request = RecordedRequest(
+            path=scope["path"],
+            params=parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+            method=scope["method"],
+        )
+        self.requests.append(request)
+        return request
+
+    def _take_fault(self) -> Fault | None:
+        if not self.faults:
+            return None
+        fault = self.faults[0]
+        if fault.times is not None:
+            self.faults[:1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+        return fault
+
+    async def _notify(self) -> None:
+        async with self._change:
+            self._change.notify_all()
+
+    async def _delay(self, pause: asyncio.Event | None) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if pause is not None:
+            await pause.wait()
+
+    def _faulty_response(self, request: RecordedRequest, fault: Fault) -> Response:
+        if fault.status is not None or fault.body is not None:
+            status = fault.status or 200
+            body = fault.body
+            if body is None:
+                body = orjson.dumps({"detail": HTTPStatus(status).phrase})
+            return Response(status, body, fault.headers)
+        response = self.respond(request)
+        body = response.body
+        if fault.rewrite is not None and response.status == HTTPStatus.OK:
+            rows = orjson.loads(body)
+            rewritten = fault.rewrite(rows)
+            body = orjson.dumps(rows if rewritten is None else rewritten)
+        return Response(response.status, body, {**response.headers, **fault.headers})
+
+
+async def _finishes_before_disconnect(delay: Coroutine[Any, Any, None], receive: Receive) -> bool:
+    """Whether the delay ended before the client disconnected."""
+    tasks = asyncio.create_task(delay), asyncio.create_task(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return not tasks[1].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _hang_up(scope: Scope, receive: Receive, send: Send, response: Response | None) -> None:
+    if response is not None:
+        # The announced length is one byte more than the body, so the client cannot take the body for complete.
+        await send(_response_start(response, length=len(response.body) + 1))
+        await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    scope["extensions"]["disconnect"]()
+    await _wait_for_disconnect(receive)
+
+
+def _compress(response: Response) -> Response:
+    if len(response.body) < 1000:
+        return response
+    headers = {**response.headers, "content-encoding": "gzip", "vary": "Accept-Encoding"}
+    return Response(response.status, gzip.compress(response.body, compresslevel=1, mtime=0), headers)
+
+
+def _response_start(response: Response, *, length: int) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "content-length": str(length)}
+    headers |= {name.lower(): value for name, value in response.headers.items()}
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": response.status, "headers": encoded}
