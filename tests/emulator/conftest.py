@@ -1,0 +1,70 @@
+"""An emulator with a clock that tests move, and clients of it."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from app.emulator import Emulator, serving
+from tests.conftest import http_client
+from tests.emulator.expected import NOW, ListSessions, Rows
+
+
+class Clock:
+    """A clock that stands still until a test sets `now`."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def langsmith(clock: Clock) -> Emulator:
+    return Emulator(clock=clock)
+
+
+@pytest.fixture
+async def url(langsmith: Emulator) -> AsyncIterator[str]:
+    async with serving(langsmith) as url:
+        yield url
+
+
+@pytest.fixture
+async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with http_client(url, key="demo") as client:
+        yield client
+
+
+@pytest.fixture
+def page(client: httpx.AsyncClient) -> ListSessions:
+    """Returns one page of sessions."""
+
+    async def page(**params: Any) -> Rows:
+        response = await client.get("/api/v1/sessions", params=params)
+        assert response.status_code == 200, response.text
+        rows: Rows = response.json()
+        return rows
+
+    return page
+
+
+@pytest.fixture
+def all_rows(page: ListSessions) -> ListSessions:
+    """Returns the sessions of all pages."""
+
+    async def all_rows(**params: Any) -> Rows:
+        rows: Rows = []
+        while len(found := await page(**params, limit=100, offset=len(rows))) == 100:
+            rows += found
+        return rows + found
+
+    return all_rows
