@@ -66,14 +66,14 @@ class FaultInjectingApp(ABC):
         requests: Every request so far. Tests may clear the list.
         faults: Faults to inject. Requests get the first one, until it has been injected `times` times.
         latency: Seconds before each response.
-        cancelled: Number of clients that disconnected before their response.
+        disconnects: Number of clients that disconnected before their response.
     """
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
         self.faults: list[Fault] = []
         self.latency = 0.0
-        self.cancelled = 0
+        self.disconnects = 0
         self._pause: asyncio.Event | None = None
         self._change = asyncio.Condition()
 
@@ -86,15 +86,15 @@ class FaultInjectingApp(ABC):
         self._pause = asyncio.Event()
         return self._pause
 
-    async def arrived(self, count: int) -> None:
+    async def wait_for_requests(self, count: int) -> None:
         """Wait until `requests` has at least `count` requests."""
         async with self._change:
             await self._change.wait_for(lambda: len(self.requests) >= count)
 
-    async def hung_up(self, count: int) -> None:
+    async def wait_for_disconnects(self, count: int) -> None:
         """Wait until at least `count` clients have disconnected before their response."""
         async with self._change:
-            await self._change.wait_for(lambda: self.cancelled >= count)
+            await self._change.wait_for(lambda: self.disconnects >= count)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,7 +102,7 @@ class FaultInjectingApp(ABC):
         request, fault, pause = self._record(scope), self._take_fault(), self._pause
         await self._notify()
         if not await _finishes_before_disconnect(self._delay(pause), receive):
-            self.cancelled += 1
+            self.disconnects += 1
             await self._notify()
             return
         response = self._faulty_response(request, fault) if fault else self.respond(request)

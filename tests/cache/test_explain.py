@@ -62,7 +62,7 @@ async def test_it_says_how_the_cache_answered_and_how_old_the_answer_is(gateway:
 async def test_those_who_share_a_request_both_show_it(gateway: Gateway, langsmith: Emulator) -> None:
     gate = langsmith.pause()
     asking = [asyncio.create_task(gateway.explain(NAMES)) for _ in range(2)]
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     gate.set()
     fields = [(await each)["fields"]["sessions"] for each in asking]
     assert sorted(field["cache"] for field in fields) == ["COALESCED", "MISS"]

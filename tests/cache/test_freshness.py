@@ -47,7 +47,7 @@ async def test_what_is_stale_is_served_and_asked_for_anew_once(
     for _ in range(5):
         assert await outcome(gateway) == ("STALE", 20, 0)
     assert await gateway.data(PAGE) == first
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     gate.set()
     await settled(gateway, langsmith, 2)
     assert await outcome(gateway) == ("HIT", 0, 0)
@@ -163,7 +163,7 @@ async def test_those_who_ask_past_the_cache_share_a_request(gateway: Gateway, la
     gate = langsmith.pause()
     async with gateway.in_process() as at_once:
         asking = [asyncio.create_task(at_once.post(PAGE, None, **{"cache-control": "no-cache"})) for _ in range(10)]
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
         gate.set()
         answers: list[dict[str, Any]] = [(await each).json() for each in asking]
     assert all(answer == answers[0] and "errors" not in answer for answer in answers)

@@ -55,7 +55,7 @@ async def test_one_who_leaves_ends_nothing_for_those_who_left_with_it(gateway: G
             asyncio.create_task(at_once.data(f'{{ session(id: "{each}") {{ id promptCost }} }}'))
             for each in (one, other)
         )
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         leaving.cancel()
         gate.set()
         assert (await staying)["session"]["id"] == other

@@ -135,7 +135,7 @@ async def test_what_expires_while_the_rest_is_fetched_is_served_with_it(
     gate = langsmith.pause()
     clock.forward(14)
     asking = asyncio.create_task(gateway.data(query))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     clock.forward(5)
     gate.set()
     assert set((await asking)["session"]) == {"runCount", "totalCost"}
@@ -260,7 +260,7 @@ async def test_a_hundred_equal_cold_queries_share_one_failure(serve: Serve, lang
 async def test_a_request_under_way_serves_a_narrower_selection(gateway: Gateway, langsmith: Emulator) -> None:
     gate = langsmith.pause()
     wide = asyncio.create_task(gateway.data(THREE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     narrow = asyncio.create_task(gateway.explain(TWO))
     await asyncio.sleep(0)
     gate.set()
@@ -357,7 +357,7 @@ async def test_another_window_of_a_held_page_is_asked_for_by_id(gateway: Gateway
 async def test_one_who_leaves_ends_nothing_for_the_others(gateway: Gateway, langsmith: Emulator) -> None:
     gate = langsmith.pause()
     leaving = asyncio.create_task(gateway.data(THREE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     staying = asyncio.create_task(gateway.data(THREE))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -365,19 +365,19 @@ async def test_one_who_leaves_ends_nothing_for_the_others(gateway: Gateway, lang
     await asyncio.gather(leaving, return_exceptions=True)
     gate.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
-    assert langsmith.cancelled == 0
+    assert langsmith.disconnects == 0
     assert len(asked(langsmith)) == 1
 
 
 async def test_when_the_last_one_leaves_the_request_is_cancelled(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
     leaving = [asyncio.create_task(gateway.data(THREE)) for _ in range(3)]
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     for each in leaving:
         each.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
-    await langsmith.hung_up(1)
-    assert langsmith.cancelled == 1
+    await langsmith.wait_for_disconnects(1)
+    assert langsmith.disconnects == 1
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ async def test_paused_requests_are_answered_once_the_event_is_set(
 ) -> None:
     release = langsmith.pause()
     tasks = [asyncio.create_task(client.get("/sessions?limit=1")) for _ in range(3)]
-    await langsmith.arrived(3)
+    await langsmith.wait_for_requests(3)
     assert [request.status for request in langsmith.requests] == [None] * 3
     assert not any(task.done() for task in tasks)
     release.set()
@@ -89,11 +89,11 @@ async def test_a_client_that_disconnects_before_its_response_is_counted(
 ) -> None:
     langsmith.pause()
     task = asyncio.create_task(client.get("/sessions"))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await langsmith.hung_up(1)
-    assert langsmith.cancelled == 1
+    await langsmith.wait_for_disconnects(1)
+    assert langsmith.disconnects == 1
     assert langsmith.requests[0].status is None
 
 
@@ -101,7 +101,7 @@ async def test_latency_delays_the_response(langsmith: Emulator, client: httpx.As
     langsmith.latency = 30.0
     with pytest.raises(httpx.ReadTimeout):
         await client.get("/sessions", timeout=httpx.Timeout(PATIENCE, read=0.05))
-    await langsmith.hung_up(1)
+    await langsmith.wait_for_disconnects(1)
 
 
 async def test_responses_are_compressed_for_clients_that_accept_gzip(client: httpx.AsyncClient) -> None:

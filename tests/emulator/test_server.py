@@ -17,7 +17,7 @@ async def test_serving_stops_with_open_connections_and_paused_requests(langsmith
             await client.get(f"{url}/sessions?limit=1")
             langsmith.pause()
             task = asyncio.create_task(client.get(f"{url}/sessions"))
-            await langsmith.arrived(2)
+            await langsmith.wait_for_requests(2)
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             await task
         with pytest.raises(httpx.ConnectError):

@@ -243,9 +243,9 @@ async def test_a_request_that_cannot_be_read_has_its_status_in_either_media_type
 async def test_a_client_that_hangs_up_ends_its_request_to_langsmith(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
     asking = asyncio.create_task(gateway.post("query Q" + NAMES))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     asking.cancel()
-    await langsmith.hung_up(1)
+    await langsmith.wait_for_disconnects(1)
     assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "cancelled")]
     assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
 

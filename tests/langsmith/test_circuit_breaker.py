@@ -107,7 +107,7 @@ async def test_clients_that_hang_up_are_none(serve: Serve) -> None:
     async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for number in range(FAILURES + 2):
             client = asyncio.create_task(gateway.run(page(number)))
-            await upstream.arrived(number + 1)
+            await upstream.wait_for_requests(number + 1)
             client.cancel()
             await upstream.idle()
         upstream.acts = [says(listed(row()))]
@@ -122,7 +122,7 @@ async def test_one_who_tries_and_hangs_up_leaves_the_try_to_the_next(serve: Serv
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
         clock.forward(PAUSE + 1)
         client = asyncio.create_task(gateway.run(page(100)))
-        await upstream.arrived(FAILURES + 1)
+        await upstream.wait_for_requests(FAILURES + 1)
         client.cancel()
         await upstream.idle()
         upstream.acts = [says(listed(row()))]
@@ -141,7 +141,7 @@ async def test_what_set_out_before_is_not_taken_for_the_one_that_tries(serve: Se
         serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway,
     ):
         before = asyncio.create_task(code_of(gateway, page(500)))
-        await upstream.arrived(1)
+        await upstream.wait_for_requests(1)
         upstream.acts = [says(response(status=503))]
         for number in range(FAILURES):
             await code_of(gateway, page(number))
@@ -149,7 +149,7 @@ async def test_what_set_out_before_is_not_taken_for_the_one_that_tries(serve: Se
         clock.forward(PAUSE + 1)
         upstream.acts = [black_hole]
         trying = asyncio.create_task(gateway.run(page(600)))
-        await upstream.arrived(FAILURES + 2)
+        await upstream.wait_for_requests(FAILURES + 2)
         gate.set()
         assert await before == "UPSTREAM_ERROR"
         clock.forward(LONGEST_PAUSE)

@@ -216,10 +216,10 @@ async def test_no_more_requests_are_under_way_than_the_setting_says(serve: Serve
         serve(langsmith_endpoint=upstream.url) as another,
     ):
         clients = asyncio.create_task(wave_of(15, gateway, 0))
-        await upstream.arrived(3)
+        await upstream.wait_for_requests(3)
         # Whatever else the gateway had sent would have arrived before this one, which sets out later.
         later = asyncio.create_task(another.data(page()))
-        await upstream.arrived(4)
+        await upstream.wait_for_requests(4)
         assert upstream.busy == 4
         gate.set()
         assert successes(await clients) == 15
@@ -231,27 +231,27 @@ async def test_no_more_requests_are_under_way_than_the_setting_says(serve: Serve
 async def test_a_request_ends_when_its_only_client_hangs_up(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
     client = asyncio.create_task(gateway.run(page()))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     client.cancel()
-    await langsmith.hung_up(1)
-    assert langsmith.cancelled == 1
+    await langsmith.wait_for_disconnects(1)
+    assert langsmith.disconnects == 1
     assert logged(gateway, "upstream_failed") == []
 
 
 async def test_a_client_that_hangs_up_ends_nothing_for_another(gateway: Gateway, langsmith: Emulator) -> None:
     gate = langsmith.pause()
     leaving, staying = (asyncio.create_task(gateway.data(page())) for _ in range(2))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     # Both have been waiting for it since before this one set out.
     late = asyncio.create_task(gateway.data(page(1)))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     leaving.cancel()
     await asyncio.wait([leaving])
     gate.set()
     assert (await staying)["sessions"]["nodes"] != []
     await late
     assert leaving.cancelled()
-    assert langsmith.cancelled == 0
+    assert langsmith.disconnects == 0
     assert len(langsmith.requests) == 2
 
 

@@ -22,7 +22,7 @@ async def test_who_finds_the_queue_full_is_told_at_once(serve: Serve, langsmith:
         gate = langsmith.pause()
         # Two are under way, eight of that tenant's wait.
         clients = asyncio.create_task(codes_of(at_once, 15, 0, "demo"))
-        await langsmith.arrived(3)
+        await langsmith.wait_for_requests(3)
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 1}
         # What is held needs no place, and another tenant finds one.
@@ -39,7 +39,7 @@ async def test_one_that_leaves_the_queue_leaves_its_place(serve: Serve, langsmit
     async with serve(upstream_concurrency=1) as gateway, gateway.in_process() as at_once:
         gate = langsmith.pause()
         clients = [asyncio.create_task(codes_of(at_once, 1, number, "demo")) for number in range(5)]
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         assert await code_of(gateway, page(50)) == "RATE_LIMITED"
         clients[-1].cancel()
         await asyncio.wait([clients[-1]])

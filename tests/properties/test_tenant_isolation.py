@@ -66,7 +66,7 @@ async def test_no_tenant_shares_another_s_request_under_way(serve: Serve) -> Non
 
     async with raw_upstream(held) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         asking = asyncio.gather(*(name_seen(gateway, headers) for headers in TENANTS.values()))
-        await upstream.arrived(len(TENANTS))
+        await upstream.wait_for_requests(len(TENANTS))
         gate.set()
         assert await asking == [str(sorted(headers.items())) for headers in TENANTS.values()]
 

@@ -100,7 +100,7 @@ async def test_windows_wait_for_the_pages_of_all_roots(gateway: Gateway, langsmi
         b: sessions(first: 120, offset: 2) { nodes { stats(last: "P1D") { runCount } } } }"""
     async with asyncio.TaskGroup() as group:
         group.create_task(gateway.data(query))
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
         go_on.set()
     assert wanted_ids(asked(langsmith)) == [0, 0, 22, 100]
 
@@ -206,7 +206,7 @@ async def test_a_window_that_takes_too_long_costs_only_itself(serve: Serve, lang
         query = '{ sessions(first: 2) { nodes { name stats(last: "P1D") { runCount } } } }'
         async with asyncio.TaskGroup() as group:
             running = group.create_task(gateway.run(query))
-            await langsmith.arrived(1)
+            await langsmith.wait_for_requests(1)
             # What arrives from now on is held for ever, what did before is let go.
             langsmith.pause()
             go_on.set()

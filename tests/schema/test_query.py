@@ -281,7 +281,7 @@ async def test_the_pages_of_a_long_list_are_asked_for_at_the_same_time(gateway: 
     go_on = langsmith.pause()
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(gateway.data("{ sessions(first: 240) { nodes { id } } }"))
-        await langsmith.arrived(3)
+        await langsmith.wait_for_requests(3)
         go_on.set()
     assert len({node["id"] for node in waiting.result()["sessions"]["nodes"]}) == 240
 

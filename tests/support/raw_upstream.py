@@ -85,7 +85,7 @@ class RawUpstream:
         async with self._change:
             await self._change.wait_for(claim)
 
-    async def arrived(self, count: int) -> None:
+    async def wait_for_requests(self, count: int) -> None:
         await self.until(lambda: len(self.requests) >= count)
 
     async def idle(self) -> None:

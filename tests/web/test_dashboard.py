@@ -333,7 +333,7 @@ async def test_it_rests_while_it_is_paused_or_hidden(gateway: Gateway, langsmith
         await pass_by(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await page.get_by_role("button", name="Resume").click()
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
 
         # So does a tab that nobody sees.
         async def turn(hidden: str) -> None:
@@ -347,7 +347,7 @@ async def test_it_rests_while_it_is_paused_or_hidden(gateway: Gateway, langsmith
         await pass_by(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await turn("false")
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         watched.assert_clean()
 
 

@@ -127,7 +127,7 @@ async def test_a_process_that_is_killed_while_it_asks_costs_the_other_its_lease_
         with running(*SERVE, cwd=tmp_path, **own) as one, running(*SERVE, cwd=tmp_path, **own) as other:
             gate = langsmith.pause()
             lost = asyncio.create_task(asyncio.to_thread(_asked, one))
-            await langsmith.arrived(1)
+            await langsmith.wait_for_requests(1)
             found = asyncio.create_task(asyncio.to_thread(_asked, other))
             with redis.client() as client:
                 while _turns_taken(client) < 2:  # noqa: ASYNC110 - Redis tells nobody
@@ -135,7 +135,7 @@ async def test_a_process_that_is_killed_while_it_asks_costs_the_other_its_lease_
             assert len(langsmith.requests) == 1
             one.process.send_signal(signal.SIGKILL)
             killed_at = monotonic()
-            await langsmith.arrived(2)
+            await langsmith.wait_for_requests(2)
             assert monotonic() - killed_at < LEASE_SECONDS + 5
             gate.set()
             body = await found

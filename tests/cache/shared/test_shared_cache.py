@@ -183,7 +183,7 @@ async def test_who_wants_less_waits_for_who_asks_for_more_and_not_the_other_way_
     less = asyncio.create_task(outcome(pair.other, "{ sessions(first: 3) { nodes { runCount } } }"))
     await pair.waiting(2)
     other = asyncio.create_task(pair.other.data(WIDER))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     gate.set()
     await one
     await other
@@ -198,9 +198,9 @@ async def test_lookups_of_two_are_one_request_for_each_session(pair: Pair, langs
     both = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { totalCost } } }"
     ids = [node["id"] for node in nodes]
     one = asyncio.create_task(pair.one.data(both, {"ids": ids[:3]}))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     other = asyncio.create_task(pair.other.data(both, {"ids": ids[1:]}))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     gate.set()
     assert (await one)["nodes"][1:] == (await other)["nodes"][:2]
     first, second = asked(langsmith)
@@ -223,12 +223,12 @@ async def test_a_failure_is_shared_by_who_waits_and_not_kept(pair: Pair, langsmi
 async def test_who_leaves_gives_up_its_turn(pair: Pair, langsmith: Emulator) -> None:
     gate = langsmith.pause()
     leaving = asyncio.create_task(pair.one.data(PAGE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     staying = asyncio.create_task(pair.other.data(PAGE))
     await pair.waiting(2)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     gate.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
 
@@ -380,7 +380,7 @@ async def test_redis_may_be_killed_while_one_asks_and_the_other_waits(pair: Pair
     asking = [asyncio.create_task(each.data(PAGE)) for each in (pair.one, pair.other)]
     await pair.waiting(2)
     pair.redis.kill()
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     gate.set()
     one, other = await asyncio.gather(*asking)
     assert one == other
