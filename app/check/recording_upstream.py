@@ -26,7 +26,7 @@ _ID_PARAM: Final = "id"
 
 
 class RecordingUpstream(Upstream):
-    """An `Upstream` without a network: records each request in `requests`, and returns a full page of made-up sessions.
+    """An `Upstream` without a network: records each request in `requests`, and returns a full page of sessions.
 
     Args:
         url: URL of LangSmith's sessions list; only its path is recorded.

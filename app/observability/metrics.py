@@ -33,7 +33,7 @@ class Metrics:
         self.operations_in_flight = 0
         self.operations = Counter(
             "gateway_operations",
-            "GraphQL operations by outcome: ok, or the code of the first error.",
+            "GraphQL operations by outcome: ok, cancelled (by the client), or the code of the first error.",
             ["outcome"],
             registry=self._registry,
         )
