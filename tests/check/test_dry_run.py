@@ -14,8 +14,8 @@ from app.sessions.scalars import as_text, parse_duration
 from app.settings import Settings
 from tests.check.command import ID, check, requests
 from tests.conftest import NOON, Gateway
-from tests.support.markdown import examples
 from tests.schema.test_cost import COSTS
+from tests.support.markdown import examples
 
 ROW_IDS = re.compile(r"id=[0-9a-f-]{36}(&id=[0-9a-f-]{36})+")
 
