@@ -36,7 +36,7 @@ def refuse_unknown_names(names: Mapping[str, str], prefix: str) -> None:
         if upper.startswith(prefix) and upper not in names:
             close = difflib.get_close_matches(upper.removeprefix(prefix), by_short_name, n=1)
             hint = f" Did you mean {by_short_name[close[0]]}?" if close else ""
-            raise SettingsError(f"{name}: there is no such setting.{hint} The README lists them all.")
+            raise SettingsError(f"{name}: there is no such setting.{hint} app/settings.md lists them all.")
 
 
 def describe_error(error: ValidationError, settings: type[BaseSettings], names: Mapping[str, str]) -> str:

@@ -172,7 +172,7 @@ def test_an_unknown_name_is_refused_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str | None
 ) -> None:
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    message = f"{name}: there is no such setting.{hint} The README lists them all."
+    message = f"{name}: there is no such setting.{hint} app/settings.md lists them all."
     assert load_error(monkeypatch, **{name: SECRET}) == message
     monkeypatch.delenv(name)
     Path(".env").write_text(f"{name}={SECRET}\n")
