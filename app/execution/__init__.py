@@ -1,8 +1,16 @@
-"""Running operations; knows GraphQL and nothing of sessions.
+"""The GraphQL engine: parses, validates, limits and runs operations. It knows GraphQL and nothing of sessions.
 
-In reading order: `executor` runs them, `documents` are parsed and validated once, a `plan` is an operation compiled,
-`resolver` how it calls what Strawberry defines, `projection` the functions that it completes values with, `failures`
-what a client reads of errors.
+`Executor.run` takes a `Request` and the context of its resolvers, and returns a `Response`. It caches parsed documents
+and compiled plans. A plan answers exactly as graphql-core would; graphql-core runs what cannot be compiled.
+
+Reading order:
+
+- `executor.py`: from a request to a response.
+- `documents.py`: documents are parsed and validated once. `limits.py`: how large an operation may be.
+- `plan.py`: an operation, compiled. `resolver.py` calls a field's resolver, `resolve_info.py` is what it receives,
+  `projection.py` generates the functions that turn resolved values into the response.
+- `selection.py`: the fields that an operation selects, for resolvers that look ahead.
+- `error_formatting.py`: errors as clients read them.
 """
 
 from app.execution.documents import Document

@@ -1,6 +1,5 @@
-"""Documents by their text: parsed, validated and guarded the first time only."""
+"""A cache of documents by their text. Each is parsed, limited and validated once."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,25 +22,28 @@ from graphql import (
 
 from app import errors
 from app.errors import BadUserInputError, OperationTooExpensiveError
-from app.execution.error_formatting import InvalidOperationError, as_invalid
+from app.execution.error_formatting import InvalidOperationError, with_validation_code
 from app.execution.limits import OperationLimits
 from app.resilience.lru_cache import LruCache
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 _BYTES_PER_CHARACTER: Final = 120
-"""What a parsed document takes for each character of its text (measured)."""
+"""Memory that a parsed document takes for each character of its text (measured)."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """`switches`: the variables that `@skip` and `@include` look at, so that their values decide what is selected."""
+    """A valid document. `directive_variables` are the variables that directives such as `@skip` read.
+
+    The values of those variables decide which fields are selected, so a compiled plan depends on them.
+    """
 
     ast: DocumentNode
     fragments: dict[str, FragmentDefinitionNode]
-    switches: frozenset[str]
+    directive_variables: frozenset[str]
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
-        """Raises BadUserInput."""
+        """The operation of this name, or the only one. Raises BadUserInputError if there is no such operation."""
         operation = get_operation_ast(self.ast, name)
         if operation is None:
             message = f"There is no operation {name!r} in the document." if name else "Name one of its operations."
@@ -50,26 +52,32 @@ class Document:
 
 
 class DocumentCache:
+    """`introspection`: whether clients may introspect the schema; without it, errors suggest no names either."""
+
     def __init__(self, schema: GraphQLSchema, limits: OperationLimits, *, introspection: bool) -> None:
         self._schema = schema
         self._limits = limits
         self._rules = [*specified_rules] if introspection else [*specified_rules, NoSchemaIntrospectionCustomRule]
         self._hide_suggestions = not introspection
-        self._kept: LruCache[str, Document] = LruCache(_MAX_BYTES)
+        self._cached: LruCache[str, Document] = LruCache(_MAX_BYTES)
 
     def get_cached(self, text: str) -> Document | None:
-        return self._kept.get(text)
+        """The document if it is cached, without parsing it."""
+        return self._cached.get(text)
 
     def get(self, text: str) -> Document:
-        """Raises Invalid and OperationTooExpensive."""
-        if document := self._kept.get(text):
-            return document
-        ast = self._valid(text)
-        fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
-        document = Document(ast, fragments, frozenset(_switches(ast)))
-        return self._kept.set(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
+        """The document, parsed and validated if it is not cached.
 
-    def _valid(self, text: str) -> DocumentNode:
+        Raises InvalidOperationError, and OperationTooExpensiveError for a document that passes a limit.
+        """
+        if document := self._cached.get(text):
+            return document
+        ast = self._parse(text)
+        fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
+        document = Document(ast, fragments, _directive_variables(ast))
+        return self._cached.set(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
+
+    def _parse(self, text: str) -> DocumentNode:
         limits = self._limits
         limits.check_length(text)
         try:
@@ -87,23 +95,23 @@ class DocumentCache:
         except RecursionError as exc:
             message = "This document is nested too deeply."
             raise OperationTooExpensiveError(message, limit=limits.depth, value=limits.depth + 1) from exc
-        found = validate(self._schema, document, self._rules, max_errors=20, hide_suggestions=self._hide_suggestions)
-        if found:
-            raise InvalidOperationError([as_invalid(error, document) for error in found])
+        problems = validate(self._schema, document, self._rules, max_errors=20, hide_suggestions=self._hide_suggestions)
+        if problems:
+            raise InvalidOperationError([with_validation_code(error, document) for error in problems])
         return document
 
 
-def _switches(document: DocumentNode) -> Iterator[str]:
+def _directive_variables(document: DocumentNode) -> frozenset[str]:
     class Finder(Visitor):
         def __init__(self) -> None:
             super().__init__()
-            self.found: list[str] = []
+            self.names: set[str] = set()
 
         def enter_directive(self, node: DirectiveNode, *_: Any) -> None:
-            self.found += [
+            self.names.update(
                 each.value.name.value for each in node.arguments or () if isinstance(each.value, VariableNode)
-            ]
+            )
 
     finder = Finder()
     visit(document, finder)
-    return iter(finder.found)
+    return frozenset(finder.names)

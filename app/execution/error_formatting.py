@@ -1,4 +1,4 @@
-"""What a client reads of an operation's errors: each with a code that never changes, none with what is internal."""
+"""Errors as clients read them: each has a stable code, and none shows anything internal."""
 
 from typing import Any
 
@@ -21,14 +21,15 @@ from app.errors import BadUserInputError, GatewayError
 
 
 class InvalidOperationError(Exception):
-    """Errors that have their code already, of an operation that is not to run."""
+    """An operation that must not run. Each of its `errors` already has its code."""
 
     def __init__(self, found: list[GraphQLError]) -> None:
+        super().__init__(found)
         self.errors = found
 
 
 def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, Any]:
-    """The error as the response has it. What is a bug goes to the log, and is masked."""
+    """The error as it appears in the response. A bug is logged with its traceback, and masked."""
     cause = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error:
         cause = cause.original_error
@@ -44,32 +45,36 @@ def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, An
         log.error("internal_error", path=error.path, message=error.message)
         return _internal(error)
     else:
-        # What is left is about the values of variables and arguments.
+        # graphql-core raises the remaining errors itself, about the values of variables and arguments.
         extensions = {"code": BadUserInputError.code}
     return dict(error.formatted) | {"extensions": extensions}
 
 
-def as_invalid(error: GraphQLError, document: DocumentNode) -> GraphQLError:
-    """With its code: a value that a scalar refused is bad input, anything else an invalid document."""
+def with_validation_code(error: GraphQLError, document: DocumentNode) -> GraphQLError:
+    """Give a validation error its code: a value that a scalar refuses is bad input, any other error is not."""
     if error.original_error is not None:
-        return as_bad_input(error, document)
+        return with_bad_input_code(error, document)
     if error.message == "Validation aborted.":
         error.message = "This document repeats fields, or nests fragments, more than can be validated."
     error.extensions = {"code": errors.VALIDATION_FAILED}
     return error
 
 
-def as_bad_input(error: GraphQLError, document: DocumentNode) -> GraphQLError:
-    """With its code, and the argument that the value is for."""
-    argument = _argument_with(error.nodes[0], document) if error.nodes else None
+def with_bad_input_code(error: GraphQLError, document: DocumentNode) -> GraphQLError:
+    """Give an error about a value its code, and the path of the argument that the value is for."""
+    argument = _argument_path(error.nodes[0], document) if error.nodes else None
     error.extensions = {"code": BadUserInputError.code} | ({"argument": argument} if argument else {})
     return error
 
 
-def _argument_with(value: Node, document: DocumentNode) -> str | None:
-    """The argument, and the input fields in it, that hold this value; of a variable, where it is first used."""
+def _argument_path(value: Node, document: DocumentNode) -> str | None:
+    """The names of the argument and the input fields around a value, joined by dots.
 
-    def is_it(node: Node) -> bool:
+    For the definition of a variable, the path is that of the place where the variable is used first. None if the value
+    is not in an argument.
+    """
+
+    def is_value(node: Node) -> bool:
         if isinstance(value, VariableDefinitionNode):
             return isinstance(node, VariableNode) and node.name.value == value.variable.name.value
         return node is value
@@ -78,7 +83,7 @@ def _argument_with(value: Node, document: DocumentNode) -> str | None:
         found: str | None = None
 
         def enter(self, node: Node, _key: Any, parent: Any, _path: Any, ancestors: list[Any]) -> None:
-            if self.found is None and is_it(node):
+            if self.found is None and is_value(node):
                 holders = [each for each in (*ancestors, parent) if isinstance(each, ArgumentNode | ObjectFieldNode)]
                 self.found = ".".join(each.name.value for each in holders) or None
 

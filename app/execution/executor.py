@@ -1,12 +1,12 @@
-"""The executor: an operation runs as a compiled plan where one fits it, and by graphql-core where none does.
+"""The executor: runs an operation as a compiled plan if it can, and with graphql-core otherwise.
 
-The plan's answer is graphql-core's. Whatever goes another way than straight (an error, a null where none may be, a
-value that does not encode) is left to graphql-core, which completes the values that were resolved already.
+A plan answers exactly as graphql-core would. It handles only the ordinary case: after an error, a null where none is
+allowed, or a value that does not encode, graphql-core completes the values that the plan has already resolved.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import strawberry
@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import GatewayError
 from app.execution.documents import Document, DocumentCache
-from app.execution.error_formatting import InvalidOperationError, as_bad_input, format_error
+from app.execution.error_formatting import InvalidOperationError, format_error, with_bad_input_code
 from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, NotCompilableError
@@ -24,16 +24,17 @@ from app.execution.resolver import graphql_core_schema
 from app.resilience.lru_cache import LruCache
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
+"""Computes the cost of an operation with its coerced variables, in units of upstream work."""
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
-"""Bound of the plans, and of the operations that are prepared with their variables."""
+"""Bound of the cached plans, and also of the cached operations with their variables."""
 _BYTES_PER_CHARACTER: Final = 150
-"""What a plan takes for each character of its document, and variables for each of theirs (measured)."""
+"""Memory that a plan takes for each character of its document, and variables for each of theirs (measured)."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent, its form checked."""
+    """A GraphQL request whose parameters have the right types."""
 
     query: str
     variables: Mapping[str, Any]
@@ -42,7 +43,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """`data` encodes as JSON; it is absent, not null, where the operation never ran."""
+    """The answer to a request.
+
+    Args:
+        errors: Formatted errors, each with its code.
+        data: A value that msgspec encodes as the response's `data`.
+        ran: Whether the operation ran. If not, the response has no `data` key at all.
+        cost: The operation's cost in units of upstream work.
+    """
 
     errors: list[dict[str, Any]]
     data: Any = None
@@ -55,22 +63,39 @@ class Response:
         return self.errors[0]["extensions"]["code"] if self.errors else "ok"
 
     def as_json(self) -> dict[str, Any]:
+        """The response's body."""
         body: dict[str, Any] = {"errors": self.errors} if self.errors else {}
         return body | ({"data": self.data} if self.ran else {})
 
 
+class ExecutorContext(Protocol):
+    """What the executor itself needs of the context that it hands to the resolvers."""
+
+    @property
+    def extra_errors(self) -> Sequence[GraphQLError]:
+        """Errors to report beside those of fields; they cost no field its value."""
+
+
 @dataclass(frozen=True)
 class _PreparedOperation:
-    """An operation with its variables: what to run, or the reason that no plan fits."""
+    """An operation with its variables: its plan, or the reason why it has none."""
 
     plan: Plan | NotCompilableError
     values: Values
 
 
 class Executor:
-    """`compiled`: whether plans are made at all.
+    """Runs operations on one schema.
 
-    `count` is told, for each operation that ran, why graphql-core did it, or `plan`.
+    Args:
+        schema: The schema.
+        limits: Limits that an operation must keep.
+        cost_of: Computes an operation's cost.
+        encoding: Which values of the schema encode as they are.
+        introspection: Whether clients may introspect the schema.
+        log: Receives bugs, with their tracebacks.
+        count: Called for each operation that runs, with `plan` or the reason why graphql-core ran it.
+        compiled: Whether operations are compiled at all.
     """
 
     def __init__(
@@ -95,12 +120,15 @@ class Executor:
         self._log = log
         self._count = count
         self._compiled = compiled
-        self._prepared_before: LruCache[Any, _PreparedOperation] = LruCache(_MAX_BYTES)
+        self._operations: LruCache[Any, _PreparedOperation] = LruCache(_MAX_BYTES)
         self._plans: LruCache[Any, Plan | NotCompilableError] = LruCache(_MAX_BYTES)
         self._documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     def name_of(self, request: Request) -> str | None:
-        """The operation's name, where its document is kept; only valid names can be, so that it is safe to log."""
+        """The operation's name, cut at 100 characters; None without one, or if its document is not cached.
+
+        Cached documents are valid, so the name is safe to log.
+        """
         document = self._documents.get_cached(request.query)
         try:
             operation = document.operation(request.operation_name) if document else None
@@ -108,16 +136,16 @@ class Executor:
             return None
         return operation.name.value[:100] if operation and operation.name else None
 
-    async def run(self, request: Request, context: Any) -> Response:
-        """Never raises but for being cancelled. `context.extra_errors` may hold errors that cost no field its value."""
+    async def run(self, request: Request, context: ExecutorContext) -> Response:
+        """Run an operation. Errors are part of the response; only cancellation raises."""
         try:
             document = self._documents.get(request.query)
-            prepared = self._prepared(document, request)
+            prepared = self._prepare(document, request)
             self._limits.check_cost(prepared.values.cost)
         except InvalidOperationError as invalid:
-            return self._refused(invalid.errors)
+            return self._refuse(invalid.errors)
         except GatewayError as exc:
-            return self._refused([GraphQLError(str(exc), original_error=exc)])
+            return self._refuse([GraphQLError(str(exc), original_error=exc)])
         cost = prepared.values.cost
         resolved: dict[str, Any] = {}
         if isinstance(prepared.plan, NotCompilableError):
@@ -125,23 +153,27 @@ class Executor:
         else:
             run = Run(prepared.values, context)
             resolved = await prepared.plan.resolve(run)
-            reason, data = _projected(prepared.plan, resolved, run)
+            reason, data = _project(prepared.plan, resolved, run)
             if reason == "plan":
                 self._count(reason)
                 return Response(
                     [format_error(each, self._log) for each in context.extra_errors], data, ran=True, cost=cost
                 )
         self._count(reason)
-        result = await self._by_graphql_core(document, request, context, resolved)
+        result = await self._run_by_graphql_core(document, request, context, resolved)
         found = [*(result.errors or ()), *context.extra_errors]
         return Response([format_error(error, self._log) for error in found], result.data, ran=True, cost=cost)
 
-    async def _by_graphql_core(
-        self, document: Document, request: Request, context: Any, resolved: dict[str, Any]
+    async def _run_by_graphql_core(
+        self, document: Document, request: Request, context: ExecutorContext, resolved: dict[str, Any]
     ) -> ExecutionResult:
-        """`resolved`: values of root fields that are known, by response key; an exception is raised in its place."""
+        """Run an operation with graphql-core.
 
-        def known(resolve: Any, source: Any, info: Any, **arguments: Any) -> Any:
+        `resolved` holds the values of root fields that need not be resolved again, by response key. An exception among
+        them is raised at its field.
+        """
+
+        def reuse_resolved(resolve: Any, source: Any, info: Any, **arguments: Any) -> Any:
             if info.path.prev is None and info.path.key in resolved:
                 value = resolved[info.path.key]
                 if isinstance(value, Exception):
@@ -158,15 +190,18 @@ class Executor:
             executor_class=self._executor_class,
             hide_suggestions=self._hide_suggestions,
             operation_extensions={},
-            middleware=[known] if resolved else None,
+            middleware=[reuse_resolved] if resolved else None,
         )
         return result if isinstance(result, ExecutionResult) else await result
 
-    def _prepared(self, document: Document, request: Request) -> _PreparedOperation:
-        """Raises Invalid, BadUserInput and OperationTooExpensive."""
+    def _prepare(self, document: Document, request: Request) -> _PreparedOperation:
+        """The operation with its coerced variables, its cost and its plan, from the cache if it is there.
+
+        Raises InvalidOperationError, BadUserInputError and OperationTooExpensiveError.
+        """
         encoded = msgspec.json.encode(request.variables) if request.variables else b""
         key = (request.query, request.operation_name, encoded)
-        if prepared := self._prepared_before.get(key):
+        if prepared := self._operations.get(key):
             return prepared
         self._limits.check_variables(request.variables, len(encoded))
         operation = document.operation(request.operation_name)
@@ -178,32 +213,32 @@ class Executor:
             hide_suggestions=self._hide_suggestions,
         )
         if isinstance(variables, list):
-            raise InvalidOperationError([as_bad_input(error, document.ast) for error in variables])
+            raise InvalidOperationError([with_bad_input_code(error, document.ast) for error in variables])
         try:
             cost = self._cost_of(operation, document, variables)
         except GraphQLError as exc:
-            raise InvalidOperationError([as_bad_input(exc, document.ast)]) from exc
+            raise InvalidOperationError([with_bad_input_code(exc, document.ast)]) from exc
         prepared = _PreparedOperation(self._plan(document, operation, request, variables), Values(variables, cost))
-        # It may be the last that holds its plan.
+        # The weight includes the plan, because this may be the last reference to it.
         weight = _weight(len(request.query) + len(encoded))
-        return self._prepared_before.set(key, prepared, weight)
+        return self._operations.set(key, prepared, weight)
 
     def _plan(
         self, document: Document, operation: OperationDefinitionNode, request: Request, variables: VariableValues
     ) -> Plan | NotCompilableError:
         if not self._compiled:
             return NotCompilableError("switched off")
-        switches = ((name, variables.coerced.get(name)) for name in sorted(document.switches))
-        key = (request.query, request.operation_name, *switches)
+        deciding = ((name, variables.coerced.get(name)) for name in sorted(document.directive_variables))
+        key = (request.query, request.operation_name, *deciding)
         if plan := self._plans.get(key):
             return plan
         try:
             plan = Plan(self._strawberry, operation, document.fragments, variables, self._encoding)
-        except NotCompilableError as unplannable:
-            plan = unplannable
+        except NotCompilableError as exc:
+            plan = exc
         return self._plans.set(key, plan, _weight(len(request.query)))
 
-    def _refused(self, found: list[GraphQLError]) -> Response:
+    def _refuse(self, found: list[GraphQLError]) -> Response:
         return Response([format_error(error, self._log) for error in found])
 
 
@@ -211,15 +246,15 @@ def _weight(length: int) -> int:
     return 8000 + _BYTES_PER_CHARACTER * length
 
 
-def _projected(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any]:
-    """`plan` and the encoded data; or why graphql-core has to complete it."""
+def _project(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any]:
+    """`plan` and the encoded data, or the reason why graphql-core has to complete the values and None."""
     if any(isinstance(value, Exception) for value in resolved.values()):
         return "error", None
     try:
         return "plan", msgspec.Raw(msgspec.json.encode(plan.project(resolved, run)))
-    except NotCompilableError as unplannable:
-        return unplannable.reason, None
+    except NotCompilableError as exc:
+        return exc.reason, None
     except GatewayError:
         return "error", None
-    except Exception:  # noqa: BLE001 - of whatever kind: graphql-core completes the same values, and reports it
+    except Exception:  # noqa: BLE001 - any exception: graphql-core completes the same values, and reports it
         return "odd value", None

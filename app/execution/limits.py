@@ -1,8 +1,7 @@
-"""What one operation may cost, decided before it runs and in time linear in its document.
+"""Limits on the size, depth and cost of one operation, checked before it runs.
 
-Each fragment is looked at once, however often it is spread. Introspection may be of any depth:
-validation limits its own, and tools need it. *Cost* is upstream work: 1 for each request to LangSmith, and 1 for each
-statistic in it.
+The checks take time linear in the size of the document, because each fragment is visited once, however often it is
+spread. Introspection has no limit of depth here: tools need it, and graphql-core's validation limits it.
 """
 
 from collections import Counter
@@ -28,23 +27,37 @@ _INTROSPECTION: Final = {"__schema", "__type"}
 
 
 MAX_CHARACTERS: Final = 65_536
-"""Of a document; spaces, comments and strings are no more than a token each, or none, and take time all the same."""
+"""Characters in a document. Whitespace, comments and long strings take time to parse but count as few tokens."""
 MAX_FIELDS: Final = 2000
-"""Fields that an operation selects, those of fragments counted wherever they are spread."""
+"""Fields that an operation selects. The fields of a fragment count each time that it is spread."""
 MAX_ROOT_FIELDS: Final = 20
+"""Root fields of an operation, counted in the same way."""
 MAX_FRAGMENTS: Final = 100
+"""Fragment definitions in a document."""
 MAX_DIRECTIVES: Final = 100
+"""Directives in an operation, counted as its fields are."""
 MAX_REPEATS: Final = 100
-"""Fields of one name in the document; validation compares each with each."""
+"""Fields in a document that share one response key. Validation compares each pair of them."""
 MAX_LIST: Final = 1000
-"""Values in one list."""
+"""Values in one list of a document or of its variables."""
 MAX_VARIABLES_BYTES: Final = 128 * 1024
+"""Size of the variables as JSON."""
 MAX_VARIABLES_DEPTH: Final = 100
+"""Nesting of the variables."""
 
 
 @dataclass(frozen=True)
 class OperationLimits:
-    """Those that are settings; the others are constants of this module, which no honest operation comes near."""
+    """The limits that are settings. The constants of this module are further limits, far above ordinary operations.
+
+    Every check raises OperationTooExpensiveError.
+
+    Args:
+        tokens: Lexical tokens in a document.
+        depth: Nesting of fields.
+        aliases: Aliases in an operation.
+        cost: Units of upstream work, as the executor's cost function computes them.
+    """
 
     tokens: int
     depth: int
@@ -52,11 +65,11 @@ class OperationLimits:
     cost: int
 
     def check_length(self, document: str) -> None:
-        """Raises OperationTooExpensive."""
+        """Check the text of a document, before it is parsed."""
         _refuse_beyond(MAX_CHARACTERS, len(document), "is {} characters long")
 
     def check_shape(self, document: DocumentNode) -> None:
-        """Raises OperationTooExpensive."""
+        """Check a parsed document, before it is validated."""
         shapes = _Shapes(document)
         _refuse_beyond(MAX_FRAGMENTS, shapes.fragments, "has {} fragments")
         for definition in document.definitions:
@@ -67,13 +80,13 @@ class OperationLimits:
                 _refuse_beyond(MAX_ROOT_FIELDS, shape.roots, "has {} root fields")
                 _refuse_beyond(MAX_FIELDS, shape.fields, "selects {} fields")
                 _refuse_beyond(MAX_DIRECTIVES, shape.directives, "has {} directives")
-        parts = _Parts()
-        visit(document, parts)
-        _refuse_beyond(MAX_LIST, parts.longest_list, "has a list of {} values")
-        _refuse_beyond(MAX_REPEATS, max(parts.names.values(), default=0), "repeats a field {} times")
+        counter = _DocumentCounter()
+        visit(document, counter)
+        _refuse_beyond(MAX_LIST, counter.longest_list, "has a list of {} values")
+        _refuse_beyond(MAX_REPEATS, max(counter.response_keys.values(), default=0), "repeats a field {} times")
 
     def check_variables(self, variables: Mapping[str, Any], size: int) -> None:
-        """`size`: bytes of them as JSON. Raises OperationTooExpensive."""
+        """Check variables, whose size as JSON is `size` bytes."""
         _refuse_beyond(MAX_VARIABLES_BYTES, size, "has variables of {} bytes")
         if variables:
             depth, longest = _depth_and_longest(variables)
@@ -81,7 +94,7 @@ class OperationLimits:
             _refuse_beyond(MAX_LIST, longest, "has a list of {} values")
 
     def check_cost(self, cost: int) -> None:
-        """Raises OperationTooExpensive."""
+        """Check the cost of an operation, in units of upstream work."""
         _refuse_beyond(self.cost, cost, "costs {} units of upstream work")
 
 
@@ -94,33 +107,33 @@ def _refuse_beyond(limit: int, value: int, what: str) -> None:
         )
 
 
-class _Parts(Visitor):
-    """What is counted as it stands in the text. `names`: under which fields answer."""
+class _DocumentCounter(Visitor):
+    """Counts what a document contains as it is written, whichever fragments are spread."""
 
     def __init__(self) -> None:
         super().__init__()
         self.longest_list = 0
-        self.names: Counter[str] = Counter()
+        self.response_keys: Counter[str] = Counter()
 
     def enter_list_value(self, node: ListValueNode, *_: Any) -> None:
         self.longest_list = max(self.longest_list, len(node.values))
 
     def enter_field(self, node: FieldNode, *_: Any) -> None:
-        self.names[(node.alias or node.name).value] += 1
+        self.response_keys[(node.alias or node.name).value] += 1
 
 
 def _depth_and_longest(value: object) -> tuple[int, int]:
-    """How deep a JSON value is nested, without nesting calls as deep, and the length of its longest list."""
+    """How deep a JSON value is nested, and the length of its longest list. Works level by level, without recursion."""
     depth = longest = 0
     level = [value]
     while level:
         longest = max(longest, *(len(each) for each in level if isinstance(each, list)), 0)
-        level = [each for outer in level for each in _inside(outer)]
+        level = [each for outer in level for each in _children(outer)]
         depth += bool(level)
     return depth, longest
 
 
-def _inside(value: object) -> Iterable[object]:
+def _children(value: object) -> Iterable[object]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, list) else ()
@@ -128,36 +141,36 @@ def _inside(value: object) -> Iterable[object]:
 
 @dataclass(frozen=True)
 class _Shape:
-    """Numbers may be astronomical where fragments spread fragments; they are only added up."""
+    """The size of a selection. Fragments that spread fragments can make the numbers astronomical."""
 
     depth: int = 0
     aliases: int = 0
     fields: int = 0
     directives: int = 0
     roots: int = 0
-    """Fields at the top of it."""
+    """Fields at the top level of the selection."""
 
 
 class _Shapes:
-    """What selections come to, fragments counted in wherever they are spread but looked at once."""
+    """Computes shapes. A fragment counts each time that it is spread, but its shape is computed once."""
 
     def __init__(self, document: DocumentNode) -> None:
         self._fragments: Mapping[str, FragmentDefinitionNode] = {
             each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)
         }
-        self._known: dict[str, _Shape] = {}
+        self._by_fragment: dict[str, _Shape] = {}
 
     @property
     def fragments(self) -> int:
         return len(self._fragments)
 
     def of_operation(self, operation: OperationDefinitionNode) -> _Shape:
-        shape = self._of(operation.selection_set.selections)
+        shape = self._of_selections(operation.selection_set.selections)
         on_variables = sum(len(each.directives or ()) for each in operation.variable_definitions or ())
         return replace(shape, directives=shape.directives + len(operation.directives or ()) + on_variables)
 
-    def _of(self, selections: Iterable[SelectionNode]) -> _Shape:
-        shapes = [self._of_one(each) for each in selections]
+    def _of_selections(self, selections: Iterable[SelectionNode]) -> _Shape:
+        shapes = [self._of_selection(each) for each in selections]
         return _Shape(
             depth=max((each.depth for each in shapes), default=0),
             aliases=sum(each.aliases for each in shapes),
@@ -166,10 +179,10 @@ class _Shapes:
             roots=sum(each.roots for each in shapes),
         )
 
-    def _of_one(self, node: SelectionNode) -> _Shape:
+    def _of_selection(self, node: SelectionNode) -> _Shape:
         directives = len(node.directives or ())
         if isinstance(node, FieldNode):
-            below = self._of(node.selection_set.selections) if node.selection_set else _Shape()
+            below = self._of_selections(node.selection_set.selections) if node.selection_set else _Shape()
             return _Shape(
                 depth=0 if node.name.value in _INTROSPECTION else 1 + below.depth,
                 aliases=below.aliases + (1 if node.alias else 0),
@@ -178,15 +191,15 @@ class _Shapes:
                 roots=1,
             )
         if isinstance(node, FragmentSpreadNode):
-            spread = self._of_fragment(node.name.value)
+            shape = self._of_fragment(node.name.value)
         else:
             inline: Any = node
-            spread = self._of(inline.selection_set.selections)
-        return replace(spread, directives=spread.directives + directives)
+            shape = self._of_selections(inline.selection_set.selections)
+        return replace(shape, directives=shape.directives + directives)
 
     def _of_fragment(self, name: str) -> _Shape:
-        if name not in self._known:
-            self._known[name] = _Shape()  # a cycle adds nothing; validation refuses it afterwards
+        if name not in self._by_fragment:
+            self._by_fragment[name] = _Shape()  # a cycle counts as empty here, and validation refuses it afterwards
             if name in self._fragments:
-                self._known[name] = self._of(self._fragments[name].selection_set.selections)
-        return self._known[name]
+                self._by_fragment[name] = self._of_selections(self._fragments[name].selection_set.selections)
+        return self._by_fragment[name]

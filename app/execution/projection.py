@@ -1,8 +1,11 @@
-"""Completing values at C speed: generated functions turn resolved objects into structs that encode as the response.
+"""Generated functions that turn resolved values into structs, which encode as the response's data.
 
-For each selection a struct is made whose fields are the response keys, and a function that fills it: a field without
-a resolver is an attribute, so that a hundred rows become one comprehension. What cannot be completed this way raises,
-and is completed by graphql-core instead; so nothing here reports an error, or decides where a null goes.
+Each selection gets a struct whose fields are the response keys, and a function that fills it. A field without a
+resolver is an attribute access, so that a hundred rows become one list comprehension.
+
+The functions complete the ordinary case only. In any other case (a null where none is allowed, a resolver that raises,
+a value that does not encode) they raise, and graphql-core completes the values instead. They therefore never report an
+error, and never decide where a null goes.
 """
 
 import itertools
@@ -38,12 +41,15 @@ from graphql.execution.values import VariableValues
 
 from app.execution.resolver import DEFINITION
 
-Call = Callable[[Any, Any, Any], Any]
-"""Resolves a field of an object: `(source, run, path)`."""
+ResolveField = Callable[[Any, Any, Any], Any]
+"""Resolves a field of an object. The arguments are the source object, the run and the path."""
 
 
 class NotCompilableError(Exception):
-    """`reason`: why graphql-core has to do it, one of a closed set."""
+    """graphql-core has to run the operation, or to complete its values.
+
+    `reason` is one of a closed set of texts, because it is the label of a metric.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -51,27 +57,40 @@ class NotCompilableError(Exception):
 
 
 @dataclass(frozen=True)
-class Selected:
-    """One field of a selection: its response key, definition and nodes."""
+class SelectedField:
+    """A field of a selection; `key` is its response key."""
 
     key: str
     parent: GraphQLObjectType
-    field: GraphQLField
+    definition: GraphQLField
     details: FieldDetailsList
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """`plain`: scalars whose values encode as they are. `as_attribute`: the key in a Strawberry field's metadata under
-    which stands the attribute that has its value where it is selected without arguments, so that it need not resolve.
+    """How the schema's values can be encoded without graphql-core.
+
+    Args:
+        plain_scalars: Names of the scalars whose values msgspec encodes exactly as the scalar serializes them.
+        attribute_key: A key in the metadata of Strawberry fields. Its value names the attribute of the source object
+            that equals the result of the field's resolver without arguments, so that the resolver is not called.
     """
 
-    plain: frozenset[str]
-    as_attribute: str
+    plain_scalars: frozenset[str]
+    attribute_key: str
 
 
 class Projector:
-    """Makes the functions for one operation."""
+    """Generates the functions for one operation.
+
+    Args:
+        schema: The graphql-core schema.
+        operation: The operation.
+        fragments: The fragments of its document, by name.
+        variables: The coerced variables; only those of `@skip` and `@include` matter.
+        encoding: Which values encode as they are.
+        create_call: Creates the function that resolves a field for which reading an attribute is not enough.
+    """
 
     def __init__(
         self,
@@ -79,25 +98,28 @@ class Projector:
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
-        how: Encoding,
+        encoding: Encoding,
         *,
-        call_of: Callable[[Selected], Call],
+        create_call: Callable[[SelectedField], ResolveField],
     ) -> None:
         self._schema = schema
         self._operation = operation
         self._fragments = {name: FragmentDetails(each) for name, each in fragments.items()}
         self._variables = variables
-        self._how = how
-        self._call_of = call_of
+        self._encoding = encoding
+        self._create_call = create_call
         self._numbers = itertools.count()
         self._names: dict[str, Any] = {"_present": _present, "_all_present": _all_present}
 
-    def roots(self, root: GraphQLObjectType) -> tuple[list[Selected], Callable[[list[Any], Any, list[Any]], Any]]:
-        """The root fields, and what completes their values, given in that order with the run and their paths."""
+    def roots(self, root: GraphQLObjectType) -> tuple[list[SelectedField], Callable[[list[Any], Any, list[Any]], Any]]:
+        """The root fields, and the function that projects their values.
+
+        The arguments of the function are the values in the order of the fields, the run, and the paths of the fields.
+        """
         grouped = collect_fields(
             self._schema, self._fragments, self._variables, root, self._operation
         ).grouped_field_set
-        selected: list[Selected] = []
+        selected: list[SelectedField] = []
         parts: list[str] = []
         for key, details in grouped.items():
             name = details[0].node.name.value
@@ -108,14 +130,16 @@ class Projector:
                 raise NotCompilableError("introspection")
             field = root.fields[name]
             number = len(selected)
-            selected.append(Selected(key, root, field, details))
-            parts.append(self._completed(field.type, details, f"v[{number}]", f"paths[{number}]"))
+            selected.append(SelectedField(key, root, field, details))
+            parts.append(self._complete(field.type, details, f"v[{number}]", f"paths[{number}]"))
         struct = self._struct(grouped)
         return selected, self._function(f"{struct}({', '.join(parts)})", "v, run, paths")
 
     def _function(self, body: str, parameters: str) -> Callable[..., Any]:
-        function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - what came from elsewhere is bound by name
+        function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - made of generated names, the schema's attributes and quoted literals
         return function
+
+    # In generated functions `o` is the source object, `l` a list, `i` an index, `run` the run and `path` the path.
 
     def _define(self, body: str, parameters: str = "o, run, path") -> str:
         name = f"_f{next(self._numbers)}"
@@ -128,14 +152,14 @@ class Projector:
         return name
 
     def _struct(self, grouped: GroupedFieldSet) -> str:
-        """A struct with these response keys; its own attributes are numbered, since any name may be a key."""
+        """A struct type with these response keys. Its attributes are numbered, because any name can be a key."""
         names = {f"f{number}": key for number, key in enumerate(grouped)}
         return self._bind(msgspec.defstruct("Selection", [(name, Any) for name in names], rename=names, gc=False))
 
-    def _completed(self, kind: GraphQLOutputType, details: FieldDetailsList, value: str, path: str) -> str:
-        """The expression that completes the value of an expression."""
+    def _complete(self, kind: GraphQLOutputType, details: FieldDetailsList, value: str, path: str) -> str:
+        """An expression that completes the value of the expression `value`."""
         if is_non_null_type(kind):
-            return f"_present({self._completed(kind.of_type, details, value, path)})"
+            return f"_present({self._complete(kind.of_type, details, value, path)})"
         if is_leaf_type(kind):
             return self._leaf(kind, value)
         if is_list_type(kind):
@@ -145,31 +169,32 @@ class Projector:
 
     def _leaf(self, kind: GraphQLLeafType, value: str) -> str:
         if isinstance(kind, GraphQLEnumType):
-            return f"{self._bind(_Names(kind))}[{value}]"
-        if kind.name in self._how.plain:
+            return f"{self._bind(_EnumNames(kind))}[{value}]"
+        if kind.name in self._encoding.plain_scalars:
             return value
         serialize = self._bind(kind.coerce_output_value)
         return f"{self._define(f'None if o is None else {serialize}(o)', 'o')}({value})"
 
     def _list(self, item: GraphQLOutputType, details: FieldDetailsList, value: str, path: str) -> str:
         nullable: Any = get_nullable_type(item)
-        if is_leaf_type(nullable) and nullable.name in self._how.plain:
+        if is_leaf_type(nullable) and nullable.name in self._encoding.plain_scalars:
             return f"_all_present({value})" if is_non_null_type(item) else value
         if is_leaf_type(nullable) or is_list_type(nullable):
-            each = self._completed(item, details, "o", "path.add_key(i)")
+            each = self._complete(item, details, "o", "path.add_key(i)")
         else:
             each = self._object(nullable, details, "o", "path.add_key(i)")
             if not is_non_null_type(item):
                 each = f"(None if o is None else {each})"
         checked = f"_all_present({value})" if is_non_null_type(item) else value
-        # A path costs as much as a row, so it is followed only where somebody asks for it.
+        # Extending a path for each row costs as much as projecting the row, so it happens only if a resolver below
+        # needs the path.
         if "path" in each:
             name = self._define(f"None if l is None else [{each} for i, o in enumerate(l)]", "l, run, path")
             return f"{name}({checked}, run, {path})"
         return f"{self._define(f'None if l is None else [{each} for o in l]', 'l, run')}({checked}, run)"
 
     def _object(self, kind: GraphQLOutputType, details: FieldDetailsList, source: str = "o", path: str = "path") -> str:
-        """The expression that fills a struct from `source`, which is not None."""
+        """An expression that fills a struct from `source`, which must not be None."""
         if is_abstract_type(kind):
             possible = self._schema.get_possible_types(kind)
             if len(possible) != 1:
@@ -189,20 +214,20 @@ class Projector:
             return repr(parent.name)
         field = parent.fields[node.name.value]
         definition = field.extensions[DEFINITION]
-        attribute = None if node.arguments else definition.metadata.get(self._how.as_attribute)
+        attribute = None if node.arguments else definition.metadata.get(self._encoding.attribute_key)
         below = f"{path}.add_key({key!r}, {parent.name!r})"
         if definition.is_basic_field:
             value = f"{source}.{definition.python_name}"
         elif attribute:
             value = f"{source}.{attribute}"
         else:
-            call = self._bind(self._call_of(Selected(key, parent, field, details)))
+            call = self._bind(self._create_call(SelectedField(key, parent, field, details)))
             value = f"{call}({source}, run, {below})"
-        return self._completed(field.type, details, value, below)
+        return self._complete(field.type, details, value, below)
 
 
-class _Names(dict[Any, str | None]):
-    """The names of an enum's values, as the enum itself gives them."""
+class _EnumNames(dict[Any, str | None]):
+    """Names of an enum's values, as graphql-core serializes them; None for None."""
 
     def __init__(self, kind: GraphQLEnumType) -> None:
         super().__init__({None: None})
@@ -220,7 +245,7 @@ def _present(value: Any) -> Any:
 
 
 def _all_present(values: Any) -> Any:
-    """Of a list; one that is encoded already was looked at before."""
+    """The list, which must not contain None. A list that is already encoded was checked when it was decoded."""
     if isinstance(values, list) and None in values:
         raise NotCompilableError("null")
     return values

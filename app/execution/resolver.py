@@ -1,4 +1,4 @@
-"""A field's resolver, called as Strawberry calls it; but arguments are converted once, and need not be each time."""
+"""Calls a field's resolver as Strawberry does, with arguments that are converted once per set of variables."""
 
 from typing import Any, Final
 
@@ -8,22 +8,26 @@ from strawberry.types.arguments import convert_arguments
 from strawberry.types.field import StrawberryField
 
 DEFINITION: Final = "strawberry-definition"
-"""Under which graphql-core's fields have Strawberry's."""
+"""The key in the extensions of a graphql-core field under which Strawberry stores its own field."""
 
 
 def graphql_core_schema(schema: strawberry.Schema) -> GraphQLSchema:
-    """graphql-core's own."""
+    """The graphql-core schema that a Strawberry schema wraps."""
     return schema._schema  # noqa: SLF001 - Strawberry has no public name for it
 
 
 class Resolver:
-    """Strawberry's own way is taken where something hooks into the field: extensions, permissions, handlers."""
+    """The resolver of one field.
+
+    A field with extensions, permissions or exception handlers is resolved by Strawberry's own wrapper. Any other
+    resolver is called directly.
+    """
 
     def __init__(self, schema: strawberry.Schema, field: GraphQLField) -> None:
         definition: StrawberryField = field.extensions[DEFINITION]
         self._schema = schema
         self._definition = definition
-        self._strawberrys: Any = field.resolve
+        self._strawberry_resolver: Any = field.resolve
         resolver = definition.base_resolver
         self._is_plain = bool(resolver) and not definition.extensions and not schema.exception_handlers
         if resolver:
@@ -32,8 +36,8 @@ class Resolver:
             self._parents = {each.name for each in parents if each}
             self._info = resolver.info_parameter.name if resolver.info_parameter else None
 
-    def converted(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Coerced arguments as they are passed to a call."""
+    def convert_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Turn coerced arguments into the keyword arguments of the resolver."""
         if not self._is_plain:
             return arguments
         return convert_arguments(
@@ -45,7 +49,7 @@ class Resolver:
 
     def __call__(self, source: Any, info: Any, converted: dict[str, Any]) -> Any:
         if not self._is_plain:
-            return self._strawberrys(source, info, **converted)
+            return self._strawberry_resolver(source, info, **converted)
         arguments = dict(converted)
         for name in self._parents:
             arguments[name] = source

@@ -1,108 +1,142 @@
-"""Which fields an operation really selects below one of its fields.
+"""The fields that an operation selects below one of its fields (look-ahead).
 
-Aliases, fragments and `@skip`/`@include` with their variables are followed as execution will follow them. Every
-interface of the schema has one implementation, so a fragment's type condition always holds.
+graphql-core itself collects the fields, with the functions that its executor uses. A selection therefore follows
+aliases, fragments with their type conditions, and `@skip` and `@include` exactly as execution does.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 from graphql import (
-    FieldNode,
     FragmentDefinitionNode,
-    FragmentSpreadNode,
-    GraphQLField,
-    GraphQLIncludeDirective,
-    GraphQLSkipDirective,
+    GraphQLObjectType,
+    GraphQLOutputType,
+    GraphQLSchema,
     OperationDefinitionNode,
-    SelectionNode,
     get_argument_values,
-    get_directive_values,
+    get_named_type,
+    is_object_type,
+)
+from graphql.execution.collect_fields import (
+    FieldDetails,
+    FragmentDetails,
+    GroupedFieldSet,
+    collect_fields,
+    collect_subfields,
 )
 from graphql.execution.values import VariableValues
 
 
-class Selection:
-    def __init__(
-        self,
-        nodes: Iterable[FieldNode | OperationDefinitionNode],
-        fragments: Mapping[str, FragmentDefinitionNode],
-        variables: VariableValues,
-    ) -> None:
-        self._fragments = fragments
-        self._variables = variables
-        self._by_name: dict[str, list[FieldNode]] = {}
-        visited: set[str] = set()
-        for node in nodes:
-            if node.selection_set:
-                for each in self._fields(node.selection_set.selections, visited):
-                    self._by_name.setdefault(each.name.value, []).append(each)
+@dataclass(frozen=True)
+class _Scope:
+    """What is the same for every selection of one operation."""
+
+    schema: GraphQLSchema
+    operation: OperationDefinitionNode
+    fragments: dict[str, FragmentDetails]
+    variables: VariableValues
 
     @classmethod
-    def below(cls, info: Any) -> "Selection":
-        """Below the field that is being resolved; `info` is Strawberry's, whose variables are a plain dict."""
-        return cls(info.field_nodes, info.fragments, VariableValues({}, info.variable_values))
+    def of(
+        cls,
+        schema: GraphQLSchema,
+        operation: OperationDefinitionNode,
+        fragments: Mapping[str, FragmentDefinitionNode],
+        variables: VariableValues,
+    ) -> "_Scope":
+        return cls(schema, operation, {name: FragmentDetails(each) for name, each in fragments.items()}, variables)
+
+    def select(self, object_type: GraphQLObjectType, fields: list[FieldDetails]) -> "Selection":
+        """The selection below these fields, which return objects of this type."""
+        collected = collect_subfields(
+            self.schema, self.fragments, self.variables, self.operation, object_type, fields
+        ).grouped_field_set
+        return Selection(self, object_type, _by_name(collected))
+
+    def object_type(self, kind: GraphQLOutputType, name: str | None) -> GraphQLObjectType:
+        """The object type of this name, or the type itself if it is one."""
+        found = get_named_type(kind) if name is None else self.schema.type_map[name]
+        if not is_object_type(found):
+            raise TypeError(f"{found} is not an object type: name the object type whose fields are meant.")
+        return found
+
+
+class Selection:
+    """The fields selected of objects of one type.
+
+    A field can return an interface or a union. Methods that descend into such a field take `object_type`, the name
+    of the object type whose selection is meant; without it they raise TypeError.
+    """
+
+    def __init__(
+        self, scope: _Scope, object_type: GraphQLObjectType, fields_by_name: dict[str, list[FieldDetails]]
+    ) -> None:
+        self._scope = scope
+        self.object_type = object_type
+        self._fields_by_name = fields_by_name
+
+    @classmethod
+    def below(cls, info: Any, object_type: str | None = None) -> "Selection":
+        """The selection below the field that is being resolved.
+
+        `info` is the plan's ResolveInfo, or graphql-core's as Strawberry passes it on: with variables in a plain dict.
+        """
+        variables = VariableValues({}, info.variable_values)
+        scope = _Scope.of(info.schema, info.operation, info.fragments, variables)
+        fields = [FieldDetails(node, None) for node in info.field_nodes]
+        return scope.select(scope.object_type(info.return_type, object_type), fields)
 
     @classmethod
     def of_operation(
         cls,
+        schema: GraphQLSchema,
         operation: OperationDefinitionNode,
         fragments: Mapping[str, FragmentDefinitionNode],
         variables: VariableValues,
     ) -> "Selection":
-        """Its root fields."""
-        return cls((operation,), fragments, variables)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._by_name
+        """The root fields of a valid operation."""
+        scope = _Scope.of(schema, operation, fragments, variables)
+        root = cast(GraphQLObjectType, schema.get_root_type(operation.operation))
+        collected = collect_fields(schema, scope.fragments, variables, root, operation).grouped_field_set
+        return cls(scope, root, _by_name(collected))
 
     @property
     def names(self) -> frozenset[str]:
-        """GraphQL names, whatever their aliases."""
-        return frozenset(self._by_name)
+        """GraphQL names of the fields, whatever their aliases."""
+        return frozenset(self._fields_by_name)
 
     def at(self, *path: str) -> "Selection":
-        """What is selected below the fields of that path."""
+        """The selection below the fields of this path, all aliases taken together; empty if they are not selected."""
         selection = self
         for name in path:
-            selection = selection._inside(selection._by_name.get(name, ()))
+            selection = selection._below(name, selection._fields_by_name.get(name, []), None)
         return selection
 
     def __add__(self, other: "Selection") -> "Selection":
-        both = self._inside(())
-        for part in (self, other):
-            for name, nodes in part._by_name.items():
-                both._by_name.setdefault(name, []).extend(nodes)
-        return both
+        """The fields of two selections of the same object type."""
+        combined = {name: [*fields] for name, fields in self._fields_by_name.items()}
+        for name, fields in other._fields_by_name.items():
+            combined.setdefault(name, []).extend(fields)
+        return Selection(self._scope, self.object_type, combined)
 
-    def calls(self, name: str, field: GraphQLField) -> Iterator[tuple[dict[str, Any], "Selection"]]:
-        """Each call of a field: its coerced arguments, and what is selected below it.
+    def calls(self, name: str, object_type: str | None = None) -> Iterator[tuple[dict[str, Any], "Selection"]]:
+        """Each call of a field: its coerced arguments, and the selection below it.
 
         Raises GraphQLError for arguments that cannot be coerced.
         """
-        for node in self._by_name.get(name, ()):
-            yield get_argument_values(field, node, self._variables), self._inside((node,))
+        for field in self._fields_by_name.get(name, ()):
+            arguments = get_argument_values(self.object_type.fields[name], field.node, self._scope.variables)
+            yield arguments, self._below(name, [field], object_type)
 
-    def _inside(self, nodes: Iterable[FieldNode]) -> "Selection":
-        return Selection(nodes, self._fragments, self._variables)
+    def _below(self, name: str, fields: list[FieldDetails], object_type: str | None) -> "Selection":
+        return self._scope.select(self._scope.object_type(self.object_type.fields[name].type, object_type), fields)
 
-    def _fields(self, nodes: Iterable[SelectionNode], visited: set[str]) -> Iterator[FieldNode]:
-        for node in nodes:
-            if not self._included(node):
-                continue
-            if isinstance(node, FieldNode):
-                yield node
-            elif isinstance(node, FragmentSpreadNode):
-                if node.name.value not in visited:
-                    visited.add(node.name.value)
-                    yield from self._fields(self._fragments[node.name.value].selection_set.selections, visited)
-            else:
-                inline: Any = node
-                yield from self._fields(inline.selection_set.selections, visited)
 
-    def _included(self, node: SelectionNode) -> bool:
-        if not node.directives:
-            return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
-        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or include["if"])
+def _by_name(collected: GroupedFieldSet) -> dict[str, list[FieldDetails]]:
+    """Collected fields, which come by response key, by their GraphQL names."""
+    by_name: dict[str, list[FieldDetails]] = {}
+    for fields in collected.values():
+        for field in fields:
+            by_name.setdefault(field.node.name.value, []).append(field)
+    return by_name

@@ -11,7 +11,7 @@ from strawberry.utils.str_converters import to_snake_case
 from app.sessions.arguments import ARGUMENT_PATHS
 from app.sessions.fields import FACETS, FIELDS, STATS
 from app.sessions.query import PageQuery
-from app.sessions.row import Row, rows
+from app.sessions.row import Row, decode_rows
 
 Params = list[tuple[str, str]]
 """A query string: names and values, in canonical order."""
@@ -74,7 +74,7 @@ def parse_rows(body: bytes, query: PageQuery) -> list[Row | None]:
 
     Raises UpstreamMalformedError for a body that is not a JSON array of objects.
     """
-    return rows(body)[: query.limit]
+    return decode_rows(body)[: query.limit]
 
 
 def refused_argument(body: bytes) -> str | None:

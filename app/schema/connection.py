@@ -1,130 +1,105 @@
-"""TODO."""
+"""How a connection is read: from its arguments and selection to pages, and from pages to its rows and page info."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar, cast
-
-import strawberry
+from typing import Self
 
 from app.cache.fetcher import FetchContext
-from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
-from app.execution.selection import Selection
 from app.resilience.singleflight import gather_or_cancel
+from app.schema.lookup import load_windows
 from app.schema.pagination import Slice, cursor_of
-from app.schema.types import Info, PageInfo, Session, SessionConnection, SessionEdge, statistics_in, windows_in
+from app.schema.pushdown import statistics_in, window_of, windows_in
+from app.schema.types import Info, PageInfo, SessionConnection, SessionEdge, as_session
 from app.sessions.arguments import StatsOptions
-from app.sessions.query import ALL_RUNS, MAX_LIMIT, PageQuery, StatsWindow
+from app.sessions.query import MAX_LIMIT, PageQuery, StatsWindow
 from app.sessions.row import Row
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ConnectionPlan:
-    """What is read for a connection: the pages, the other windows, and what is shown of them.
+    """What has to be read for a connection.
 
-    `probe`: the pages' query without an offset, to ask whether there are rows elsewhere.
+    Args:
+        slice: The rows that the client asked for.
+        pages: The queries that return those rows, in order.
+        probe: A query for one row and no statistics, from which a query for the row at any offset is made.
+        windows: The statistics over further windows, which the `stats` fields of the rows select.
+        selected: Names of the selected fields of the connection and of its `pageInfo`.
     """
 
     slice: Slice
     pages: Sequence[PageQuery]
     probe: PageQuery
     windows: Mapping[StatsWindow, frozenset[str]]
-    selection: Selection
+    selected: frozenset[str]
 
     @classmethod
-    def of(cls, query: PageQuery, rows: Slice, stats: StatsOptions | None, info: Info) -> Self:
-        selection = info.selection
-        nodes = selection.at("nodes") + selection.at("edges", "node")
-        window = window_of(info, stats)
-        windows = windows_in(nodes, info)
-        statistics = statistics_in(nodes) | windows.pop(window, frozenset())
-        selecting = query.with_statistics(statistics, window)
-        shown = selection + selection.at("pageInfo")
-        pages = tuple(rows.queries(selecting, one_more="hasNextPage" in shown))
-        return cls(rows, pages, replace(selecting.with_statistics(frozenset(), window), limit=1), windows, shown)
+    def create(cls, query: PageQuery, rows: Slice, stats: StatsOptions | None, info: Info) -> Self:
+        """The plan for these rows of a query. Raises BadUserInputError for invalid options of statistics."""
+        selection = info.selection("SessionConnection")
+        sessions = selection.at("nodes") + selection.at("edges", "node")
+        window = window_of(stats, info.context)
+        windows = windows_in(sessions, info.context)
+        statistics = statistics_in(sessions) | windows.pop(window, frozenset())
+        page = query.with_statistics(statistics, window)
+        selected = selection.names | selection.at("pageInfo").names
+        pages = tuple(rows.queries(page, one_more="hasNextPage" in selected))
+        return cls(rows, pages, replace(page.with_statistics(frozenset(), window), limit=1), windows, selected)
 
 
 @dataclass(frozen=True)
 class ConnectionRows:
-    """What was read of the pages: rows with their positions, and whether there are others around them."""
+    """The rows of a connection with their positions in the whole list, and whether there are rows around them."""
 
-    found: list[tuple[int, Row]]
+    rows: list[tuple[int, Row]]
     dropped_rows: int
     has_next: bool
     has_previous: bool
 
 
-async def resolve_connection(info: Info, reading: ConnectionPlan) -> SessionConnection:
-    operation = info.context
-    caller = operation.fetch_context(info.raw)
-    with operation.lookups.pending_pages:
-        rows = await read_rows(reading, caller, operation.cache)
-    operation.report_dropped(rows.dropped_rows, info.raw)
-    found = rows.found
-    if reading.windows:
-        await load_windows(reading.windows, [row.id for _, row in found], info, caller)
+async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnection:
+    """Read what the plan says. Raises GatewayError if a page cannot be read; a failed window fails its fields only."""
+    context = info.context
+    fetch_context = context.fetch_context(info.raw)
+    with context.loader.pending_pages:
+        found = await read_rows(plan, fetch_context, context.cache)
+    context.report_dropped(found.dropped_rows, info.raw)
+    rows = found.rows
+    if plan.windows:
+        await load_windows(plan.windows, [row.id for _, row in rows], info, fetch_context)
     return SessionConnection(
-        edges=[SessionEdge(cursor=cursor_of(position), node=as_session(row)) for position, row in found]
-        if "edges" in reading.selection
+        edges=[SessionEdge(cursor=cursor_of(position), node=as_session(row)) for position, row in rows]
+        if "edges" in plan.selected
         else [],
-        nodes=[as_session(row) for _, row in found] if "nodes" in reading.selection else [],
+        nodes=[as_session(row) for _, row in rows] if "nodes" in plan.selected else [],
         page_info=PageInfo(
-            has_next_page=rows.has_next,
-            has_previous_page=rows.has_previous,
-            start_cursor=cursor_of(found[0][0]) if found and "startCursor" in reading.selection else None,
-            end_cursor=cursor_of(found[-1][0]) if found and "endCursor" in reading.selection else None,
+            has_next_page=found.has_next,
+            has_previous_page=found.has_previous,
+            start_cursor=cursor_of(rows[0][0]) if rows and "startCursor" in plan.selected else None,
+            end_cursor=cursor_of(rows[-1][0]) if rows and "endCursor" in plan.selected else None,
         ),
     )
 
 
-async def read_rows(reading: ConnectionPlan, caller: FetchContext, cache: PageCache) -> ConnectionRows:
-    """Reads the pages that hold the rows; whether others follow, or come before, only where that is shown."""
-    pages = await gather_or_cancel(*(cache.get_page(each, caller) for each in reading.pages))
+async def read_rows(plan: ConnectionPlan, fetch_context: FetchContext, cache: PageCache) -> ConnectionRows:
+    """Read the pages of a plan, and probe for rows after or before them if their page info is selected."""
+    pages = await gather_or_cancel(*(cache.get_page(each, fetch_context) for each in plan.pages))
     found = [
-        row for page, each in zip(pages, reading.pages, strict=True) for row in page.rows_in(each.window)[: each.limit]
+        row for page, each in zip(pages, plan.pages, strict=True) for row in page.rows_in(each.window)[: each.limit]
     ]
 
     async def exists(position: int) -> bool:
-        return bool((await cache.get_page(replace(reading.probe, offset=position), caller)).rows)
+        return bool((await cache.get_page(replace(plan.probe, offset=position), fetch_context)).rows)
 
-    rows = reading.slice
-    wanted = found[: rows.count]
-    is_full_to_the_end = len(found) == rows.count and rows.count % MAX_LIMIT == 0
+    slice_ = plan.slice
+    requested = found[: slice_.count]
+    # Full pages leave no room for the additional row that would answer `hasNextPage`.
+    needs_probe = len(found) == slice_.count and slice_.count % MAX_LIMIT == 0
     return ConnectionRows(
-        found=[(position, row) for position, row in enumerate(wanted, rows.start) if row],
-        dropped_rows=wanted.count(None),
-        has_next="hasNextPage" in reading.selection
-        and (len(found) > rows.count or (is_full_to_the_end and await exists(rows.end))),
-        has_previous="hasPreviousPage" in reading.selection and rows.start > 0 and (bool(found) or await exists(0)),
+        rows=[(position, row) for position, row in enumerate(requested, slice_.start) if row],
+        dropped_rows=requested.count(None),
+        has_next="hasNextPage" in plan.selected
+        and (len(found) > slice_.count or (needs_probe and await exists(slice_.end))),
+        has_previous="hasPreviousPage" in plan.selected and slice_.start > 0 and (bool(found) or await exists(0)),
     )
-
-
-async def load_windows(
-    windows: Mapping[StatsWindow, frozenset[str]], ids: list[str], info: Info, caller: FetchContext
-) -> None:
-    """Looks up the statistics of these sessions over other windows, for their `stats` fields to find."""
-    operation = info.context
-
-    async def look(window: StatsWindow, statistics: frozenset[str]) -> None:
-        found = await operation.lookups.load_window(ids, caller, window=window, statistics=statistics)
-        operation.results_by_window[info.raw.path.key, window] = found
-        if isinstance(found, LookupResult):
-            operation.report_dropped(found.dropped_rows, info.raw)
-
-    if ids:
-        await gather_or_cancel(*(look(window, statistics) for window, statistics in windows.items()))
-
-
-def window_of(info: Info, stats: StatsOptions | None) -> StatsWindow:
-    return info.context.window(stats)[0] if stats else ALL_RUNS
-
-
-def as_session(row: Row) -> Session:
-    """A row has the attributes that a session's fields read; `Session.is_type_of` knows it for one."""
-    return cast(Session, row)
-
-
-def given(value: T | None) -> T | None:
-    return None if value is strawberry.UNSET else value

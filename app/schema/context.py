@@ -1,4 +1,4 @@
-"""One operation: who asks, when, what it looks up by id, and what it has to report beside its data."""
+"""The context of one operation: its credential and deadline, its batched lookups, and the errors beside its data."""
 
 import hashlib
 import math
@@ -22,12 +22,20 @@ from app.sessions.query import Arguments, StatsWindow
 
 @dataclass
 class OperationContext:
-    """The context of its resolvers. `deadline`: of the event loop's clock.
+    """What all resolvers of one operation share.
 
-    `windows` holds, by root field and window, the statistics of its rows, or why they could not be had.
-    `max_age`: seconds, of a client that takes nothing older. `beside` are errors that cost no field its value. `waits`
-    is called before it waits for LangSmith. `lasts`: seconds from `now` in which its windows mean the same instants,
-    since those of `last` go on with each minute.
+    Args:
+        cache: The cache that pages and sessions are read through.
+        credential: The client's credential; None if the request has none.
+        now: The time at which the operation began. Durations such as `last` count back from it.
+        deadline: Time of the event loop's clock at which upstream work ends.
+        on_wait: Called each time before the operation waits for LangSmith.
+        max_age: Seconds; the client accepts no page that is older. None accepts any age.
+        valid_seconds: Seconds after `now` for which the operation's windows mean the same time. A window of `last`
+            moves on with every minute.
+        results_by_window: Statistics over further windows, by the response key of the root field and the window.
+        traces: How the cache answered each root field, by response key.
+        extra_errors: Errors that cost no field its value.
     """
 
     cache: PageCache
@@ -37,17 +45,17 @@ class OperationContext:
     on_wait: Callable[[], None] = lambda: None
     max_age: float | None = None
     valid_seconds: float = math.inf
-    results_by_window: dict[tuple[str, StatsWindow], "LookupResult | FailedLookup"] = field(default_factory=dict)
+    results_by_window: dict[tuple[str, StatsWindow], LookupResult | FailedLookup] = field(default_factory=dict)
     traces: dict[str, FieldTrace] = field(default_factory=dict)
     extra_errors: list[GraphQLError] = field(default_factory=list)
-    loader: "SessionLoader" = field(init=False)
-    _named: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
+    loader: SessionLoader = field(init=False)
+    _windows: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.lookups = SessionLoader(self.cache)
+        self.loader = SessionLoader(self.cache)
 
     def fetch_context(self, info: GraphQLResolveInfo[Any]) -> FetchContext:
-        """Who waits for the root field. Raises Unauthenticated."""
+        """The context in which a root field reads from the cache. Raises UnauthenticatedError without a credential."""
         if self.credential is None:
             raise errors.UnauthenticatedError("Send a LangSmith credential: the header X-API-Key, or Authorization.")
         trace = self.traces.setdefault(str(info.path.key), FieldTrace())
@@ -55,21 +63,24 @@ class OperationContext:
 
     @property
     def dependencies(self) -> list[Dependency]:
-        """The held pages that its answer rests on."""
-        return [use for trace in self.traces.values() for use in trace.dependencies]
+        """The cached pages that the answer was made from."""
+        return [each for trace in self.traces.values() for each in trace.dependencies]
 
     def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
-        """The window, and a label for it that stays the same while time goes on. Raises BadUserInput."""
+        """The window that the options mean now, and a label that stays the same while time goes on.
+
+        Raises BadUserInputError for invalid options.
+        """
         given = given_options(options)
-        if given not in self._named:
+        if given not in self._windows:
             label = hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
-            self._named[given] = (stats_window(options, self.now), label)
+            self._windows[given] = (stats_window(options, self.now), label)
             if options.last:
                 self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
-        return self._named[given]
+        return self._windows[given]
 
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
-        """One error for all the rows that LangSmith sent without what every session has."""
+        """Add one error for all rows of a root field that were dropped because they lack an id or a workspace."""
         if dropped:
             cause = errors.UpstreamMalformedError(
                 f"{dropped} of the sessions that LangSmith sent had no valid id or workspace and were left out."

@@ -1,4 +1,4 @@
-"""TODO."""
+"""SessionLoader: batches the lookups by id of one operation."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,17 +18,17 @@ from app.sessions.row import Row
 
 @dataclass
 class FailedLookup:
-    """Why a window's statistics are missing; told at one place, not for each row."""
+    """The error of a failed lookup. It is reported at one field, `reported_at`, and not for each row."""
 
     error: GatewayError
-    told_at: list[str | int] | None = None
+    reported_at: list[str | int] | None = None
 
 
 class SessionLoader:
-    """Sessions that one operation looks up by id, sent together: one request per window and 100 sessions.
+    """Loads the sessions that one operation looks up by id, in one batch per window.
 
-    Statistics over another window wait until no page of the operation is under way, so that the rows of all its
-    roots leave together; the answer needs all of them in any case.
+    Lookups of statistics over further windows wait until the operation has no page in flight. The rows of all root
+    fields are then in one batch. The answer is not later for it, because it needs all pages in any case.
     """
 
     def __init__(self, cache: PageCache) -> None:
@@ -40,74 +40,90 @@ class SessionLoader:
     async def load(
         self,
         ids: Iterable[str],
-        caller: FetchContext,
+        fetch_context: FetchContext,
         *,
         window: StatsWindow,
         statistics: frozenset[str],
         after_pages: bool = False,
     ) -> LookupResult:
-        """Raises a GatewayError."""
+        """Load sessions with these statistics over a window. The result can hold more than was asked for.
+
+        `after_pages`: wait until the operation has no page in flight. Raises GatewayError.
+        """
         batch = self._open.get((window, after_pages))
         if batch is None:
-            batch = self._open[window, after_pages] = _Batch(caller)
-            batch.flight = SharedTask(self._send(batch, window, after_pages=after_pages))
+            batch = self._open[window, after_pages] = _Batch(fetch_context)
+            batch.task = SharedTask(self._send(batch, window, after_pages=after_pages))
         batch.ids |= dict.fromkeys(ids)
         batch.statistics |= statistics
         try:
-            return await batch.flight.join(caller.deadline)
+            return await batch.task.join(fetch_context.deadline)
         finally:
-            if (trace := batch.caller.trace).outcome is not None:
-                caller.trace.record(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.dependencies)
+            if (trace := batch.fetch_context.trace).outcome is not None:
+                fetch_context.trace.record(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.dependencies)
 
     async def load_window(
-        self, ids: Iterable[str], caller: FetchContext, *, window: StatsWindow, statistics: frozenset[str]
-    ) -> "LookupResult | FailedLookup":
-        """Statistics over another window than the pages'; a failure is a value, for the fields that need them."""
+        self, ids: Iterable[str], fetch_context: FetchContext, *, window: StatsWindow, statistics: frozenset[str]
+    ) -> LookupResult | FailedLookup:
+        """Load statistics over a further window, once no page is in flight.
+
+        A failure is returned, and raised later by the field that needs the statistics. All lookups of one failed
+        batch return the same FailedLookup.
+        """
         try:
-            return await self.load(ids, caller, window=window, statistics=statistics, after_pages=True)
+            return await self.load(ids, fetch_context, window=window, statistics=statistics, after_pages=True)
         except GatewayError as exc:
+            # The FailedLookup keeps the exception alive, so its id is not reused.
             return self._failures.setdefault(id(exc), FailedLookup(exc))
 
     async def _send(self, batch: "_Batch", window: StatsWindow, *, after_pages: bool) -> LookupResult:
         if after_pages:
-            await self.pending_pages.none.wait()
+            await self.pending_pages.idle.wait()
+        # From here on a new lookup opens a new batch.
         del self._open[window, after_pages]
-        return await self._cache.lookup(tuple(batch.ids), batch.caller, window=window, statistics=batch.statistics)
+        return await self._cache.lookup(
+            tuple(batch.ids), batch.fetch_context, window=window, statistics=batch.statistics
+        )
 
 
 class PendingPages:
-    """A context for each page that is under way; `none` is set while there is none."""
+    """A context manager around each page that is read. The event `idle` is set while there is no page in flight."""
 
     def __init__(self) -> None:
-        self._number = 0
-        self.none = asyncio.Event()
-        self.none.set()
+        self._in_flight = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def __enter__(self) -> None:
-        self._number += 1
-        self.none.clear()
+        self._in_flight += 1
+        self.idle.clear()
 
     def __exit__(self, *_: object) -> None:
-        self._number -= 1
-        if not self._number:
-            self.none.set()
+        self._in_flight -= 1
+        if not self._in_flight:
+            self.idle.set()
 
 
 class _Batch:
-    flight: SharedTask[LookupResult]
+    """Lookups that leave together. `ids` is an ordered set; the trace is copied to each lookup's own."""
+
+    task: SharedTask[LookupResult]
 
     def __init__(self, first: FetchContext) -> None:
-        self.caller = replace(first, trace=FieldTrace())
+        self.fetch_context = replace(first, trace=FieldTrace())
         self.ids: dict[str, None] = {}
         self.statistics = frozenset[str]()
 
 
-def row_of(found: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
-    """One session's row among those found. A failure is raised at the first place that asks, and is null elsewhere."""
-    if isinstance(found, LookupResult):
-        return found.by_id[session_id]
-    # Asked again at that place, where an operation is completed a second time, it is raised again.
-    found.told_at = found.told_at or path.as_list()
-    if path.as_list() == found.told_at:
-        raise found.error
+def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
+    """The row of one session, for the field at `path`; None if LangSmith does not know the session.
+
+    Raises the error of a failed lookup at the first field that asks. For all other fields the row is None.
+    """
+    if isinstance(result, LookupResult):
+        return result.by_id[session_id]
+    # graphql-core can complete an operation a second time; the error is then raised again at the same field.
+    result.reported_at = result.reported_at or path.as_list()
+    if path.as_list() == result.reported_at:
+        raise result.error
     return None

@@ -1,4 +1,4 @@
-"""Which rows a connection's arguments mean: Relay's cursors, forward and backward, over LangSmith's offsets."""
+"""Pagination: Relay's cursors, forward and backward, and numbered pages, over LangSmith's offsets."""
 
 import base64
 import binascii
@@ -11,30 +11,39 @@ from app.errors import BadUserInputError
 from app.sessions.query import MAX_LIMIT, PageQuery
 
 MAX_FIRST: Final = 500
+"""Rows in one connection."""
 _CURSOR: Final = re.compile(r"v1:(0|[1-9]\d{0,8})")
-"""Versioned, so that cursors of LangSmith's own, which its next API has, can be told apart."""
+"""A cursor, decoded: its version and an offset. The version tells it apart from cursors of LangSmith's v2 API."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """`count` rows from `start` on, counted from 0."""
+    """The rows of a connection: `count` rows from the position `start` on, counted from 0."""
 
     start: int
     count: int
 
     @property
     def end(self) -> int:
+        """The position after the last row."""
         return self.start + self.count
 
     def queries(self, page: PageQuery, *, one_more: bool) -> Iterator[PageQuery]:
-        """The requests for these rows; with `one_more`, for the row after them too, where it needs no extra one."""
+        """The queries that return these rows, in order, made from a query for the list.
+
+        With `one_more`, they return the row after them too, unless that would take a request of its own.
+        """
         end = self.end + (1 if one_more and self.count % MAX_LIMIT else 0)
         for offset in range(self.start, end, MAX_LIMIT):
             yield replace(page, offset=offset, limit=min(MAX_LIMIT, end - offset))
 
 
 def parse_slice(*, first: int, after: str | None, offset: int | None, last: int | None, before: str | None) -> Slice:
-    """Raises BadUserInput. `last`, where given, decides the length in place of `first`, which has a default."""
+    """The rows that the paging arguments select.
+
+    `last` takes precedence over `first`, which always has a value. Raises BadUserInputError for a length or cursor that
+    is not valid, and for arguments that exclude each other.
+    """
     _check_length("first", first)
     if last is None:
         if before is not None:
@@ -56,6 +65,7 @@ def parse_slice(*, first: int, after: str | None, offset: int | None, last: int 
 
 
 def cursor_of(position: int) -> str:
+    """The cursor of the row at this position, counted from 0."""
     return base64.urlsafe_b64encode(f"v1:{position}".encode()).decode().rstrip("=")
 
 
@@ -70,7 +80,7 @@ def _position(argument: str, cursor: str) -> int:
     except (ValueError, binascii.Error):
         text = ""
     match = _CURSOR.fullmatch(text)
-    # Only the very text that was handed out: another spelling of it is rubbish too.
+    # Base64 has several spellings of one text. Only the spelling that `cursor_of` returns is a cursor.
     if match is None or cursor_of(int(match[1])) != cursor:
         raise BadUserInputError(
             "This is no cursor of this gateway: take it from `pageInfo` or an edge.", argument=argument

@@ -1,16 +1,16 @@
-"""Query: from arguments and selection to pages, and from pages to objects."""
+"""Query: the root fields of the schema."""
 
-import asyncio
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, TypeVar
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
 
 from app.errors import BadUserInputError
-from app.schema.connection import ConnectionPlan, as_session, given, load_windows, resolve_connection, window_of
+from app.schema.connection import ConnectionPlan, resolve_connection
+from app.schema.lookup import MAX_IDS, load_sessions
 from app.schema.pagination import parse_slice
-from app.schema.types import Info, Session, SessionConnection, statistics_in, windows_in
+from app.schema.pushdown import window_of
+from app.schema.types import Info, Session, SessionConnection
 from app.sessions import decoding
 from app.sessions.arguments import (
     SessionFilter,
@@ -21,14 +21,15 @@ from app.sessions.arguments import (
     order_arguments,
 )
 from app.sessions.fields import Node
-from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
+from app.sessions.query import ALL_RUNS, PageQuery
 from app.sessions.scalars import SCALARS, parse_uuid
 
-MAX_IDS: Final = 500
+T = TypeVar("T")
 
 
 def create_schema() -> strawberry.Schema:
-    config = StrawberryConfig(scalar_map=SCALARS, info_class=Info, default_resolver=decoding.read)
+    """The GraphQL schema of the gateway."""
+    config = StrawberryConfig(scalar_map=SCALARS, info_class=Info, default_resolver=decoding.read_attribute)
     return strawberry.Schema(Query, types=[Session], config=config)
 
 
@@ -37,103 +38,113 @@ def _argument(description: str) -> Any:
 
 
 _Stats = Annotated[
-    StatsOptions | None, _argument("Over which runs the statistics are computed; all of them without it.")
+    StatsOptions | None,
+    _argument('The runs that the statistics are computed over, such as `{last: "P7D"}`. Without it, all runs count.'),
 ]
 
 
-@strawberry.type(description="What can be asked of LangSmith through this gateway.")
+@strawberry.type(
+    description="Reads sessions from LangSmith with the credential of the request. A field that fails is null, and the "
+    "others keep their data."
+)
 class Query:
     @strawberry.field(
-        description="Tracing projects and experiments, newest first unless ordered otherwise. LangSmith computes only "
-        "the statistics that are selected."
+        description="Tracing projects and experiments, the newest first unless `orderBy` says otherwise. LangSmith "
+        "computes the statistics that are selected, and no others."
     )
     async def sessions(
         self,
         info: Info,
-        first: Annotated[int, _argument("How many, 1 to 500. More than 100 cost one request per 100.")] = 20,
-        after: Annotated[str | None, _argument("Only those after this cursor.")] = strawberry.UNSET,
+        first: Annotated[
+            int, _argument("Number of sessions, 1 to 500. Costs one request to LangSmith per 100 sessions.")
+        ] = 20,
+        after: Annotated[
+            str | None, _argument("Start after this cursor, which is the `endCursor` of a page or that of an edge.")
+        ] = strawberry.UNSET,
         offset: Annotated[
-            int | None, _argument("How many to skip, for numbered pages; in place of `after`.")
+            int | None,
+            _argument(
+                "Number of sessions to skip, for numbered pages: 40 with `first: 20` is the third page. Excludes "
+                "`after`."
+            ),
         ] = strawberry.UNSET,
         last: Annotated[
-            int | None, _argument("How many, 1 to 500, going back from `before`; in place of `first`.")
+            int | None,
+            _argument("Number of sessions right before `before`, 1 to 500. Takes the place of `first`."),
         ] = strawberry.UNSET,
-        before: Annotated[str | None, _argument("Only those before this cursor; goes with `last`.")] = strawberry.UNSET,
+        before: Annotated[
+            str | None, _argument("End before this cursor, to page backward. Requires `last`.")
+        ] = strawberry.UNSET,
         filter: Annotated[
-            SessionFilter | None, _argument("Which sessions; all of them without it.")
+            SessionFilter | None, _argument("The sessions to list. Without it, all sessions of the workspace.")
         ] = strawberry.UNSET,
         order_by: Annotated[
-            SessionOrder | None, _argument("In which order; the newest first without it.")
+            SessionOrder | None,
+            _argument(
+                "The order of the list. Without it, the newest sessions come first. An order by a statistic is that of the "
+                "window of `stats`."
+            ),
         ] = strawberry.UNSET,
         stats: _Stats = strawberry.UNSET,
     ) -> SessionConnection | None:
-        reading: ConnectionPlan | None = info.field_cache.get("reading")
-        if reading is None:
+        plan = info.field_cache.get(ConnectionPlan)
+        if plan is None:
             rows = parse_slice(
-                first=first, after=given(after), offset=given(offset), last=given(last), before=given(before)
+                first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
             )
             order = order_by or None
             query = PageQuery(
                 arguments=filter_arguments(filter or None) + order_arguments(order),
                 sorted_by_stat=is_sorted_by_stat(order),
             )
-            reading = ConnectionPlan.of(query, rows, stats or None, info)
-            if not (stats or reading.windows):  # which go with the time
-                info.field_cache["reading"] = reading
-        return await resolve_connection(info, reading)
+            plan = ConnectionPlan.create(query, rows, stats or None, info)
+            # A window of `last` depends on the time, so a plan with windows is not valid for the next run.
+            if not (stats or plan.windows):
+                info.field_cache.set(plan)
+        return await resolve_connection(info, plan)
 
-    @strawberry.field(description="One session; null if LangSmith does not know it.")
+    @strawberry.field(description="One session. Null if LangSmith knows no session with this id in the workspace.")
     async def session(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, _argument("The session's UUID.")],
+        id: Annotated[strawberry.ID, _argument('UUID of the session, such as "3c90c3cc-0d44-4b50-8888-8dd25736052a".')],
         stats: _Stats = strawberry.UNSET,
     ) -> Session | None:
         try:
             session_id = str(parse_uuid(id))
         except BadUserInputError as exc:
             raise BadUserInputError(str(exc), argument="id") from None
-        found = await _load_sessions(info, [session_id], window_of(info, stats))
-        return found[0]
-
-    @strawberry.field(description="The object of that id; null if there is none, as for an id that is no UUID.")
-    async def node(self, info: Info, id: Annotated[strawberry.ID, _argument("A session's UUID.")]) -> Node | None:
-        found = await _load_sessions(info, [_uuid(id)], ALL_RUNS)
-        return found[0]
+        [found] = await load_sessions(info, [session_id], window_of(stats, info.context))
+        return found
 
     @strawberry.field(
-        description="The objects of these ids in the same order, null where there is none. All the ids of an operation "
-        "go to LangSmith in one request per 100."
+        description="The object with this id, for clients that refetch objects by a global id, such as Relay. Null if "
+        "there is none, and also if the id is not a UUID."
+    )
+    async def node(self, info: Info, id: Annotated[strawberry.ID, _argument("UUID of a session.")]) -> Node | None:
+        [found] = await load_sessions(info, [_uuid(id)], ALL_RUNS)
+        return found
+
+    @strawberry.field(
+        description="The objects with these ids, in the same order. Null takes the place of an id without an object. "
+        "All ids of an operation share one request to LangSmith per 100."
     )
     async def nodes(
-        self, info: Info, ids: Annotated[list[strawberry.ID], _argument("Sessions' UUIDs, 500 at most.")]
+        self, info: Info, ids: Annotated[list[strawberry.ID], _argument("UUIDs of sessions, 500 at most.")]
     ) -> list[Node | None]:
         if len(ids) > MAX_IDS:
             raise BadUserInputError(f"There may be {MAX_IDS} at most.", argument="ids")
-        return [*await _load_sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
-
-
-async def _load_sessions(info: Info, ids: Sequence[str | None], window: StatsWindow) -> list[Session | None]:
-    """The sessions of these ids in their order; None where there is none."""
-    operation = info.context
-    caller = operation.fetch_context(info.raw)
-    selection = info.selection
-    windows = windows_in(selection, info)
-    statistics = statistics_in(selection) | windows.pop(window, frozenset())
-    known = [each for each in ids if each]
-    if not known:
-        return [None] * len(ids)
-    found, _ = await asyncio.gather(
-        operation.lookups.load(known, caller, window=window, statistics=statistics),
-        load_windows(windows, known, info, caller),
-    )
-    operation.report_dropped(found.dropped_rows, info.raw)
-    rows = (found.by_id[each] if each else None for each in ids)
-    return [as_session(row) if row else None for row in rows]
+        return [*await load_sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
 
 
 def _uuid(text: str) -> str | None:
+    """The UUID in canonical form; None if the text is not a UUID."""
     try:
         return str(parse_uuid(text))
     except BadUserInputError:
         return None
+
+
+def _given(value: T | None) -> T | None:
+    """The value of an argument; None if the client left it out."""
+    return None if value is strawberry.UNSET else value

@@ -1,4 +1,8 @@
-"""The object types: a session, its statistics over another window, and the connection that pages are read through."""
+"""The object types: a session, its statistics over a further window, and the connection through which lists are read.
+
+A resolver returns LangSmith's row itself where the schema says `Session` (see `as_session`): a row has the attributes
+that the fields of a session read.
+"""
 
 import inspect
 import typing
@@ -8,76 +12,74 @@ from typing import Annotated, Any, Final, cast
 
 import msgspec
 import strawberry
-from graphql import GraphQLField, GraphQLObjectType, GraphQLSchema
 from strawberry.types.base import get_object_definition
-from strawberry.utils.str_converters import to_camel_case
 
+from app.execution.resolve_info import FieldCache, field_cache_of
 from app.execution.selection import Selection
 from app.schema.context import OperationContext
 from app.schema.loader import row_of
+from app.schema.pushdown import STATISTICS
 from app.sessions.arguments import StatsOptions
-from app.sessions.fields import FACETS, FIELDS, STATS, Columns, Statistics
-from app.sessions.query import StatsWindow
+from app.sessions.fields import Columns, Statistics
 from app.sessions.row import LISTED, Row
 
 
 class Info(strawberry.Info[OperationContext, None]):
-    """What a resolver knows of its place in the operation."""
+    """Strawberry's info, with the selection below the field and a cache for what the resolver derives from it."""
 
-    @property
-    def selection(self) -> Selection:
-        memo = self.field_cache
-        if "selection" not in memo:
-            memo["selection"] = Selection.below(self.raw)
-        selection: Selection = memo["selection"]
+    def selection(self, object_type: str) -> Selection:
+        """The fields selected of the objects of this type that the field returns."""
+        cache = self.field_cache
+        selection = cache.get(Selection)
+        if selection is None or selection.object_type.name != object_type:
+            selection = cache.set(Selection.below(self.raw, object_type))
         return selection
 
     @property
-    def field_cache(self) -> dict[str, Any]:
-        """Lasts as long as the nodes and variables are the same, where the executor keeps one."""
-        found: dict[str, Any] = getattr(self.raw.field_nodes, "field_cache", {})
-        return found
+    def field_cache(self) -> FieldCache:
+        """The field's cache, which lasts as long as the operation stays prepared with the same variables."""
+        return field_cache_of(self._raw_info)
 
     @property
     def raw(self) -> Any:
-        """graphql-core's own, typed Any because Strawberry adds to it."""
+        """The info of the executor. It is typed Any because Strawberry's annotation lacks what it adds."""
         return self._raw_info
 
     @property
     def root_key(self) -> str:
-        """The response key of the root field that this one is below."""
+        """The response key of the root field above this field."""
         path = self.raw.path
         while path.prev:
             path = path.prev
         return str(path.key)
 
 
-@strawberry.type(description="A session's statistics over one window of its runs.")
+@strawberry.type(description="The statistics of one session, computed over one window of its runs.")
 class SessionStats(Statistics):
     id: strawberry.ID = strawberry.field(
-        description="Identifies the session together with the window, for clients that keep objects by id."
+        description="Identifies the session together with the window, so that clients that normalise by id keep "
+        "windows apart. It is not an argument for `node`."
     )
 
 
-_STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
-_statistics_of: Final = attrgetter(*_STATISTICS)
+_values_of: Final = attrgetter(*STATISTICS)
 _WindowRow: Final[Any] = msgspec.defstruct(
-    "_WindowRow", [("id", str), *((name, Any) for name in _STATISTICS)], namespace={**LISTED}, gc=False
+    "_WindowRow", [("id", str), *((name, Any) for name in STATISTICS)], namespace={**LISTED}, gc=False
 )
 
 
-def _stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> SessionStats | None:
-    operation = info.context
-    window, label = operation.window(StatsOptions(**options))
-    # None were looked up where the window is the page's own, or no statistic of it is selected.
-    found = operation.results_by_window.get((info.root_key, window))
-    row: Any = row_of(found, root.id, info.raw.path) if found else root
-    seen: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_statistics_of(row))
-    return seen
+def _resolve_stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> SessionStats | None:
+    context = info.context
+    window, label = context.window(StatsOptions(**options))
+    # Nothing was looked up if the window is that of the page, or if no statistic is selected: the page's row has all.
+    result = context.results_by_window.get((info.root_key, window))
+    row: Any = row_of(result, root.id, info.raw.path) if result else root
+    stats: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_values_of(row))
+    return stats
 
 
 def _with_arguments_of(options: type, resolver: Callable[..., Any]) -> Callable[..., Any]:
-    """The resolver with one keyword argument for each field of an input type, in place of its `**` parameter."""
+    """The resolver, with one keyword argument for each field of an input type in place of its `**` parameter."""
     types = typing.get_type_hints(options)
     lines = get_object_definition(options, strict=True).fields
     signature = inspect.signature(resolver)
@@ -99,12 +101,17 @@ def _with_arguments_of(options: type, resolver: Callable[..., Any]) -> Callable[
     return resolver
 
 
-@strawberry.type(description="A tracing project, or an experiment if it has a reference dataset.")
+@strawberry.type(
+    description="A tracing project, or an experiment if `referenceDatasetId` is set. Its columns cost nothing extra; "
+    "its statistics are computed by LangSmith only if they are selected."
+)
 class Session(Columns, Statistics):
     stats: SessionStats | None = strawberry.field(
-        resolver=_with_arguments_of(StatsOptions, _stats),
-        description="Statistics over another window of the runs, next to the session's own. Each distinct window costs "
-        "one request to LangSmith for all the rows of an operation (per 100), however often it is selected.",
+        resolver=_with_arguments_of(StatsOptions, _resolve_stats),
+        description="The same statistics over a further window of the runs, such as "
+        '`day: stats(last: "PT24H") { runCount }` beside the session\'s own `runCount`. Each distinct window costs one '
+        "request to LangSmith per 100 sessions of the operation, however often it is selected. Null if that request "
+        "fails.",
     )
 
     @classmethod
@@ -112,49 +119,42 @@ class Session(Columns, Statistics):
         return isinstance(value, Row)
 
 
-@strawberry.type(description="Where a page lies among all the sessions.")
+def as_session(row: Row) -> Session:
+    """The row as GraphQL's `Session`, unchanged: its attributes are those that the fields read."""
+    return cast(Session, row)
+
+
+@strawberry.type(description="Where a page of sessions lies in the whole list.")
 class PageInfo:
     has_next_page: bool = strawberry.field(
-        description="Whether more sessions follow. Selecting it asks LangSmith for one row more, or at full pages of "
-        "100 for one more row in a request of its own."
+        description="Whether more sessions follow. If it is selected, LangSmith is asked for one session more; if "
+        "`first` is a multiple of 100, it can take one more request."
     )
-    has_previous_page: bool = strawberry.field(description="Whether sessions come before.")
-    start_cursor: str | None = strawberry.field(description="Cursor of the first session; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="Cursor of the last session; null on an empty page.")
+    has_previous_page: bool = strawberry.field(
+        description="Whether there are sessions before the page. If it is selected and the page is empty, it takes one "
+        "more request."
+    )
+    start_cursor: str | None = strawberry.field(
+        description="Cursor of the first session, for `before`. Null if the page is empty."
+    )
+    end_cursor: str | None = strawberry.field(
+        description="Cursor of the last session, for `after`. Null if the page is empty."
+    )
 
 
-@strawberry.type(description="A session at its place in a connection.")
+@strawberry.type(description="A session together with its cursor.")
 class SessionEdge:
-    cursor: str = strawberry.field(description="Where it stands, for `after` and `before`.")
-    node: Session = strawberry.field(description="The session.")
+    cursor: str = strawberry.field(
+        description="Opaque position of the session in the list, for `after` and `before`. It is valid for the same "
+        "filter and order only."
+    )
+    node: Session = strawberry.field(description="The session at this position.")
 
 
-@strawberry.type(description="A page of sessions. LangSmith knows no total, so there is none here.")
+@strawberry.type(description="A page of sessions. There is no total count, because LangSmith does not provide one.")
 class SessionConnection:
-    edges: list[SessionEdge] = strawberry.field(description="The sessions with their cursors.")
-    nodes: list[Session] = strawberry.field(description="The sessions.")
-    page_info: PageInfo = strawberry.field(description="Where this page lies among all the sessions.")
-
-
-WANTED: Final = {to_camel_case(name): name for name in _STATISTICS}
-"""From the GraphQL names of the statistics and facets to LangSmith's."""
-
-
-def field_of(schema: GraphQLSchema, type_name: str, field_name: str) -> GraphQLField:
-    """Of an object type of this module or of `schema`."""
-    field: GraphQLField = cast(GraphQLObjectType, schema.type_map[type_name]).fields[field_name]
-    return field
-
-
-def statistics_in(selection: Selection) -> frozenset[str]:
-    return frozenset(WANTED[name] for name in selection.names & WANTED.keys())
-
-
-def windows_in(selection: Selection, info: Info) -> dict[StatsWindow, frozenset[str]]:
-    """The statistics that `stats` fields select below sessions, by window. Raises BadUserInput."""
-    windows: dict[StatsWindow, frozenset[str]] = {}
-    for arguments, below in selection.calls("stats", field_of(info.raw.schema, "Session", "stats")):
-        window, _ = info.context.window(StatsOptions(**arguments))
-        if statistics := statistics_in(below):
-            windows[window] = windows.get(window, frozenset()) | statistics
-    return windows
+    edges: list[SessionEdge] = strawberry.field(description="The sessions of the page, each with its cursor.")
+    nodes: list[Session] = strawberry.field(description="The sessions of the page, for clients that need no cursors.")
+    page_info: PageInfo = strawberry.field(
+        description="Whether there are further pages, and the cursors to reach them."
+    )

@@ -1,0 +1,13 @@
+"""The domain: sessions, their statistics, and queries for them. Values only, without I/O.
+
+Everything about a field or an argument is derived from one line here. To add one, add its line:
+
+- `fields.py`: the fields of a session (columns, statistics and facets).
+- `arguments.py`: the arguments of the schema, and their canonical form in a query.
+
+The rest, in reading order:
+
+- `query.py`: `PageQuery` and `StatsWindow`, what is requested of LangSmith. `page.py`: `Page`, what it returned.
+- `row.py`: the struct of a session, generated from the fields. `decoding.py`: bytes into structs.
+- `feedback.py`: feedback statistics. `scalars.py`: how values are parsed and formatted.
+"""

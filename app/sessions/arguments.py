@@ -1,8 +1,9 @@
 """The arguments of the schema, one line each: the only place that names them.
 
 From a line follow the GraphQL argument with its description, its canonical text in a `PageQuery`, and its part of the
-cache key. What a version of LangSmith's API calls the parameter is known to that version's adapter alone
-(`app/langsmith/v1.py`). Paging (`first`, `after`, `offset`, …) belongs to `app/schema/pagination.py`.
+cache key. An option of `StatsOptions` is an argument of `sessions(stats:)`, `session(stats:)` and `Session.stats`.
+Only the adapter of an API version knows what LangSmith calls a parameter (`app/langsmith/v1.py`). The paging arguments
+are in `app/schema/pagination.py`.
 """
 
 import enum
@@ -19,7 +20,7 @@ from strawberry.utils.str_converters import to_camel_case
 from app.errors import BadUserInputError
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.query import ALL_RUNS, Arguments, StatsWindow
-from app.sessions.scalars import JSON, as_text
+from app.sessions.scalars import JSON, format_datetime
 
 
 def argument(description: str, *, default: Any = strawberry.UNSET) -> Any:
@@ -30,15 +31,19 @@ def argument(description: str, *, default: Any = strawberry.UNSET) -> Any:
 @strawberry.input(description="Selects sessions. A session must match every argument that is given.")
 class SessionFilter:
     ids: list[UUID] | None = argument("Only the sessions with these ids.")
-    name: str | None = argument("Only the session with exactly this name.")
+    name: str | None = argument('Only the session with exactly this name, such as `"checkout-prod"`.')
     name_contains: str | None = argument('Only sessions whose name contains this text, such as `"checkout"`.')
     reference_free: bool | None = argument(
-        "true: only tracing projects, which have no reference dataset. false: only experiments."
+        "`true`: only tracing projects, which have no reference dataset. `false`: only experiments."
     )
-    reference_datasets: list[UUID] | None = argument("Only experiments on one of these datasets.")
-    dataset_version: str | None = argument("Only experiments on this version of their dataset.")
+    reference_datasets: list[UUID] | None = argument("Only experiments on one of these datasets, given by their UUIDs.")
+    dataset_version: str | None = argument(
+        "Only experiments on this version of their dataset, as LangSmith names the version."
+    )
     metadata: JSON | None = argument('Only sessions whose metadata contains this object, such as `{env: "prod"}`.')
-    tag_value_ids: list[UUID] | None = argument("Only sessions that carry all of these tag values.")
+    tag_value_ids: list[UUID] | None = argument(
+        "Only sessions that have all of these tag values, given by their UUIDs."
+    )
     expression: str | None = argument(
         'An expression in LangSmith\'s filter language for sessions, such as `eq(name, "my-project")`.'
     )
@@ -47,19 +52,23 @@ class SessionFilter:
 @strawberry.enum(description="A value that sessions can be ordered by.")
 class SessionOrderField(enum.Enum):
     NAME = strawberry.enum_value("name", description="The name, alphabetically.")
-    START_TIME = strawberry.enum_value("start_time", description="The time at which the session was created.")
+    START_TIME = strawberry.enum_value("start_time", description="Time at which the session was created.")
     LAST_RUN_START_TIME = strawberry.enum_value(
-        "last_run_start_time", description="The time at which the latest run started."
+        "last_run_start_time", description="Time at which the latest run in the window of `stats` started."
     )
-    LATENCY_P50 = strawberry.enum_value("latency_p50", description="The median latency.")
-    LATENCY_P99 = strawberry.enum_value("latency_p99", description="The 99th percentile of latency.")
-    ERROR_RATE = strawberry.enum_value("error_rate", description="The share of runs that failed.")
-    FEEDBACK = strawberry.enum_value(
-        "feedback", description="The mean score of the feedback key that `feedbackKey` names."
+    LATENCY_P50 = strawberry.enum_value(
+        "latency_p50", description="Median latency of the runs in the window of `stats`."
     )
+    LATENCY_P99 = strawberry.enum_value(
+        "latency_p99", description="99th percentile of the latency of the runs in the window of `stats`."
+    )
+    ERROR_RATE = strawberry.enum_value(
+        "error_rate", description="Share of the runs in the window of `stats` that ended in an error."
+    )
+    FEEDBACK = strawberry.enum_value("feedback", description="Mean score of the feedback key that `feedbackKey` names.")
     RUN_COUNT = strawberry.enum_value(
         "run_count",
-        description="The number of runs. LangSmith may refuse this order: its own clients no longer send it.",
+        description="Number of runs. LangSmith may refuse this order, because its own clients no longer send it.",
     )
 
 
@@ -85,20 +94,22 @@ class SessionOrder:
     feedback_source: FeedbackSource | None = argument("The kind of feedback to order by. Only allowed with `FEEDBACK`.")
 
 
-@strawberry.input(description="Selects the runs that statistics are computed over. Without it, all runs count.")
+@strawberry.input(description="Selects the runs that statistics are computed over: the window. By default, all runs.")
 class StatsOptions:
     since: datetime | None = argument(
-        "Only runs that started at or after this time. LangSmith reaches back 31 days at most."
+        "Only runs that started at or after this time, such as `2026-11-01T00:00:00Z`, at most 31 days ago."
     )
     last: timedelta | None = argument(
-        "Only runs that started within this duration before now, such as `PT24H`, counted from the current minute."
+        "Only runs that started within this duration before the current minute, such as `PT24H`. Excludes `since`."
     )
-    filter: str | None = argument('Only runs that match this run filter, such as `eq(run_type, "llm")`.')
-    approximate: bool = argument("Faster, but up to an hour behind.", default=False)
+    filter: str | None = argument(
+        'Only runs that match this expression in LangSmith\'s filter language for runs, such as `eq(run_type, "llm")`.'
+    )
+    approximate: bool = argument("Accept approximate values, which are faster but can be an hour old.", default=False)
 
 
 def filter_arguments(where: SessionFilter | None) -> Arguments:
-    """The filter in canonical form. Raises BadUserInputError for metadata that is no object, and for empty lists."""
+    """The filter in canonical form. Raises BadUserInputError for an empty list, and metadata that is not an object."""
     if where is None:
         return ()
     if where.metadata not in (None, strawberry.UNSET) and not _is_json_object(where.metadata):
@@ -106,9 +117,9 @@ def filter_arguments(where: SessionFilter | None) -> Arguments:
     for line in fields(where):
         if getattr(where, line.name) == []:
             raise BadUserInputError(
-                "An empty list is ambiguous: leave it out to match every session.", argument=_path("filter", line.name)
+                "An empty list is ambiguous: leave it out to match every session.", argument=_path(where, line.name)
             )
-    return _canonical("filter", where)
+    return _canonical(where)
 
 
 def order_arguments(order: SessionOrder | None) -> Arguments:
@@ -124,11 +135,11 @@ def order_arguments(order: SessionOrder | None) -> Arguments:
         raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackKey")
     if not by_feedback and order.feedback_source:
         raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackSource")
-    return _canonical("orderBy", order)
+    return _canonical(order)
 
 
 def is_sorted_by_stat(order: SessionOrder | None) -> bool:
-    """Whether the order depends on the runs, and therefore on the statistics window."""
+    """Whether the order depends on the runs, and therefore on the window of the statistics."""
     by = FIELDS.get(str(order.field.value)) if order else FIELDS["start_time"]
     return by is None or by.kind is not Kind.COLUMN
 
@@ -143,7 +154,7 @@ def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
         return ALL_RUNS
     last = options.last
     if last is None or last is strawberry.UNSET:
-        return StatsWindow(_canonical("stats", options))
+        return StatsWindow(_canonical(options))
     if options.since:
         raise BadUserInputError("Give either `since` or `last`, not both.", argument="stats.since")
     if last <= timedelta():
@@ -152,27 +163,27 @@ def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
         since = (now - last).replace(second=0, microsecond=0)
     except OverflowError:
         raise BadUserInputError("It reaches back before the year 1.", argument="stats.last") from None
-    return StatsWindow(_canonical("stats", replace(options, since=since, last=None)))
+    return StatsWindow(_canonical(replace(options, since=since, last=None)))
 
 
 def given_options(options: StatsOptions) -> Arguments:
     """The options as the client gave them: unlike the window, they stay the same while time goes on."""
-    return _canonical("stats", options)
+    return _canonical(options)
 
 
-def _canonical(group: str, values: Any) -> Arguments:
-    """Every argument that differs from its default, in the order of the declaration, with its canonical text."""
+def _canonical(values: SessionFilter | SessionOrder | StatsOptions) -> Arguments:
+    """Every argument that differs from its default, in the order of the declarations, with its canonical text."""
     return tuple(
-        (_path(group, line.name), text)
+        (_path(values, line.name), text)
         for line in fields(values)
         if (value := getattr(values, line.name)) != line.default
         for text in _texts(value)
     )
 
 
-def _path(group: str, name: str) -> str:
-    """The name by which a client knows the argument, such as `filter.nameContains`."""
-    return f"{group}.{to_camel_case(name)}"
+def _path(values: SessionFilter | SessionOrder | StatsOptions, name: str) -> str:
+    """The path by which a client knows the argument, such as `filter.nameContains`."""
+    return _PATHS[type(values), name]
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -185,12 +196,12 @@ def _texts(value: object) -> Iterator[str]:
         case enum.Enum():
             yield from _texts(value.value)
         case list():
-            # The order of a list means nothing to LangSmith, so one order stands for all.
+            # The order of a list has no meaning to LangSmith, so the items are sorted.
             yield from sorted({text for item in value for text in _texts(item)})
         case dict():
             yield _as_json(value)
         case datetime():
-            yield as_text(value)
+            yield format_datetime(value)
         case timedelta():
             yield f"{value.total_seconds():.6f}"
         case _:
@@ -208,11 +219,10 @@ def _as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _argument_paths() -> Iterator[str]:
-    for group, kind in (("filter", SessionFilter), ("orderBy", SessionOrder), ("stats", StatsOptions)):
-        for line in fields(kind):
-            yield _path(group, line.name)
-
-
-ARGUMENT_PATHS: Final = tuple(_argument_paths())
-"""Every argument, by the name that clients know it by, in the order of the declarations."""
+_PATHS: Final = {
+    (kind, line.name): f"{group}.{to_camel_case(line.name)}"
+    for group, kind in (("filter", SessionFilter), ("orderBy", SessionOrder), ("stats", StatsOptions))
+    for line in fields(kind)
+}
+ARGUMENT_PATHS: Final = tuple(_PATHS.values())
+"""The path of every argument, such as `filter.nameContains`, in the order of the declarations."""

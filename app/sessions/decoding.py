@@ -1,8 +1,8 @@
-"""Bytes of LangSmith become structs, once, when they arrive.
+"""Decodes LangSmith's answers into structs, once, when they arrive.
 
-The whole answer is decoded at C speed. If a value in it is not what the specification says, it is decoded a second
-time, value by value: the odd ones become `MALFORMED`, which `read` turns into an error when, and only when, a client
-selected them.
+msgspec decodes the whole answer at C speed. If a value does not have the type of the specification, the answer is
+decoded a second time, value by value. The values of wrong types become `MALFORMED`, and `read_attribute` raises an
+error for them, so that only clients that select such a value see the error.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ import msgspec
 import strawberry
 
 from app.errors import UpstreamMalformedError
-from app.sessions.scalars import fixed_point, in_utc
+from app.sessions.scalars import format_decimal, in_utc
 
 
 class Malformed:
-    """Stands where LangSmith's value was not of its type."""
+    """The type of MALFORMED, which takes the place of a value that is not of its specified type."""
 
     def __repr__(self) -> str:
         return "MALFORMED"
@@ -32,8 +32,9 @@ class Malformed:
 MALFORMED: Final = Malformed()
 NULL: Final = msgspec.Raw(b"null")
 _DIGITS: Final = 100
-"""No cost has as many digits before or behind the point; `1e999999` is not to be printed in full."""
+"""Digits of a decimal, before or after the point. More are malformed: `1e999999` must not be printed in full."""
 _FIRST_ROW_BYTES: Final = 16 * 1024
+"""Length within which the first row of an answer usually ends."""
 
 _ASCII_AS_SPACES: Final = bytes(byte if byte > 127 else ord(" ") for byte in range(256))
 
@@ -41,31 +42,35 @@ _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-def read(source: object, name: str) -> Any:
-    """The value of an attribute; an odd one is raised, so that it costs its field alone."""
+def read_attribute(source: object, name: str) -> Any:
+    """The value of an attribute. Raises UpstreamMalformedError if it is malformed, so that only its field fails."""
     value = getattr(source, name)
     if value is MALFORMED:
         raise UpstreamMalformedError(f"LangSmith's value of `{name}` is not of the type its specification gives.")
     return value
 
 
-def rows_of(
+def decode_structs(
     body: bytes, row: type[_Struct], required: tuple[str, ...], arrays: tuple[str, ...] = ()
 ) -> list[_Struct | None]:
-    """The rows of an answer; None stands for one that lacks what every row must have.
+    """The objects of a JSON array; None takes the place of an object that lacks a required value.
 
-    `arrays`: those of the opaque values that must be arrays without nulls.
+    Args:
+        body: The answer.
+        row: The struct type of one object.
+        required: Names of the fields that every object must have.
+        arrays: Names of opaque fields that must be arrays without nulls.
 
-    Raises UpstreamMalformed for a body that is no JSON array of objects.
+    Raises UpstreamMalformedError for a body that is not a JSON array of objects.
     """
     try:
-        _check_utf_8(body)  # msgspec passes on, unchecked, strings that nobody looks into
+        _check_utf_8(body)  # msgspec does not check the encoding of strings inside opaque values.
         rows: list[_Struct | None] = _decoder(GenericAlias(list, row)).decode(body)
     except (ValueError, RecursionError):
-        rows = [_leniently(item, row, required) for item in _objects(body)]
-    kept = [each for each in rows if each is not None]
-    _normalise(kept, row)
-    for each in kept:
+        rows = [_decode_leniently(item, row, required) for item in _objects(body)]
+    complete = [each for each in rows if each is not None]
+    _normalise(complete, row)
+    for each in complete:
         for name in arrays:
             value = getattr(each, name)
             if isinstance(value, msgspec.Raw) and not _is_array(bytes(value)):
@@ -74,27 +79,27 @@ def rows_of(
 
 
 def _check_utf_8(text: bytes) -> None:
-    """Raises UnicodeDecodeError. Only what is not ASCII is decoded, which is little, as a rule."""
+    """Raises UnicodeDecodeError. Only the bytes that are not ASCII are decoded, because they are usually few."""
     if not text.isascii():
         b" ".join(text.translate(_ASCII_AS_SPACES).split()).decode()
 
 
-def struct_of(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
-    """One nested object; where it is none, every value in it is malformed."""
+def decode_struct(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
+    """A nested object. If the value is not an object, every field of the struct is MALFORMED."""
     try:
         decoded: _Struct = _decoder(kind).decode(value)
     except (ValueError, RecursionError):
         item = _parsed(bytes(value))
-        odd = dict.fromkeys(kind.__struct_fields__, MALFORMED)
-        return kind(**(_values(item, kind) if isinstance(item, dict) else odd))
+        malformed = dict.fromkeys(kind.__struct_fields__, MALFORMED)
+        return kind(**(_values(item, kind) if isinstance(item, dict) else malformed))
     return decoded
 
 
 def array(name: str) -> Callable[..., list[msgspec.Raw] | None]:
-    """The resolver of an opaque array: its items, as they are."""
+    """Create the resolver of an opaque array: its items, not decoded."""
 
     def resolve(root: strawberry.Parent[Any]) -> Any:
-        value = read(root, name)
+        value = read_attribute(root, name)
         return None if value is None else msgspec.json.decode(value, type=list[msgspec.Raw])
 
     return resolve
@@ -105,16 +110,17 @@ def _is_array(text: bytes) -> bool:
 
 
 def is_null(value: msgspec.Raw) -> bool:
-    # Most are longer, and copying them to compare would take longer than decoding did.
+    """Whether an opaque value is `null`."""
+    # The length decides for most values. Copying them to compare would take longer than decoding them did.
     return memoryview(value).nbytes == len(b"null") and bytes(value) == b"null"
 
 
 def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
-    """Names in the first row that are not known; the rest of the answer is not looked at."""
+    """Names of fields in the first row that are not among the known ones, sorted. Other rows are not examined."""
     start = body.find(b"{")
     if start < 0:
         return
-    # It is short, as a rule, and the rest of the answer is not.
+    # The first row is usually short, so only the beginning of the answer is decoded first.
     for end in (start + _FIRST_ROW_BYTES, len(body)):
         with contextlib.suppress(ValueError, RecursionError):
             first, _ = json.JSONDecoder().raw_decode(body[start:end].decode(errors="replace"))
@@ -132,7 +138,7 @@ def _objects(body: bytes) -> list[dict[str, Any]]:
 
 
 def _parsed(text: bytes) -> Any:
-    """JSON with every number that can be had exactly; `MALFORMED` stands for one that cannot, as for no JSON at all."""
+    """JSON with exact numbers. MALFORMED takes the place of a number that cannot be exact, or of invalid JSON."""
     try:
         return json.loads(
             text.decode(), parse_int=_number(int), parse_float=_number(Decimal), parse_constant=lambda _: MALFORMED
@@ -151,7 +157,7 @@ def _number(kind: Callable[[str], object]) -> Callable[[str], object]:
     return number
 
 
-def _leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...]) -> _Struct | None:
+def _decode_leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...]) -> _Struct | None:
     values = _values(item, kind)
     return None if any(values.get(name, MALFORMED) is MALFORMED for name in required) else kind(**values)
 
@@ -166,7 +172,7 @@ def _value(value: object, kind: Any) -> object:
     try:
         if kind is msgspec.Raw:
             return msgspec.Raw(_encoder.encode(value))
-        # Only what was a JSON number may become a float or a whole number.
+        # Through JSON, and not `msgspec.convert`, so that only a JSON number becomes a float or an integer.
         return msgspec.json.decode(_encoder.encode(value), type=kind)
     except (ValueError, TypeError, OverflowError, RecursionError):
         return MALFORMED
@@ -179,13 +185,13 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
 
 @functools.cache
 def _fields_of(kind: type[msgspec.Struct], declared: Any) -> list[tuple[str, Callable[[Any], Any]]]:
-    """The names of the fields that are declared so, with what reads them."""
+    """The names of the fields that are declared with this type, each with its getter."""
     names = [field.name for field in msgspec.structs.fields(kind) if field.type == declared]
     return [(name, operator.attrgetter(name)) for name in names]
 
 
 def _normalise(rows: list[_Struct], kind: type[_Struct]) -> None:
-    """What msgspec leaves to do: naive times mean UTC, an opaque null is None, a decimal is printed."""
+    """Normalise decoded values: times are in UTC, an opaque null is None, and decimals are fixed-point strings."""
     for name, get in _fields_of(kind, datetime | None):
         for row, value in zip(rows, map(get, rows), strict=True):
             if isinstance(value, datetime) and value.tzinfo is not UTC:
@@ -197,18 +203,19 @@ def _normalise(rows: list[_Struct], kind: type[_Struct]) -> None:
     for name, get in _fields_of(kind, Decimal | None):
         for row, value in zip(rows, map(get, rows), strict=True):
             if isinstance(value, Decimal):
-                setattr(row, name, _printed(value))
+                setattr(row, name, _format_decimal(value))
 
 
-def _printed(value: Decimal) -> str | Malformed:
+def _format_decimal(value: Decimal) -> str | Malformed:
+    """The decimal as a fixed-point string; MALFORMED if it is not finite or has too many digits."""
     text = str(value)
     if text[-1].isdigit() and "E" not in text and len(text) < _DIGITS:
         return text
-    return fixed_point(value) if value.is_finite() and abs(value.adjusted()) < _DIGITS else MALFORMED
+    return format_decimal(value) if value.is_finite() and abs(value.adjusted()) < _DIGITS else MALFORMED
 
 
 def _in_utc(value: datetime) -> datetime | Malformed:
     try:
         return in_utc(value)
-    except OverflowError:  # in the year 1 or 9999
+    except OverflowError:  # in the years 1 and 9999
         return MALFORMED

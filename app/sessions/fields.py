@@ -1,8 +1,10 @@
-"""The fields of a session, a line each. Everything else that knows of fields reads these lines.
+"""The fields of a session, one line each: the only place that names them.
 
-A *column* comes with every row. A *stat* is computed by LangSmith over the session's runs when it is asked for by
-name, a *facet* when facets are asked for. From a line follow the GraphQL field with its description, what is asked
-of LangSmith (`FIELDS`), and how an answer is decoded (`Row`).
+LangSmith returns a *column* with every row. It computes a *statistic* over the session's runs if the request names it,
+and a *facet* if the request asks for facets. From a line follow the GraphQL field with its description, the pushdown
+(`FIELDS`), and how an answer is decoded (`app/sessions/row.py`).
+
+Units and meanings are Documented in LangSmith's specification, unless a line says otherwise.
 """
 
 import enum
@@ -21,29 +23,36 @@ from app.sessions.feedback import FeedbackStat, feedback
 from app.sessions.scalars import JSON, BigInt
 
 AS_ATTRIBUTE: Final = "as_attribute"
-"""In a field's metadata: the row's attribute that has the value which the resolver gives without arguments."""
+"""A key in a field's metadata. It names the row's attribute that equals the resolver's result without arguments."""
 LISTED_SUFFIX: Final = "_listed"
+"""Ends the name of the attribute that holds a feedback map as a list."""
 
 
 class Kind(enum.Enum):
+    """What has to be requested for LangSmith to return a field: nothing, its name, or facets."""
+
     COLUMN = "column"
     STAT = "stat"
     FACET = "facet"
 
 
-@strawberry.enum(description="How long the traces of a session are kept.")
+@strawberry.enum(description="How long LangSmith retains the traces of a session.")
 class TraceTier(enum.Enum):
-    LONGLIVED = strawberry.enum_value("longlived", description="Extended retention.")
-    SHORTLIVED = strawberry.enum_value("shortlived", description="Base retention.")
+    LONGLIVED = strawberry.enum_value("longlived", description="Extended retention, the longer of the two.")
+    SHORTLIVED = strawberry.enum_value("shortlived", description="Base retention, the shorter of the two.")
+
+
+_ON_SELECTION: Final = "A statistic: LangSmith computes it over the runs only if it is selected."
 
 
 def column(description: str) -> Any:
+    """Declare a field that comes with every row."""
     return _line(Kind.COLUMN, description)
 
 
 def stat(description: str, *, feedback_of: str | None = None) -> Any:
-    """`feedback_of`: the statistic is a map from feedback keys, of this name, and shown as a list."""
-    text = f"{description} A statistic: computed over the runs when selected."
+    """Declare a statistic. `feedback_of` names a map by feedback key, which the schema shows as a list."""
+    text = f"{description} {_ON_SELECTION}"
     if feedback_of is None:
         return _line(Kind.STAT, text)
     return _line(
@@ -55,10 +64,10 @@ def stat(description: str, *, feedback_of: str | None = None) -> Any:
 
 
 def facet(description: str, *, list_of: str) -> Any:
-    """`list_of`: the facet's name; it stays one opaque text, which is a list that nobody has to take apart."""
+    """Declare a facet. `list_of` names an array of opaque JSON, which is passed through without decoding its items."""
     return _line(
         Kind.FACET,
-        f"{description} Computed over the runs when selected.",
+        f"{description} {_ON_SELECTION}",
         resolver=array(list_of),
         **{AS_ATTRIBUTE: list_of},
     )
@@ -68,58 +77,68 @@ def _line(kind: Kind, description: str, *, resolver: Any = None, **metadata: obj
     return strawberry.field(resolver=resolver, description=description, metadata={"kind": kind, **metadata})
 
 
-@strawberry.interface(description="Anything that can be fetched again by its id.")
+@strawberry.interface(description="An object that can be fetched again by its id, through `node` and `nodes`.")
 class Node:
-    id: strawberry.ID = column("LangSmith's own UUID of the session, globally unique as it is.")
+    id: strawberry.ID = column("LangSmith's UUID of the session. It is globally unique without any encoding.")
 
 
 @strawberry.type
 class Columns(Node):
-    tenant_id: UUID = column("The workspace that the session belongs to.")
-    start_time: datetime | None = column("When the session was created.")
-    end_time: datetime | None = column("When the session ended; null while it goes on, as tracing projects do.")
-    extra: JSON | None = column("Whatever was attached to the session: metadata under `metadata`, tags under `tags`.")
-    name: str | None = column("The session's name, unique in its workspace.")
-    description: str | None = column("What somebody wrote about the session.")
-    default_dataset_id: UUID | None = column("The dataset that runs are added to unless another is chosen.")
-    reference_dataset_id: UUID | None = column("The dataset an experiment was run on; null for a tracing project.")
-    trace_tier: TraceTier | None = column("How long the traces are kept.")
-    last_run_start_time_live: datetime | None = column(
-        "When the latest run started, as it is maintained with the session; comes without statistics."
+    tenant_id: UUID = column("UUID of the LangSmith workspace (tenant) that owns the session.")
+    start_time: datetime | None = column("Time at which the session was created.")
+    end_time: datetime | None = column(
+        "Time at which the session ended. Null while it is open; a tracing project usually stays open."
     )
-    test_run_number: BigInt | None = column("The experiment's number among those on its dataset, counted from 1.")
+    extra: JSON | None = column(
+        'Free-form data that was attached to the session, such as `{"metadata": {"env": "prod"}, "tags": ["nightly"]}`.'
+    )
+    name: str | None = column("Name of the session, unique in its workspace.")
+    description: str | None = column("Free text about the session; null if nobody wrote any.")
+    default_dataset_id: UUID | None = column("UUID of the dataset to which runs are added by default.")
+    reference_dataset_id: UUID | None = column(
+        "UUID of the dataset that an experiment was run on. Null for a tracing project."
+    )
+    trace_tier: TraceTier | None = column("How long LangSmith retains the traces.")
+    last_run_start_time_live: datetime | None = column(
+        "Time at which the latest run started, as LangSmith keeps it with the session. Unlike `lastRunStartTime`, it "
+        "is not computed and does not depend on a window."
+    )
+    test_run_number: BigInt | None = column("Number of the experiment among those on its dataset, counted from 1.")
 
 
 @strawberry.type
 class Statistics:
-    run_count: BigInt | None = stat("Number of runs.")
-    latency_p50: float | None = stat("Median latency of the runs, in seconds.")
-    latency_p99: float | None = stat("99th percentile of the runs' latency, in seconds.")
-    first_token_p50: float | None = stat("Median time to the first token, in seconds; null where nothing was streamed.")
-    first_token_p99: float | None = stat("99th percentile of the time to the first token, in seconds.")
-    total_tokens: BigInt | None = stat("Tokens read and written. Passes 32 bits in busy projects.")
-    prompt_tokens: BigInt | None = stat("Tokens read by models.")
-    completion_tokens: BigInt | None = stat("Tokens written by models.")
-    total_cost: Decimal | None = stat("Cost of all tokens, in USD.")
-    prompt_cost: Decimal | None = stat("Cost of the tokens read, in USD.")
-    completion_cost: Decimal | None = stat("Cost of the tokens written, in USD.")
-    last_run_start_time: datetime | None = stat("When the latest run in the window started.")
+    run_count: BigInt | None = stat("Number of root runs (traces).")
+    latency_p50: float | None = stat("Median latency of the runs, in seconds, such as 1.25.")
+    latency_p99: float | None = stat("99th percentile of the latency of the runs, in seconds.")
+    first_token_p50: float | None = stat("Median time to the first token, in seconds. Null if no run was streamed.")
+    first_token_p99: float | None = stat(
+        "99th percentile of the time to the first token, in seconds. Null if no run was streamed."
+    )
+    total_tokens: BigInt | None = stat("Number of tokens in prompts and completions. Exceeds 32 bits in busy projects.")
+    prompt_tokens: BigInt | None = stat("Number of tokens in prompts, that is, read by models.")
+    completion_tokens: BigInt | None = stat("Number of tokens in completions, that is, written by models.")
+    total_cost: Decimal | None = stat('Cost of all tokens in US dollars, such as "0.206485".')
+    prompt_cost: Decimal | None = stat("Cost of the prompt tokens in US dollars.")
+    completion_cost: Decimal | None = stat("Cost of the completion tokens in US dollars.")
+    last_run_start_time: datetime | None = stat("Time at which the latest run in the window started.")
     feedback_stats: list[FeedbackStat] | None = stat(
-        "Feedback on the runs, an entry per key.", feedback_of="feedback_stats"
+        "Feedback that was given on the runs, one entry per feedback key.", feedback_of="feedback_stats"
     )
     session_feedback_stats: list[FeedbackStat] | None = stat(
-        "Feedback on the session as a whole, an entry per key.", feedback_of="session_feedback_stats"
+        "Feedback that was given on the session as a whole, one entry per feedback key.",
+        feedback_of="session_feedback_stats",
     )
     run_facets: list[JSON] | None = facet(
-        "What the runs can be narrowed down by, as LangSmith has it.", list_of="run_facets"
+        "Values by which the runs can be filtered, in LangSmith's own form.", list_of="run_facets"
     )
-    error_rate: float | None = stat("Share of the runs that ended in an error, 0 to 1.")
-    streaming_rate: float | None = stat("Share of the runs that were streamed, 0 to 1.")
+    error_rate: float | None = stat("Share of the runs that ended in an error, from 0 to 1.")
+    streaming_rate: float | None = stat("Share of the runs that were streamed, from 0 to 1.")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a session: `name` as LangSmith and Python spell it."""
+    """One field of a session. LangSmith, Python and our own values call it `name`; GraphQL has it in camel case."""
 
     name: str
     kind: Kind
@@ -139,5 +158,6 @@ def _declared(*types: type) -> dict[str, Field]:
 
 
 FIELDS: Final = _declared(Columns, Statistics)
+"""All fields by name, in the order of the declarations."""
 STATS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.STAT)
 FACETS: Final = frozenset(name for name, field in FIELDS.items() if field.kind is Kind.FACET)

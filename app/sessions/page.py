@@ -1,4 +1,4 @@
-"""What is asked of LangSmith, and what it answered: values, without I/O."""
+"""A page of sessions: the rows of one answer, with the statistics that are known of them by window."""
 
 import itertools
 from collections.abc import Mapping
@@ -15,7 +15,11 @@ _versions: Final = itertools.count(1)
 
 @dataclass(frozen=True)
 class WindowStats:
-    """The rows with one window's statistics, and when each statistic was asked for (monotonic seconds)."""
+    """The rows with the statistics over one window.
+
+    `fetched_at` holds the time at which each statistic was requested, in monotonic seconds. A statistic that is not in
+    it is unknown, whatever the row's value.
+    """
 
     rows: tuple[Row | None, ...]
     fetched_at: Mapping[str, float]
@@ -23,9 +27,16 @@ class WindowStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Rows in LangSmith's order; None stands where one was dropped because it lacked its id or workspace.
+    """The rows of one answer. A page is a value; statistics that arrive later make a new page.
 
-    `version` tells one answer from the next; statistics that are added later leave it.
+    Args:
+        rows: The rows in LangSmith's order. None takes the place of a row that was dropped because it lacked an id or
+            a workspace.
+        limit: The number of rows that were requested.
+        fetched_at: The time at which the rows were requested, in monotonic seconds.
+        stats_by_window: The known statistics, by window.
+        body_bytes: Size of the answer's body.
+        version: Identifies the answer. Pages with more statistics of the same rows have the same version.
     """
 
     rows: tuple[Row | None, ...]
@@ -39,94 +50,102 @@ class Page:
     def from_rows(
         cls, rows: list[Row | None], query: PageQuery, *, statistics: frozenset[str], at: float, body_bytes: int
     ) -> Self:
-        """The answer to a query, which settles these statistics."""
-        kept = tuple(rows)
-        known = {query.window: WindowStats(kept, dict.fromkeys(statistics, at))} if statistics else {}
-        return cls(rows=kept, limit=query.limit, fetched_at=at, stats_by_window=known, body_bytes=body_bytes)
+        """The page of an answer that was requested `at` that time and that settles these statistics."""
+        rows_ = tuple(rows)
+        stats = {query.window: WindowStats(rows_, dict.fromkeys(statistics, at))} if statistics else {}
+        return cls(rows=rows_, limit=query.limit, fetched_at=at, stats_by_window=stats, body_bytes=body_bytes)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes in memory, rather too many than too few (a test measures them).
+        """Estimate of the memory that the page takes, rather too high than too low (a test measures it).
 
-        A decoded body takes about as much again as the body, which its opaque values point into.
+        The decoded values take about as much memory as the body, which stays alive because opaque values are slices
+        of it.
         """
-        views = sum(400 + 100 * len(known.fetched_at) for known in self.stats_by_window.values())
-        return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + views)
+        windows = sum(400 + 100 * len(stats.fetched_at) for stats in self.stats_by_window.values())
+        return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + windows)
 
     @property
     def dropped_rows(self) -> int:
+        """The number of rows that were dropped."""
         return self.rows.count(None)
 
     def holds_rows(self, limit: int) -> bool:
-        """Whether it holds that many rows, or all there are."""
+        """Whether the page has that many rows, or all rows that there are."""
         return len(self.rows) >= limit or len(self.rows) < self.limit
 
     def first(self, limit: int) -> Self:
-        """Its first rows."""
+        """A page of the first `limit` rows."""
         if limit >= len(self.rows):
             return self
-        known = {window: replace(each, rows=each.rows[:limit]) for window, each in self.stats_by_window.items()}
-        return replace(self, rows=self.rows[:limit], limit=limit, stats_by_window=known)
+        stats = {window: replace(each, rows=each.rows[:limit]) for window, each in self.stats_by_window.items()}
+        return replace(self, rows=self.rows[:limit], limit=limit, stats_by_window=stats)
 
     def missing_statistics(self, window: StatsWindow, statistics: frozenset[str], *, since: float) -> frozenset[str]:
-        """Which of these statistics were not asked for since then."""
+        """Those of the statistics that were not requested after the time `since`, in monotonic seconds."""
         if not statistics:
             return statistics
-        asked_at = known.fetched_at if (known := self.stats_by_window.get(window)) else {}
-        return frozenset(name for name in statistics if asked_at.get(name, since) <= since)
+        fetched_at = stats.fetched_at if (stats := self.stats_by_window.get(window)) else {}
+        return frozenset(name for name in statistics if fetched_at.get(name, since) <= since)
 
     def row_page(self, row: Row) -> Self:
-        """One of its rows on its own, detached from the body of the others."""
-        alone = (row,)
-        known = {window: replace(each, rows=alone) for window, each in self.stats_by_window.items()}
-        return replace(self, rows=alone, limit=1, stats_by_window=known, body_bytes=self.body_bytes // len(self.rows))
+        """A page of one row. The row replaces the page's rows in every window."""
+        single = (row,)
+        stats = {window: replace(each, rows=single) for window, each in self.stats_by_window.items()}
+        return replace(self, rows=single, limit=1, stats_by_window=stats, body_bytes=self.body_bytes // len(self.rows))
 
     def detached_row_page(self, position: int) -> Self:
-        """One of its rows on its own, detached from the body of the others."""
+        """A page of the row at this position, which does not keep the body of the other rows in memory."""
 
-        def alone(rows: tuple[Row | None, ...]) -> tuple[Row | None, ...]:
+        def single(rows: tuple[Row | None, ...]) -> tuple[Row | None, ...]:
             return tuple(detached(row) for row in rows[position : position + 1] if row)
 
-        known = {window: replace(each, rows=alone(each.rows)) for window, each in self.stats_by_window.items()}
+        stats = {window: replace(each, rows=single(each.rows)) for window, each in self.stats_by_window.items()}
         size = self.body_bytes // len(self.rows)
-        return replace(self, rows=alone(self.rows), limit=1, stats_by_window=known, body_bytes=size)
+        return replace(self, rows=single(self.rows), limit=1, stats_by_window=stats, body_bytes=size)
 
     def merged_with(self, other: Self) -> Self:
-        """One session as two pages of one row show it: the columns of the younger, of each statistic the younger."""
+        """Merge two pages of the same session, of one row each.
+
+        The columns come from the page that was requested later, and so does each statistic.
+        """
         older, newer = sorted((self, other), key=lambda each: each.fetched_at)
         if not (older.rows and newer.rows):
             return newer
-        views = {window: WindowStats(newer.rows, {}) for window in (*older.stats_by_window, *newer.stats_by_window)}
+        merged = {window: WindowStats(newer.rows, {}) for window in (*older.stats_by_window, *newer.stats_by_window)}
         for page in (older, newer):
-            for window, known in page.stats_by_window.items():
-                before = views[window]
-                younger = {name: at for name, at in known.fetched_at.items() if at >= before.fetched_at.get(name, at)}
-                values = {name: getattr(known.rows[0], name) for name in younger}
-                seen: Any = before.rows[0]
-                row = msgspec.structs.replace(seen, **values)
-                views[window] = WindowStats((row,), {**before.fetched_at, **younger})
-        return replace(newer, stats_by_window=views, body_bytes=max(older.body_bytes, newer.body_bytes))
+            for window, stats in page.stats_by_window.items():
+                before = merged[window]
+                later = {name: at for name, at in stats.fetched_at.items() if at >= before.fetched_at.get(name, at)}
+                values = {name: getattr(stats.rows[0], name) for name in later}
+                previous: Any = before.rows[0]
+                row = msgspec.structs.replace(previous, **values)
+                merged[window] = WindowStats((row,), {**before.fetched_at, **later})
+        return replace(newer, stats_by_window=merged, body_bytes=max(older.body_bytes, newer.body_bytes))
 
     def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:
-        """When the oldest of these statistics was asked for; without any, when the page was."""
-        known = self.stats_by_window.get(window)
+        """The time at which the oldest of these statistics was requested; without any, the time of the page."""
+        stats = self.stats_by_window.get(window)
         return (
-            min((known.fetched_at[name] for name in statistics), default=self.fetched_at) if known else self.fetched_at
+            min((stats.fetched_at[name] for name in statistics), default=self.fetched_at) if stats else self.fetched_at
         )
 
     def rows_in(self, window: StatsWindow) -> tuple[Row | None, ...]:
-        """Its rows with the statistics of that window, as far as they are known."""
-        known = self.stats_by_window.get(window)
-        return known.rows if known else self.rows
+        """The rows with those statistics over the window that are known."""
+        stats = self.stats_by_window.get(window)
+        return stats.rows if stats else self.rows
 
     def with_statistics(
         self, window: StatsWindow, statistics: frozenset[str], by_id: Mapping[str, Row], at: float
     ) -> Self:
-        """This page with these statistics of its rows; `by_id` holds every one of them."""
+        """This page with further statistics of its rows over a window, which were requested `at` that time.
+
+        `by_id` holds a row with the statistics for each id of the page.
+        """
         before = self.stats_by_window.get(window)
         rows = tuple(
             row and msgspec.structs.replace(row, **{name: getattr(by_id[row.id], name) for name in statistics})
             for row in self.rows_in(window)
         )
-        asked_at = dict(before.fetched_at if before else {}) | dict.fromkeys(statistics, at)
-        return replace(self, stats_by_window={**self.stats_by_window, window: WindowStats(rows, asked_at)})
+        fetched_at = dict(before.fetched_at if before else {}) | dict.fromkeys(statistics, at)
+        return replace(self, stats_by_window={**self.stats_by_window, window: WindowStats(rows, fetched_at)})

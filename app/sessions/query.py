@@ -1,4 +1,7 @@
-"""A query for one page of sessions, in the gateway's own terms: what the cache keys and the adapters translate."""
+"""A query for one page of sessions, in the gateway's own terms.
+
+The cache derives its keys from it. The adapter of an upstream version turns it into a request.
+"""
 
 import hashlib
 import itertools
@@ -10,7 +13,7 @@ from urllib.parse import urlencode
 from app.sessions.fields import STATS
 
 Arguments = tuple[tuple[str, str], ...]
-"""Pairs of an argument's name, such as `filter.nameContains`, and a canonical text; one pair per item of a list."""
+"""Pairs of an argument's name, such as `filter.nameContains`, and its canonical text. A list has a pair per item."""
 
 MAX_LIMIT: Final = 100
 """Rows in one answer of LangSmith (Documented)."""
@@ -19,7 +22,7 @@ _IDS: Final = "filter.ids"
 
 @dataclass(frozen=True)
 class StatsWindow:
-    """The runs that statistics are computed over: the `stats` arguments that narrow them down, none for all runs."""
+    """The runs that statistics are computed over, as the `stats` arguments that select them. No arguments: all runs."""
 
     arguments: Arguments = ()
 
@@ -29,11 +32,16 @@ ALL_RUNS: Final = StatsWindow()
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """One page of sessions: which rows, and which statistics and facets of them over which window.
+    """One page of sessions: which rows, and which of their statistics over which window.
 
-    `arguments`: the filter and the order, in canonical form. `sorted_by_stat`: the order depends on the runs, so that
-    another window is another page. `statistics`: names of the statistics and facets that a client needs. `prefetch`:
-    names of statistics that are requested beside them because clients selected them lately.
+    Args:
+        arguments: The filter and the order, in canonical form.
+        sorted_by_stat: Whether the order depends on the runs. If so, another window is another page.
+        offset: The number of rows before the page.
+        limit: The number of rows, at most MAX_LIMIT.
+        window: The runs that the statistics, and an order by a statistic, are computed over.
+        statistics: Names of the statistics and facets that a client selected.
+        prefetch: Names of statistics that are requested as well, because clients selected them recently.
     """
 
     arguments: Arguments = ()
@@ -64,7 +72,7 @@ class PageQuery:
 
     @cached_property
     def key(self) -> str:
-        """Identifies the page, whatever its length and statistics."""
+        """Identifies the page. Its length and statistics are not part of the key."""
         parts = self.arguments + self.window.arguments if self.sorted_by_stat else self.arguments
         return f"{self.offset}?{urlencode(parts)}"
 
@@ -74,31 +82,31 @@ class PageQuery:
         return hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
 
     def settled_statistics(self, *, select_statistics: bool = True) -> frozenset[str]:
-        """The statistics that an answer settles: those that were requested, with or without a value.
+        """The statistics that an answer settles: all that were requested, even those without a value.
 
-        `select_statistics`: False if LangSmith was asked for all statistics because it refuses to select some.
+        `select_statistics` is False if all statistics were requested, because LangSmith refused `stats_select`.
         """
         return self.requested if select_statistics or not self.requested & STATS else self.requested | STATS
 
     def with_statistics(self, statistics: frozenset[str], window: StatsWindow) -> Self:
-        """This page with these statistics. If no number depends on the window, it is that of all runs."""
-        kept = window if statistics or self.sorted_by_stat else ALL_RUNS
-        return replace(self, statistics=statistics, prefetch=frozenset(), window=kept)
+        """The same page with these statistics over a window. The window is ALL_RUNS if nothing depends on it."""
+        effective = window if statistics or self.sorted_by_stat else ALL_RUNS
+        return replace(self, statistics=statistics, prefetch=frozenset(), window=effective)
 
     def with_prefetch(self, statistics: frozenset[str]) -> Self:
-        """This page, with these statistics requested beside the needed ones."""
+        """The same page, with these statistics prefetched in addition."""
         return replace(self, prefetch=self.prefetch | statistics)
 
     def covers(self, other: Self) -> bool:
-        """Whether the answer to this query answers the other one, which is for the same page.
+        """Whether the answer to this query also answers another query for the same page.
 
-        Queries with different windows never cover each other, even if the other one needs no statistics: LangSmith
-        might refuse the window of this one.
+        Queries with different windows never cover each other. That holds even if the other query selects no
+        statistics, because LangSmith may refuse the window of this one.
         """
         return self.window == other.window and self.limit >= other.limit and self.requested >= other.statistics
 
     def merged_with(self, other: Self) -> Self:
-        """One query in place of two for the same page and window."""
+        """One query that covers two queries for the same page and window."""
         return replace(
             self,
             limit=max(self.limit, other.limit),

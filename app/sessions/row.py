@@ -1,4 +1,4 @@
-"""TODO."""
+"""The struct of a session's row, generated from the declarations, and the decoding of an answer into rows."""
 
 from typing import Any, Final
 from uuid import UUID
@@ -6,22 +6,28 @@ from uuid import UUID
 import msgspec
 import strawberry
 
-from app.sessions.decoding import MALFORMED, NULL, rows_of
-from app.sessions.feedback import FeedbackStat, listed
+from app.sessions.decoding import MALFORMED, NULL, decode_structs
+from app.sessions.feedback import FeedbackStat, as_list
 from app.sessions.fields import FIELDS, LISTED_SUFFIX, Field
 from app.sessions.scalars import JSON
 
 
 class Row(msgspec.Struct, gc=False):
-    """A session as LangSmith sent it, decoded; an attribute for each line above. Shared, so never changed."""
+    """A session as LangSmith sent it, decoded, with one attribute for each line of `fields.py`.
+
+    Rows are shared by the cache and by all operations, so they are never changed.
+    """
 
     id: str
     tenant_id: UUID
 
 
-def rows(body: bytes) -> list[Row | None]:
-    """Raises UpstreamMalformed; see `decoding.rows_of`."""
-    decoded = rows_of(body, _Row, required=("id", "tenant_id"), arrays=_ARRAYS)
+def decode_rows(body: bytes) -> list[Row | None]:
+    """The rows of an answer, in its order; None takes the place of a row without a valid id or workspace.
+
+    Raises UpstreamMalformedError for a body that is not a JSON array of objects.
+    """
+    decoded = decode_structs(body, _Row, required=("id", "tenant_id"), arrays=_ARRAYS)
     for row in decoded:
         if row is not None:
             row.id = str(row.id)
@@ -29,27 +35,27 @@ def rows(body: bytes) -> list[Row | None]:
 
 
 def detached(row: Row) -> Row:
-    """The same row, without a hold on the body that its opaque values are parts of."""
-    return msgspec.structs.replace(row, **{name: _copied(getattr(row, name)) for name in _OPAQUE})
+    """A copy of the row that does not keep the whole body in memory, which its opaque values are slices of."""
+    return msgspec.structs.replace(row, **{name: _copy(getattr(row, name)) for name in _OPAQUE})
 
 
 def new_row(**values: Any) -> Row:
-    """One of values that were decoded before, each field's."""
+    """A row of values that were decoded before, one for each field."""
     row: Row = _Row(**values)
     return row
 
 
-def _copied(value: Any) -> Any:
+def _copy(value: Any) -> Any:
     match value:
         case msgspec.Raw():
             return value.copy()
         case dict():
-            return {key: _copied(each) for key, each in value.items()}
+            return {key: _copy(each) for key, each in value.items()}
         case list():
-            return [_copied(each) for each in value]
+            return [_copy(each) for each in value]
         case msgspec.Struct():
             return msgspec.structs.replace(
-                value, **{name: _copied(getattr(value, name)) for name in value.__struct_fields__}
+                value, **{name: _copy(getattr(value, name)) for name in value.__struct_fields__}
             )
         case _:
             return value
@@ -71,18 +77,18 @@ def _struct_field(field: Field) -> Any:
 
 
 DECODED: Final = {name: _DECODED_AS.get(field.annotation, field.annotation) for name, field in FIELDS.items()}
-"""The type that each field of an answer is decoded as."""
+"""The type that each field of a row is decoded as."""
 
 _ARRAYS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == (list[JSON] | None))
 _OPAQUE: Final = [name for name, field in FIELDS.items() if field.annotation in _DECODED_AS and name != "id"]
 
 
 def _as_listed(name: str) -> property:
-    """A feedback map as the list that GraphQL shows of it."""
+    """A property that returns a feedback map as the list that GraphQL shows."""
 
     def value(row: Row) -> Any:
         by_key = getattr(row, name)
-        return by_key if by_key is MALFORMED else listed(by_key)
+        return by_key if by_key is MALFORMED else as_list(by_key)
 
     return property(value)
 
@@ -92,7 +98,7 @@ LISTED: Final = {
     for name, field in FIELDS.items()
     if field.annotation == (list[FeedbackStat] | None)
 }
-"""What turns feedback maps into lists, for structs that hold statistics."""
+"""Properties, by name, that show the feedback maps of a struct as lists."""
 
 _Row: Final[Any] = msgspec.defstruct(
     "Row",

@@ -1,7 +1,7 @@
-"""The scalars of the schema: how each is read from a client and printed for one.
+"""The scalars of the schema: how each is parsed from a client's value, and serialized for a response.
 
-Python sees `int`, `Decimal`, aware UTC `datetime`, `timedelta` and `UUID`; JSON stays the bytes that LangSmith
-sent (`msgspec.Raw`) for as long as nobody looks inside.
+In Python the values are `int`, `Decimal`, aware `datetime` in UTC, `timedelta` and `UUID`. JSON stays the bytes that
+LangSmith sent (`msgspec.Raw`).
 """
 
 import re
@@ -25,18 +25,18 @@ _WEEKS: Final = re.compile(r"P([0-9]{1,4})W")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def as_text(value: datetime) -> str:
-    """RFC 3339 in UTC with `Z`, the one way that times are printed here."""
+def format_datetime(value: datetime) -> str:
+    """The time as RFC 3339 in UTC with `Z`. All times are formatted in this way."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
 def in_utc(value: datetime) -> datetime:
-    """LangSmith's times without an offset mean UTC."""
+    """The time in UTC. A time without an offset is taken as UTC, as LangSmith means it (Documented)."""
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def fixed_point(value: Decimal | str) -> str:
-    """Rows hold their decimals in this form already."""
+def format_decimal(value: Decimal | str) -> str:
+    """The number in fixed-point notation. Rows hold decimals as such strings already."""
     return value if isinstance(value, str) else f"{value:f}"
 
 
@@ -106,53 +106,55 @@ def _scalar(
     )
 
 
-def _itself(value: object) -> object:
+def _identity(value: object) -> object:
     return value
 
 
 SCALARS: Final[dict[object, ScalarDefinition]] = {
     BigInt: _scalar(
         "BigInt",
-        "A whole number of any size, as a JSON number. Token counts pass 32 bits, and may pass the 2^53 up to which "
-        "JavaScript's own numbers are exact.",
-        _itself,
+        "A whole number of any size, as a JSON number such as 14162275774. Token counts exceed the 32 bits of `Int`. "
+        "JavaScript's numbers are exact up to 2^53.",
+        _identity,
         parse_big_int,
     ),
     Decimal: _scalar(
         "Decimal",
-        'An exact decimal number in a string, always in fixed-point notation: "0.0000001", never "1E-7".',
-        fixed_point,
+        'An exact decimal number in a string, in fixed-point notation: "0.0000001", never "1E-7".',
+        format_decimal,
         parse_decimal,
     ),
     datetime: _scalar(
         "DateTime",
-        'An instant as RFC 3339 has it. Printed in UTC with "Z"; read with any offset, which must be given.',
-        as_text,
+        'A point in time in the format of RFC 3339, such as "2026-11-01T00:00:00Z". Responses are in UTC. A value in '
+        "an argument can have any offset, but must have one.",
+        format_datetime,
         parse_datetime,
         "https://www.rfc-editor.org/rfc/rfc3339",
     ),
     timedelta: _scalar(
         "Duration",
-        'A length of time as ISO 8601 has it, in weeks, days, hours, minutes and seconds: "PT24H", "P7D".',
+        'A length of time in the format of ISO 8601, such as "PT24H", "P7D" or "PT90M". Years and months are refused, '
+        "because they have no fixed length.",
         msgspec.to_builtins,
         parse_duration,
         "https://www.iso.org/standard/70907.html",
     ),
     UUID: _scalar(
         "UUID",
-        "A universally unique identifier in its canonical form of 36 characters.",
+        'A universally unique identifier of 36 characters, such as "3c90c3cc-0d44-4b50-8888-8dd25736052a".',
         str,
         parse_uuid,
         "https://www.rfc-editor.org/rfc/rfc9562",
     ),
     JSON: _scalar(
         "JSON",
-        "Any JSON value, passed through as LangSmith holds it.",
-        _itself,
-        _itself,
+        "Any JSON value. Values from LangSmith are passed through unchanged, down to the digits of their numbers.",
+        _identity,
+        _identity,
         "https://www.rfc-editor.org/rfc/rfc8259",
     ),
 }
 
 PLAIN: Final = frozenset({"String", "Int", "Float", "Boolean", "ID", *(each.name for each in SCALARS.values())})
-"""Scalars whose values, as rows and objects here hold them, encode as JSON just as the scalar prints them."""
+"""Names of the scalars whose values in rows and objects encode as JSON exactly as the scalar serializes them."""

@@ -22,7 +22,7 @@ from app.cache.store import MemoryStore
 from app.credentials import Credential
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
-from app.sessions.row import rows
+from app.sessions.row import decode_rows
 
 from . import clock
 from .dashboards import Request, trace
@@ -211,7 +211,7 @@ async def _filled(store: MemoryStore, pages: int, page_bytes: int) -> None:
     for number in range(pages):
         body = _body(number, page_bytes)
         query = PageQuery(offset=100 * number)
-        page = Page.from_rows(rows(body), query, statistics=frozenset(), at=0.0, body_bytes=len(body))
+        page = Page.from_rows(decode_rows(body), query, statistics=frozenset(), at=0.0, body_bytes=len(body))
         await store.set(f"scope:{query.key}", page)
 
 

@@ -193,7 +193,7 @@ def _recorded() -> bytes:
 
 
 _BODY: Final = _recorded()
-_TEMPLATES: Final = [each for each in row.rows(_BODY) if each]
+_TEMPLATES: Final = [each for each in row.decode_rows(_BODY) if each]
 _SIZES: Final = {
     name: sum(len(json.dumps({name: row[name]})) for row in json.loads(_BODY)) // len(_TEMPLATES) for name in FIELDS
 }

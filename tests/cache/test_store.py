@@ -12,7 +12,7 @@ from app.langsmith import v1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
-from app.sessions.row import rows
+from app.sessions.row import decode_rows
 from tests.conftest import Clock, Gateway, Serve, asked, http_client
 
 EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"
@@ -72,7 +72,7 @@ async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str,
         pages = []
         for _ in range(copies):
             body = bytes(bytearray(answer.content))
-            page = Page.from_rows(rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
+            page = Page.from_rows(decode_rows(body), query, statistics=statistics, at=0, body_bytes=len(body))
             by_id = {row.id: row for row in page.rows_in(ALL_RUNS) if row}
             pages.append(page.with_statistics(StatsWindow((("stats.since", "then"),)), STATS, by_id, 0))
         del body, page, by_id

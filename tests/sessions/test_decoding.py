@@ -11,7 +11,7 @@ from app.emulator import Emulator, Fault
 from app.errors import UpstreamMalformedError
 from app.sessions.decoding import unknown_fields
 from app.sessions.fields import FIELDS
-from app.sessions.row import rows
+from app.sessions.row import decode_rows
 from tests.conftest import Clock, Gateway, Serve
 
 ID, TENANT = "3c90c3cc-0d44-4b50-8888-8dd25736052a", "00000000-0000-4000-8000-000000000000"
@@ -123,7 +123,7 @@ async def test_a_statistic_that_is_odd_in_a_window_costs_that_window_alone(
 @pytest.mark.parametrize("field", ["latency_p50", "run_count", "total_cost", "start_time"])
 def test_no_text_of_a_value_costs_more_than_its_row_s_field(field: str, text: str) -> None:
     decoded: Any
-    (decoded,) = rows(f'[{{"id":"{ID}","tenant_id":"{TENANT}","{field}":{text},"name":"n"}}]'.encode())
+    (decoded,) = decode_rows(f'[{{"id":"{ID}","tenant_id":"{TENANT}","{field}":{text},"name":"n"}}]'.encode())
     assert (decoded.id, decoded.name) == (ID, "n")
 
 
@@ -252,6 +252,6 @@ def test_what_is_no_utf_8_is_found_even_where_nobody_looks(text: bytes) -> None:
         text.decode()
     except UnicodeDecodeError:
         with pytest.raises(UpstreamMalformedError):
-            rows(body)
+            decode_rows(body)
     else:
-        assert len(rows(body)) == 1
+        assert len(decode_rows(body)) == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError
 from app.sessions import scalars
-from app.sessions.scalars import as_text, fixed_point, in_utc
+from app.sessions.scalars import format_datetime, format_decimal, in_utc
 from tests.conftest import Gateway, Serve
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -23,10 +23,10 @@ instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offse
 
 @given(instant=instants)
 def test_a_time_is_printed_in_utc_and_read_back(instant: datetime) -> None:
-    text = as_text(instant)
+    text = format_datetime(instant)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", text)
     assert scalars.parse_datetime(text) == instant
-    assert as_text(scalars.parse_datetime(text)) == text
+    assert format_datetime(scalars.parse_datetime(text)) == text
 
 
 @given(instant=instants)
@@ -36,7 +36,7 @@ def test_a_time_is_read_with_any_offset(instant: datetime) -> None:
 
 @given(naive=st.datetimes())
 def test_a_naive_time_of_langsmith_means_utc(naive: datetime) -> None:
-    assert as_text(in_utc(naive)) == naive.isoformat() + "Z"
+    assert format_datetime(in_utc(naive)) == naive.isoformat() + "Z"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
     )
 )
 def test_a_decimal_is_printed_exactly_and_without_exponent(number: Decimal) -> None:
-    text = fixed_point(number)
+    text = format_decimal(number)
     assert re.fullmatch(r"-?\d+(\.\d+)?", text)
     assert Decimal(text) == number
     assert scalars.parse_decimal(text) == number
@@ -221,4 +221,4 @@ async def test_json_is_passed_through_as_it_came(gateway: Gateway, langsmith: Em
 
 
 def test_a_printed_time_is_not_moved_by_the_machines_zone() -> None:
-    assert as_text(datetime(2026, 11, 20, 12, tzinfo=UTC)) == "2026-11-20T12:00:00Z"
+    assert format_datetime(datetime(2026, 11, 20, 12, tzinfo=UTC)) == "2026-11-20T12:00:00Z"

@@ -12,7 +12,7 @@ from app.cache.shared import codec
 from app.langsmith import v1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import PageQuery
-from app.sessions.row import Row, rows
+from app.sessions.row import Row, decode_rows
 from tests.conftest import http_client
 
 SESSION = "9bda0dc1-595e-41d2-8826-20c60df16fa7"
@@ -25,7 +25,7 @@ ODD = st.one_of(
 
 
 def row_of(**values: Any) -> Row:
-    [row] = rows(json.dumps([{"id": SESSION, "tenant_id": TENANT, **values}]).encode())
+    [row] = decode_rows(json.dumps([{"id": SESSION, "tenant_id": TENANT, **values}]).encode())
     assert row is not None
     return row
 
@@ -67,7 +67,7 @@ async def test_all_that_the_embedded_langsmith_sends_is_the_same_afterwards(upst
     params = v1.params(PageQuery(statistics=STATS | FACETS))
     async with http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*params])
-    for row in rows(answer.content):
+    for row in decode_rows(answer.content):
         assert row
         assert shown(through(row)) == shown(row)
 

@@ -1,0 +1,38 @@
+"""Pushdown: which statistics an operation selects, and over which windows, so that LangSmith computes only those."""
+
+from typing import Final
+
+from strawberry.utils.str_converters import to_camel_case
+
+from app.execution.selection import Selection
+from app.schema.context import OperationContext
+from app.sessions.arguments import StatsOptions
+from app.sessions.fields import FACETS, FIELDS, STATS
+from app.sessions.query import ALL_RUNS, StatsWindow
+
+STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
+"""Names of all statistics and facets, in the order of their declarations."""
+_BY_GRAPHQL_NAME: Final = {to_camel_case(name): name for name in STATISTICS}
+
+
+def statistics_in(selection: Selection) -> frozenset[str]:
+    """The statistics and facets that a selection of sessions, or of their `stats`, contains."""
+    return frozenset(_BY_GRAPHQL_NAME[name] for name in selection.names & _BY_GRAPHQL_NAME.keys())
+
+
+def windows_in(sessions: Selection, context: OperationContext) -> dict[StatsWindow, frozenset[str]]:
+    """The statistics that the `stats` fields of sessions select, by window.
+
+    A window of which no statistic is selected is left out. Raises BadUserInputError for invalid options.
+    """
+    windows: dict[StatsWindow, frozenset[str]] = {}
+    for arguments, below in sessions.calls("stats"):
+        window, _ = context.window(StatsOptions(**arguments))
+        if statistics := statistics_in(below):
+            windows[window] = windows.get(window, frozenset()) | statistics
+    return windows
+
+
+def window_of(stats: StatsOptions | None, context: OperationContext) -> StatsWindow:
+    """The window of a root field's `stats` argument. Raises BadUserInputError for invalid options."""
+    return context.window(stats)[0] if stats else ALL_RUNS
