@@ -6,7 +6,7 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app.execution.selection import Selection
 from app.schema.context import OperationContext
-from app.sessions.arguments import StatsOptions
+from app.sessions.arguments import StatsOptions, stats_options
 from app.sessions.fields import FACETS, FIELDS, STATS
 from app.sessions.query import ALL_RUNS, StatsWindow
 
@@ -27,7 +27,7 @@ def windows_in(sessions: Selection, context: OperationContext) -> dict[StatsWind
     """
     windows: dict[StatsWindow, frozenset[str]] = {}
     for arguments, below in sessions.calls("stats"):
-        window, _ = context.window(StatsOptions(**arguments))
+        window, _ = context.window(stats_options(arguments))
         if statistics := statistics_in(below):
             windows[window] = windows.get(window, frozenset()) | statistics
     return windows

@@ -81,8 +81,8 @@ class Query:
         order_by: Annotated[
             SessionOrder | None,
             _argument(
-                "The order of the list. Without it, the newest sessions come first. An order by a statistic is that of the "
-                "window of `stats`."
+                "The order of the list. Without it, the newest sessions come first. An order by a statistic is that of "
+                "the window of `stats`."
             ),
         ] = strawberry.UNSET,
         stats: _Stats = strawberry.UNSET,

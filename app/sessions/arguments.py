@@ -8,7 +8,7 @@ are in `app/schema/pagination.py`.
 
 import enum
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -144,6 +144,11 @@ def is_sorted_by_stat(order: SessionOrder | None) -> bool:
     return by is None or by.kind is not Kind.COLUMN
 
 
+def stats_options(arguments: Mapping[str, Any]) -> StatsOptions:
+    """The options that a call of `Session.stats` gives. The keys of `arguments` are GraphQL names."""
+    return StatsOptions(**{_STATS_NAMES[name]: value for name, value in arguments.items()})
+
+
 def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
     """The window that the options mean at the time `now`.
 
@@ -224,5 +229,6 @@ _PATHS: Final = {
     for group, kind in (("filter", SessionFilter), ("orderBy", SessionOrder), ("stats", StatsOptions))
     for line in fields(kind)
 }
+_STATS_NAMES: Final = {to_camel_case(line.name): line.name for line in fields(StatsOptions)}
 ARGUMENT_PATHS: Final = tuple(_PATHS.values())
 """The path of every argument, such as `filter.nameContains`, in the order of the declarations."""
