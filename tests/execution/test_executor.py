@@ -30,7 +30,7 @@ async def only_error(gateway: Gateway, query: str, variables: dict[str, Any] | N
 @pytest.mark.parametrize(
     "query", ["{", "}", "#", "query", "{ a(: 1) }", "{ a }}", '{ session(id: "\\uD800") { id } }', "{ \N{SNOWMAN} }"]
 )
-async def test_a_document_that_cannot_be_parsed_is_told_where(gateway: Gateway, query: str) -> None:
+async def test_unparsable_document_reports_the_location_of_the_syntax_error(gateway: Gateway, query: str) -> None:
     error = await only_error(gateway, query)
     assert error["extensions"] == {"code": "GRAPHQL_PARSE_FAILED"}
     assert error["message"].startswith("Syntax Error: ")
@@ -61,7 +61,7 @@ async def test_a_document_that_cannot_be_parsed_is_told_where(gateway: Gateway, 
         "subscription { sessions { nodes { id } } }",
     ],
 )
-async def test_a_document_that_is_not_valid_is_told_why(gateway: Gateway, langsmith: Emulator, query: str) -> None:
+async def test_invalid_document_is_refused_without_a_request(gateway: Gateway, langsmith: Emulator, query: str) -> None:
     body = await gateway.run(query)
     assert {error["extensions"]["code"] for error in body["errors"]} == {"GRAPHQL_VALIDATION_FAILED"}
     assert all(error["locations"] for error in body["errors"])
@@ -84,7 +84,7 @@ async def test_a_document_that_is_not_valid_is_told_why(gateway: Gateway, langsm
         ("{ sessions(first: " + "9" * 5000 + ") { nodes { id } } }", "first"),
     ],
 )
-async def test_a_bad_value_in_the_document_names_its_argument(
+async def test_bad_literal_is_bad_input_that_names_its_argument(
     gateway: Gateway, langsmith: Emulator, query: str, argument: str
 ) -> None:
     error = await only_error(gateway, query)
@@ -106,7 +106,7 @@ async def test_a_bad_value_in_the_document_names_its_argument(
         ("query ($y: Boolean!) { sessions { nodes { id @skip(if: $y) } } }", {"y": "yes"}, "if"),
     ],
 )
-async def test_a_bad_variable_is_named_and_so_is_the_argument_it_is_for(
+async def test_bad_variable_error_names_the_variable_and_its_argument(
     gateway: Gateway, langsmith: Emulator, query: str, variables: dict[str, Any], argument: str
 ) -> None:
     error = await only_error(gateway, query, variables)
@@ -117,7 +117,7 @@ async def test_a_bad_variable_is_named_and_so_is_the_argument_it_is_for(
     assert langsmith.requests == []
 
 
-async def test_all_that_is_wrong_is_told_at_once_up_to_a_bound(gateway: Gateway) -> None:
+async def test_response_lists_several_errors_up_to_a_limit(gateway: Gateway) -> None:
     variables = " ".join(f"$n{n}: Int!" for n in range(15))
     roots = " ".join(f"a{n}: sessions(first: $n{n}) {{ nodes {{ id }} }}" for n in range(15))
     errors = await gateway.errors(f"query ({variables}) {{ {roots} }}", {})
@@ -132,7 +132,7 @@ async def picked(gateway: Gateway, query: str, name: str | None) -> dict[str, An
     return body
 
 
-async def test_one_of_several_operations_is_picked_by_its_name(gateway: Gateway) -> None:
+async def test_operation_name_picks_one_of_several_operations(gateway: Gateway) -> None:
     both = "query A { a: __typename } query B { b: __typename }"
     assert await picked(gateway, both, "A") == {"data": {"a": "Query"}}
     assert await picked(gateway, both, "B") == {"data": {"b": "Query"}}
@@ -143,17 +143,17 @@ async def test_one_of_several_operations_is_picked_by_its_name(gateway: Gateway)
         assert "data" not in body
 
 
-async def test_the_root_knows_its_type(gateway: Gateway) -> None:
+async def test_root_answers_its_typename(gateway: Gateway) -> None:
     assert await gateway.data("{ __typename kind: __typename }") == {"__typename": "Query", "kind": "Query"}
 
 
-async def test_a_root_that_fails_leaves_its_siblings_alone(gateway: Gateway) -> None:
+async def test_invalid_argument_of_one_root_field_leaves_its_siblings_alone(gateway: Gateway) -> None:
     body = await gateway.run('{ bad: session(id: "x") { id } good: sessions(first: 1) { nodes { __typename } } }')
     assert body["data"] == {"bad": None, "good": {"nodes": [{"__typename": "Session"}]}}
     assert [error["path"] for error in body["errors"]] == [["bad"]]
 
 
-async def test_a_bug_is_masked_outside_and_told_to_the_log(serve: Serve) -> None:
+async def test_bug_is_masked_for_the_client_and_logged_with_its_traceback(serve: Serve) -> None:
     async with serve(now=lambda: None) as gateway:
         body = await gateway.run('{ bad: sessions(stats: {last: "P1D"}) { nodes { id } } good: __typename }')
     assert body["data"] == {"bad": None, "good": "Query"}
@@ -175,7 +175,7 @@ async def test_a_bug_is_masked_outside_and_told_to_the_log(serve: Serve) -> None
         "{ ...F } fragment F on Query { __schema { queryType { name } } }",
     ],
 )
-async def test_introspection_can_be_switched_off(serve: Serve, query: str) -> None:
+async def test_introspection_is_invalid_if_it_is_switched_off(serve: Serve, query: str) -> None:
     async with serve(introspection=False) as gateway:
         assert {error["extensions"]["code"] for error in await gateway.errors(query)} == {"GRAPHQL_VALIDATION_FAILED"}
         assert await gateway.data("{ __typename }") == {"__typename": "Query"}
@@ -194,7 +194,7 @@ async def test_introspection_can_be_switched_off(serve: Serve, query: str) -> No
         ("query ($f: SessionOrder) { sessions(orderBy: $f) { nodes { id } } }", {"f": {"field": "NAMES"}}),
     ],
 )
-async def test_what_introspection_would_tell_is_not_suggested_either(
+async def test_errors_suggest_names_only_if_introspection_is_switched_on(
     serve: Serve, query: str, variables: dict[str, Any] | None
 ) -> None:
     async with serve(introspection=False) as gateway:
@@ -210,7 +210,7 @@ def documents_in_memory() -> int:
     return sum(isinstance(each, DocumentNode) for each in gc.get_objects())
 
 
-async def test_documents_are_kept_within_bounds() -> None:
+async def test_document_cache_keeps_within_its_size_limit() -> None:
     limits = OperationLimits(tokens=100, depth=10, aliases=10, cost=10)
     log = create_log("json", "info", io.StringIO())
     executor = Executor(
@@ -232,7 +232,7 @@ async def test_documents_are_kept_within_bounds() -> None:
     assert documents_in_memory() == before + 4
 
 
-async def test_a_kept_document_is_run_anew_with_other_variables(gateway: Gateway) -> None:
+async def test_cached_document_runs_with_other_variables(gateway: Gateway) -> None:
     query = "query ($n: Int!) { sessions(first: $n) { nodes { id } } }"
     for length in (1, 2, 0, 3):
         body = await gateway.run(query, {"n": length})

@@ -39,56 +39,56 @@ def nested(depth: int) -> str:
     return "{ a " * depth + "}" * depth
 
 
-async def test_tokens_are_counted(serve: Serve) -> None:
+async def test_document_with_too_many_tokens_is_refused(serve: Serve) -> None:
     async with serve(max_tokens=10) as gateway:
         await gateway.data("{ a: __typename b: __typename }")
         assert await refusal(gateway, "{ a: __typename b: __typename c: __typename }") == (10, 11)
 
 
-async def test_a_megabyte_of_fields_is_refused_unread(gateway: Gateway) -> None:
+async def test_document_of_a_megabyte_is_refused_before_it_is_parsed(gateway: Gateway) -> None:
     started = time.process_time()
     assert await refusal(gateway, "{" + "a " * 500_000 + "}") == (MAX_CHARACTERS, 1_000_002)
     assert time.process_time() - started < 5
 
 
-async def test_fields_are_counted_in_depth(serve: Serve) -> None:
+async def test_operation_that_nests_fields_too_deeply_is_refused(serve: Serve) -> None:
     async with serve(max_depth=3) as gateway:
         await gateway.data("{ sessions { nodes { id } } }")
         assert await refusal(gateway, "{ sessions { nodes { stats { id } } } }") == (3, 4)
 
 
-async def test_fragments_add_the_depth_of_what_they_hold_and_none_of_their_own(serve: Serve) -> None:
+async def test_fragment_adds_the_depth_of_its_fields_only(serve: Serve) -> None:
     spread = "{ ... { ...Q } } fragment Q on Query { sessions { ... on SessionConnection { nodes { ...S } } } } "
     async with serve(max_depth=3) as gateway:
         await gateway.data(spread + "fragment S on Session { id }")
         assert await refusal(gateway, spread + "fragment S on Session { stats { runCount } }") == (3, 4)
 
 
-async def test_every_operation_of_a_document_is_looked_at(serve: Serve) -> None:
+async def test_limits_apply_to_every_operation_of_a_document(serve: Serve) -> None:
     async with serve(max_depth=3) as gateway:
         assert await refusal(gateway, "query A { __typename } query B " + nested(4)) == (3, 4)
 
 
-async def test_aliases_are_counted_wherever_a_fragment_brings_them(serve: Serve) -> None:
+async def test_aliases_of_a_fragment_count_at_every_spread(serve: Serve) -> None:
     names = "fragment N on Query { a: __typename b: __typename } "
     async with serve(max_aliases=3) as gateway:
         await gateway.data(names + "{ ...N c: __typename }")
         assert await refusal(gateway, names + "{ ...N x: sessions { nodes { id } } ... { ...N } }") == (3, 5)
 
 
-async def test_tools_may_introspect_at_the_default_settings(gateway: Gateway) -> None:
+async def test_full_introspection_passes_the_default_limits(gateway: Gateway) -> None:
     data = await gateway.data(FULL_INTROSPECTION)
     assert "Session" in {kind["name"] for kind in data["__schema"]["types"]}
 
 
-async def test_introspection_under_many_aliases_is_refused(gateway: Gateway) -> None:
+async def test_introspection_under_too_many_aliases_is_refused(gateway: Gateway) -> None:
     assert await refusal(gateway, "{ " + " ".join(f"a{n}: __schema {{ __typename }}" for n in range(31)) + " }") == (
         30,
         31,
     )
 
 
-async def test_fields_are_counted_wherever_a_fragment_brings_them(gateway: Gateway) -> None:
+async def test_fields_of_a_fragment_count_at_every_spread(gateway: Gateway) -> None:
     spreads = (
         "{ sessions { nodes { ...A ...A ...A } } } fragment A on Session { ...B ...B } fragment B on Session { %s }"
     )
@@ -97,13 +97,13 @@ async def test_fields_are_counted_wherever_a_fragment_brings_them(gateway: Gatew
     assert await refusal(gateway, spreads % (names * 50)) == (MAX_FIELDS, 2 + 6 * 350)
 
 
-async def test_root_fields_are_counted(gateway: Gateway) -> None:
+async def test_operation_with_too_many_root_fields_is_refused(gateway: Gateway) -> None:
     await gateway.data("{" + "__typename " * MAX_ROOT_FIELDS + "}")
     query = "{ ... { __typename } ...F " + "__typename " * MAX_ROOT_FIELDS + "} fragment F on Query { __typename }"
     assert await refusal(gateway, query) == (MAX_ROOT_FIELDS, MAX_ROOT_FIELDS + 2)
 
 
-async def test_directives_are_counted(gateway: Gateway) -> None:
+async def test_operation_with_too_many_directives_is_refused(gateway: Gateway) -> None:
     query = (
         "{ ... @skip(if: false) { sessions { nodes {" + "id @include(if: true) " * (MAX_DIRECTIVES - 1) + "%s } } } }"
     )
@@ -111,18 +111,18 @@ async def test_directives_are_counted(gateway: Gateway) -> None:
     assert await refusal(gateway, query % "name @skip(if: true)") == (MAX_DIRECTIVES, MAX_DIRECTIVES + 1)
 
 
-async def test_fields_of_one_name_are_counted(gateway: Gateway) -> None:
+async def test_document_that_repeats_a_response_key_too_often_is_refused(gateway: Gateway) -> None:
     query = "{ sessions { nodes { " + "id " * MAX_REPEATS + "%s } } }"
     await gateway.data(query % "name")
     assert await refusal(gateway, query % "id: name") == (MAX_REPEATS, MAX_REPEATS + 1)
 
 
-async def test_fragments_are_counted(gateway: Gateway) -> None:
+async def test_document_with_too_many_fragments_is_refused(gateway: Gateway) -> None:
     fragments = " ".join(f"fragment F{n} on Query {{ __typename }}" for n in range(MAX_FRAGMENTS + 1))
     assert await refusal(gateway, "{ __typename } " + fragments) == (MAX_FRAGMENTS, MAX_FRAGMENTS + 1)
 
 
-async def test_lists_are_measured(gateway: Gateway) -> None:
+async def test_list_that_is_too_long_is_refused(gateway: Gateway) -> None:
     literal = "{ nodes(ids: [%s]) { id } }"
     assert await refusal(gateway, literal % ('"x" ' * (MAX_LIST + 1))) == (MAX_LIST, MAX_LIST + 1)
     query, ids = "query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", ["x"] * (MAX_LIST + 1)
@@ -130,7 +130,7 @@ async def test_lists_are_measured(gateway: Gateway) -> None:
     assert error["extensions"] == {"code": "OPERATION_TOO_EXPENSIVE", "limit": MAX_LIST, "value": MAX_LIST + 1}
 
 
-async def test_variables_are_measured(gateway: Gateway) -> None:
+async def test_variables_that_are_too_large_or_too_deep_are_refused(gateway: Gateway) -> None:
     query = "query ($metadata: JSON) { sessions(filter: {metadata: $metadata}) { nodes { id } } }"
     (error,) = await gateway.errors(query, {"metadata": {"a": "x" * MAX_VARIABLES_BYTES}})
     assert error["extensions"]["code"] == "OPERATION_TOO_EXPENSIVE"
@@ -144,7 +144,7 @@ async def test_variables_are_measured(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Query", "Session"])
-async def test_fragments_that_spread_each_other_twice_are_refused(gateway: Gateway, kind: str) -> None:
+async def test_exponential_chain_of_fragments_is_refused(gateway: Gateway, kind: str) -> None:
     chain = "".join(f"fragment F{n} on {kind} {{ ...F{n + 1} ...F{n + 1} }} " for n in range(30))
     opening = "{ ...F0 } " if kind == "Query" else "{ sessions { nodes { ...F0 } } } "
     _, value = await refusal(gateway, opening + chain + f"fragment F30 on {kind} {{ a: __typename }}")
@@ -159,7 +159,7 @@ async def test_fragments_that_spread_each_other_twice_are_refused(gateway: Gatew
         "{ sessions { nodes { ...A } } } fragment A on Session { stats { id } ...B } fragment B on Session { ...A }",
     ],
 )
-async def test_fragments_that_spread_themselves_are_invalid(gateway: Gateway, query: str) -> None:
+async def test_cycle_of_fragments_is_invalid(gateway: Gateway, query: str) -> None:
     codes = {error["extensions"]["code"] for error in await gateway.errors(query)}
     assert codes == {"GRAPHQL_VALIDATION_FAILED"}
 
@@ -180,7 +180,7 @@ async def test_fragments_that_spread_themselves_are_invalid(gateway: Gateway, qu
     ids=["braces", "fields", "inline fragments", "lists", "objects", "types", "fragments"],
 )
 @pytest.mark.parametrize("max_tokens", [2000, 100_000])
-async def test_whatever_is_nested_too_deeply_is_refused_cleanly(serve: Serve, query: str, max_tokens: int) -> None:
+async def test_extreme_nesting_of_any_kind_is_refused_without_a_bug(serve: Serve, query: str, max_tokens: int) -> None:
     async with serve(max_tokens=max_tokens) as gateway:
         errors = await gateway.errors(query)
     assert {error["extensions"]["code"] for error in errors} <= {
@@ -192,7 +192,7 @@ async def test_whatever_is_nested_too_deeply_is_refused_cleanly(serve: Serve, qu
     assert "internal_error" not in gateway.log.getvalue()
 
 
-async def test_what_is_refused_is_not_asked_of_langsmith(serve: Serve, langsmith: Emulator) -> None:
+async def test_operation_beyond_a_limit_sends_no_request(serve: Serve, langsmith: Emulator) -> None:
     async with serve(max_depth=2) as gateway:
         await refusal(gateway, "{ sessions { nodes { id } } }")
     assert langsmith.requests == []

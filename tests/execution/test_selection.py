@@ -90,7 +90,7 @@ def fields_in(answer: Any, aliases: dict[str, str]) -> set[str]:
 
 @settings(max_examples=80)
 @given(drawn=operations())
-async def test_the_statistics_asked_for_are_those_in_the_answer(
+async def test_requested_statistics_are_exactly_those_in_the_answer(
     drawn: tuple[str, dict[str, str]], gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     operation, aliases = drawn
@@ -102,9 +102,7 @@ async def test_the_statistics_asked_for_are_those_in_the_answer(
     assert (("include_stats", "true") in request) is bool(wanted)
 
 
-async def test_a_fragment_that_is_spread_twice_counts_where_it_is_included(
-    gateway: Gateway, langsmith: Emulator
-) -> None:
+async def test_fragment_counts_if_one_of_its_spreads_is_included(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(
         """{ sessions { nodes { ...Row @skip(if: true) ...Row } } }
         fragment Row on Session { runCount }"""
@@ -112,7 +110,7 @@ async def test_a_fragment_that_is_spread_twice_counts_where_it_is_included(
     assert ("stats_select", "run_count") in asked(langsmith)[0]
 
 
-async def test_a_skipped_window_is_not_asked_for(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_skipped_window_is_not_requested(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(
         """query ($no: Boolean!) { sessions(first: 1) { nodes { name
             stats(last: "P1D") @include(if: $no) { runCount }
@@ -122,7 +120,7 @@ async def test_a_skipped_window_is_not_asked_for(gateway: Gateway, langsmith: Em
     assert asked(langsmith) == [[("limit", "1")]]
 
 
-async def test_a_skipped_page_info_is_not_probed_for(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_skipped_page_info_causes_no_probe(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(
         """query ($no: Boolean!) { sessions { nodes { name }
             pageInfo @include(if: $no) { hasNextPage }
@@ -132,7 +130,7 @@ async def test_a_skipped_page_info_is_not_probed_for(gateway: Gateway, langsmith
     assert asked(langsmith) == [[("limit", "20")]]
 
 
-async def test_the_window_of_a_stats_field_may_be_a_variable_with_a_default(
+async def test_window_of_a_stats_field_follows_variables_and_their_defaults(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
     operation = """query ($last: Duration = "P1D", $rough: Boolean! = true) { sessions(first: 1) { nodes {
@@ -147,7 +145,7 @@ async def test_the_window_of_a_stats_field_may_be_a_variable_with_a_default(
     assert "stats_start_time" not in dict(request)
 
 
-async def test_an_operation_is_chosen_by_its_name(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_only_the_named_operation_is_pushed_down(gateway: Gateway, langsmith: Emulator) -> None:
     query = "query A { sessions { nodes { runCount } } } query B { sessions { nodes { errorRate } } }"
     body = {"query": query, "operationName": "B"}
     response = await gateway.client.post("/graphql", json=body, headers={"x-api-key": "demo"})

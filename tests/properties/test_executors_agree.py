@@ -110,12 +110,12 @@ def both_before_odd_rows() -> Iterator[Both]:
 
 @OURS
 @given(several=st.lists(operations(SOME_IDS), min_size=5, max_size=15))
-def test_both_executors_agree(both: Both, several: list[Operation]) -> None:
+def test_both_executors_agree_on_ordinary_operations(both: Both, several: list[Operation]) -> None:
     for each in several:
         both.agree_on(each)
 
 
-def test_every_ordinary_operation_ran_as_a_plan(both: Both) -> None:
+def test_every_ordinary_operation_runs_as_a_plan(both: Both) -> None:
     executions = both.executions()
     assert executions.keys() <= {"plan", "kept"}
     assert executions["plan"] >= 100
@@ -130,12 +130,12 @@ def test_both_executors_agree_on_errors(both: Both, several: list[Operation]) ->
 
 @OURS
 @given(several=st.lists(operations(SOME_IDS), min_size=3, max_size=8))
-def test_both_executors_agree_on_odd_values(both_before_odd_rows: Both, several: list[Operation]) -> None:
+def test_both_executors_agree_on_malformed_values(both_before_odd_rows: Both, several: list[Operation]) -> None:
     for each in several:
         both_before_odd_rows.agree_on(each)
 
 
-async def test_what_no_plan_fits_is_run_by_graphql_core_and_counted(gateway: Gateway) -> None:
+async def test_operation_without_a_plan_is_run_by_graphql_core_and_counted(gateway: Gateway) -> None:
     await gateway.data("{ __schema { queryType { name } } }")
     await gateway.errors('{ session(id: "rubbish") { id } }')
     await gateway.data(f"{{ sessions(first: 2) {{ nodes {{ {ALL} }} }} }}")
@@ -144,7 +144,7 @@ async def test_what_no_plan_fits_is_run_by_graphql_core_and_counted(gateway: Gat
     assert ran == {"introspection": "1.0", "error": "1.0", "plan": "1.0"}
 
 
-async def test_the_value_of_a_variable_makes_no_new_plan_but_a_directives_does(gateway: Gateway) -> None:
+async def test_plan_depends_on_the_variables_of_directives_only(gateway: Gateway) -> None:
     query = "query ($n: Int!, $more: Boolean!) { sessions(first: $n) { nodes { name runCount @include(if: $more) } } }"
     for count in (1, 2, 3):
         for more in (True, False):
@@ -154,7 +154,7 @@ async def test_the_value_of_a_variable_makes_no_new_plan_but_a_directives_does(g
             ] * count
 
 
-async def test_a_root_that_fails_leaves_its_siblings_alone(gateway: Gateway) -> None:
+async def test_graphql_core_reuses_the_root_fields_that_a_plan_resolved(gateway: Gateway) -> None:
     body = await gateway.run('{ good: sessions(first: 1) { nodes { name } } bad: session(id: "rubbish") { id } }')
     assert body["data"]["good"]["nodes"]
     assert body["data"]["bad"] is None

@@ -43,7 +43,7 @@ def holds(gateway: Gateway, response: httpx.Response, *, codes: set[str] = CODES
 
 @settings(fixed, max_examples=150)
 @given(case=OPERATIONS)
-async def test_any_operation_of_the_schema_is_answered(gateway: Gateway, case: Any) -> None:
+async def test_any_valid_operation_is_answered(gateway: Gateway, case: Any) -> None:
     query = case.body if isinstance(case.body, str) else case.body["query"]
     body = holds(gateway, await gateway.post(query))
     assert "data" in body or body["errors"]
@@ -71,7 +71,7 @@ async def test_any_operation_of_the_schema_is_answered(gateway: Gateway, case: A
         ["application/json", "application/json; charset=utf-8", "text/plain", "", "multipart/x"]
     ),
 )
-async def test_any_body_is_answered(gateway: Gateway, content: bytes, content_type: str) -> None:
+async def test_any_request_body_is_answered(gateway: Gateway, content: bytes, content_type: str) -> None:
     headers = {"content-type": content_type, "x-api-key": "demo"}
     holds(gateway, await gateway.client.post("/graphql", content=content, headers=headers))
 
@@ -102,7 +102,7 @@ _HEADERS = st.fixed_dictionaries(
 
 @settings(fixed, max_examples=200)
 @given(headers=_HEADERS, method=st.sampled_from(["GET", "POST"]))
-async def test_any_headers_are_answered(gateway: Gateway, headers: dict[str, str], method: str) -> None:
+async def test_any_request_headers_are_answered(gateway: Gateway, headers: dict[str, str], method: str) -> None:
     query = "{ sessions(first: 1) { nodes { name } } }"
     shown = {**headers, "content-type": "application/json"}
     if method == "GET":

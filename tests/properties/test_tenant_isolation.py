@@ -49,7 +49,7 @@ async def name_seen(gateway: Gateway, headers: dict[str, str], query: str = QUER
     return name
 
 
-async def test_each_tenant_sees_its_own_pages_and_kept_answers(serve: Serve) -> None:
+async def test_each_tenant_gets_only_its_own_pages_and_cached_responses(serve: Serve) -> None:
     async with raw_upstream(names_the_asker) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for _ in range(4):
             for headers in TENANTS.values():
@@ -57,7 +57,7 @@ async def test_each_tenant_sees_its_own_pages_and_kept_answers(serve: Serve) -> 
         assert len(upstream.requests) == len(TENANTS)
 
 
-async def test_no_tenant_shares_another_s_request_under_way(serve: Serve) -> None:
+async def test_requests_in_flight_are_not_shared_between_tenants(serve: Serve) -> None:
     gate = asyncio.Event()
 
     async def held(connection: Connection) -> None:
@@ -71,7 +71,7 @@ async def test_no_tenant_shares_another_s_request_under_way(serve: Serve) -> Non
         assert await asking == [str(sorted(headers.items())) for headers in TENANTS.values()]
 
 
-async def test_what_one_does_not_find_another_may(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_unknown_session_of_one_tenant_is_found_by_another(gateway: Gateway, langsmith: Emulator) -> None:
     [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
     query = f'{{ session(id: "{node["id"]}") {{ name }} }}'
     for _ in range(2):
@@ -81,7 +81,7 @@ async def test_what_one_does_not_find_another_may(gateway: Gateway, langsmith: E
     assert len(asked(langsmith)) == 2
 
 
-async def test_a_refusal_of_one_is_none_of_another(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_refused_tenant_does_not_affect_another_tenant(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=403))
     assert [error["extensions"]["code"] for error in await gateway.errors(QUERY)] == ["FORBIDDEN"]
     assert await gateway.data(QUERY, key="demo-2")
@@ -106,7 +106,9 @@ def texts_within(root: object) -> Iterator[str]:
             waiting += gc.get_referents(each)
 
 
-async def test_no_credential_is_found_anywhere_once_its_request_is_answered(serve: Serve, langsmith: Emulator) -> None:
+async def test_no_credential_stays_in_memory_log_or_metrics_after_its_request(
+    serve: Serve, langsmith: Emulator
+) -> None:
     headers = {
         "x-api-key": SECRET,
         "authorization": f"Bearer {SECRET}",
@@ -135,14 +137,14 @@ async def test_no_credential_is_found_anywhere_once_its_request_is_answered(serv
         assert not any(SECRET in text for text in texts_within(front.front))
 
 
-def test_a_credential_does_not_show_itself() -> None:
+def test_credential_is_not_part_of_its_representation() -> None:
     credential = Credential.of("https://api.smith.langchain.com", {"x-api-key": SECRET}, hash_key=b"key")
     told = "".join(traceback.format_exception(ValueError(credential)))
     assert SECRET not in f"{credential!r} {credential} {credential.scope} {credential.client} {told}"
 
 
 @pytest.mark.parametrize("arguments", [SERVE, DEMO], ids=["serve", "demo"])
-def test_no_credential_is_among_a_process_s_arguments(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_command_line_of_a_process_contains_no_credential(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     own = {"GATEWAY_AUTH": "server", "GATEWAY_CLIENT_TOKENS": SECRET, "LANGSMITH_API_KEY": SECRET}
     with running(*arguments, cwd=tmp_path, **own) as server:
         assert SECRET.encode() not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()

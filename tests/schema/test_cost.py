@@ -50,7 +50,7 @@ COSTS = [
 
 
 @pytest.mark.parametrize(("query", "cost"), COSTS)
-async def test_an_operation_costs_its_requests_and_their_statistics_and_asks_no_more(
+async def test_cost_is_an_upper_bound_of_requests_and_statistics(
     gateway: Gateway, langsmith: Emulator, query: str, cost: int
 ) -> None:
     assert (await gateway.explain(query))["cost"] == cost
@@ -60,7 +60,7 @@ async def test_an_operation_costs_its_requests_and_their_statistics_and_asks_no_
     assert len(requests) + len(selected) <= cost
 
 
-async def test_an_operation_beyond_the_limit_is_refused_and_asks_nothing(serve: Serve, langsmith: Emulator) -> None:
+async def test_operation_beyond_the_cost_limit_is_refused_without_a_request(serve: Serve, langsmith: Emulator) -> None:
     async with serve(max_cost=14) as gateway:
         (error,) = await gateway.errors(sessions("first: 500", "nodes { runCount errorRate }"))
         assert error["message"] == (
@@ -71,7 +71,7 @@ async def test_an_operation_beyond_the_limit_is_refused_and_asks_nothing(serve: 
         await gateway.data(sessions("first: 400", "nodes { runCount errorRate }"))
 
 
-async def test_the_operation_that_runs_is_the_one_that_counts(serve: Serve) -> None:
+async def test_cost_counts_only_the_operation_that_runs(serve: Serve) -> None:
     async with serve(max_cost=1) as gateway:
         body = {
             "query": "query A { sessions { nodes { runCount } } } query B { sessions { nodes { id } } }",
@@ -105,7 +105,7 @@ async def test_the_operation_that_runs_is_the_one_that_counts(serve: Serve) -> N
         ),
     ],
 )
-async def test_invalid_arguments_are_bad_input_whatever_they_would_cost(
+async def test_invalid_argument_is_bad_input_whatever_it_would_cost(
     serve: Serve, langsmith: Emulator, query: str, variables: dict[str, Any] | None, argument: str
 ) -> None:
     async with serve(max_cost=3) as gateway:

@@ -40,18 +40,18 @@ DISTINCT = [
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_equal_windows_have_one_label(one: StatsOptions, other: StatsOptions) -> None:
+def test_equal_options_have_the_same_window_and_label(one: StatsOptions, other: StatsOptions) -> None:
     assert operation().window(one) == operation().window(other)
 
 
-def test_distinct_windows_are_told_apart_within_an_operation_and_between_operations() -> None:
+def test_distinct_options_have_distinct_labels_that_are_the_same_in_every_operation() -> None:
     shared = operation()
     labels = [shared.window(each)[1] for each in DISTINCT]
     assert len(set(labels)) == len({shared.window(each)[0] for each in DISTINCT}) == len(DISTINCT)
     assert labels == [operation().window(each)[1] for each in DISTINCT]
 
 
-def test_the_label_of_the_last_while_stays_while_its_window_moves() -> None:
+def test_label_of_a_duration_stays_the_same_while_its_window_moves() -> None:
     last = StatsOptions(last=timedelta(days=1))
     before, after = operation().window(last), operation(NOON + timedelta(hours=1)).window(last)
     assert before[1] == after[1]
@@ -62,21 +62,21 @@ def test_the_label_of_the_last_while_stays_while_its_window_moves() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 29.9])
-def test_within_a_minute_the_last_while_is_one_window(seconds: float) -> None:
+def test_duration_means_one_window_within_a_minute(seconds: float) -> None:
     moved = operation(NOON + timedelta(seconds=seconds))
     assert moved.window(StatsOptions(last=timedelta(hours=1))) == operation().window(
         StatsOptions(last=timedelta(hours=1))
     )
 
 
-def test_no_length_of_time_is_refused_even_after_a_window_without_one() -> None:
+def test_zero_duration_is_refused_after_a_window_without_a_duration() -> None:
     shared = operation()
     shared.window(StatsOptions())
     with pytest.raises(BadUserInputError, match="longer than nothing"):
         shared.window(StatsOptions(last=timedelta()))
 
 
-def test_the_offset_of_an_instant_is_no_part_of_its_window() -> None:
+def test_offset_of_a_time_does_not_change_its_window() -> None:
     elsewhere = SINCE.astimezone(timezone(timedelta(hours=5)))
     assert operation().window(StatsOptions(since=elsewhere))[0] == operation().window(StatsOptions(since=SINCE))[0]
 
@@ -91,7 +91,7 @@ def wanted_ids(requests: list[list[tuple[str, str]]]) -> list[int]:
     return sorted(len([1 for name, _ in request if name == "id"]) for request in requests)
 
 
-async def test_windows_wait_for_the_pages_of_all_roots(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_windows_are_requested_after_the_pages_of_all_root_fields(gateway: Gateway, langsmith: Emulator) -> None:
     # The first root's page is held already, the second's is still to come.
     await gateway.data("{ sessions(first: 2) { nodes { id } } }")
     langsmith.requests.clear()
@@ -105,7 +105,7 @@ async def test_windows_wait_for_the_pages_of_all_roots(gateway: Gateway, langsmi
     assert wanted_ids(asked(langsmith)) == [0, 0, 22, 100]
 
 
-async def test_a_root_that_fails_holds_nobody_up(serve: Serve, langsmith: Emulator) -> None:
+async def test_failing_root_field_does_not_delay_the_windows_of_others(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults.append(Fault(status=500))
         body = await gateway.run(
@@ -118,7 +118,7 @@ async def test_a_root_that_fails_holds_nobody_up(serve: Serve, langsmith: Emulat
     assert wanted_ids(asked(langsmith)) == [0, 0, 3]
 
 
-async def test_lookups_of_all_roots_are_one_request_for_each_window(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_lookups_of_all_root_fields_share_one_request_per_window(gateway: Gateway, langsmith: Emulator) -> None:
     a, b, c = some_ids(langsmith, 3)
     data = await gateway.data(
         """query ($a: ID!, $b: ID!, $all: [ID!]!) {
@@ -137,7 +137,7 @@ async def test_lookups_of_all_roots_are_one_request_for_each_window(gateway: Gat
     assert max(wanted_ids([request for request in requests if "stats_start_time" not in dict(request)])) == 3
 
 
-async def test_roots_that_share_a_request_show_it_both(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_explain_shows_a_shared_request_at_every_root_field(gateway: Gateway, langsmith: Emulator) -> None:
     a, b = some_ids(langsmith, 2)
     fields = (await gateway.explain(f'{{ one: session(id: "{a}") {{ name }} two: session(id: "{b}") {{ name }} }}'))[
         "fields"
@@ -147,7 +147,7 @@ async def test_roots_that_share_a_request_show_it_both(gateway: Gateway, langsmi
     assert sorted(fields["one"]["requests"][0]["params"]["id"]) == sorted([a, b])
 
 
-async def test_a_lookup_that_fails_is_an_error_at_each_root(serve: Serve, langsmith: Emulator) -> None:
+async def test_failed_lookup_is_an_error_at_each_root_field(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults.append(Fault(status=429, headers={"retry-after": "7"}))
         body = await gateway.run(
@@ -160,7 +160,7 @@ async def test_a_lookup_that_fails_is_an_error_at_each_root(serve: Serve, langsm
     assert len(asked(langsmith)) == 1
 
 
-async def test_a_window_that_fails_for_several_lookups_is_told_once(serve: Serve, langsmith: Emulator) -> None:
+async def test_failed_window_of_several_lookups_is_reported_once(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         a, b = some_ids(langsmith, 2)
         fields = 'stats(since: "2020-01-01T00:00:00Z") { runCount }'
@@ -175,7 +175,7 @@ async def test_a_window_that_fails_for_several_lookups_is_told_once(serve: Serve
     assert all(body["data"][root]["name"] for root in "ab")
 
 
-async def test_rows_without_identity_in_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_dropped_rows_of_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
     a, b, c = some_ids(langsmith, 3)
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
@@ -190,7 +190,7 @@ async def test_rows_without_identity_in_a_lookup_are_one_error(gateway: Gateway,
     assert (error["path"], error["extensions"]["code"]) == (["nodes"], "UPSTREAM_MALFORMED")
 
 
-async def test_an_operation_that_takes_too_long_says_so(serve: Serve, langsmith: Emulator) -> None:
+async def test_operation_that_exceeds_its_deadline_reports_a_timeout(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_timeout=0.05) as gateway:
         langsmith.pause()
         body = await gateway.run(
@@ -200,7 +200,7 @@ async def test_an_operation_that_takes_too_long_says_so(serve: Serve, langsmith:
     assert [error["extensions"]["code"] for error in body["errors"]] == ["UPSTREAM_TIMEOUT"] * 2
 
 
-async def test_a_window_that_takes_too_long_costs_only_itself(serve: Serve, langsmith: Emulator) -> None:
+async def test_window_that_exceeds_the_deadline_leaves_the_page_intact(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_timeout=2) as gateway:
         go_on = langsmith.pause()
         query = '{ sessions(first: 2) { nodes { name stats(last: "P1D") { runCount } } } }'

@@ -37,7 +37,7 @@ async def all_ids(gateway: Gateway) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 150])
-async def test_walking_forward_meets_each_session_once(size: int, gateway: Gateway) -> None:
+async def test_paging_forward_returns_each_session_once(size: int, gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     assert len(set(expected)) == 240
     met: list[str] = []
@@ -54,7 +54,7 @@ async def test_walking_forward_meets_each_session_once(size: int, gateway: Gatew
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 150])
-async def test_walking_backward_meets_each_session_once(size: int, gateway: Gateway) -> None:
+async def test_paging_backward_returns_each_session_once(size: int, gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     met: list[str] = []
     last = await page(gateway, first=1, offset=239)
@@ -71,7 +71,7 @@ async def test_walking_backward_meets_each_session_once(size: int, gateway: Gate
 
 
 @pytest.mark.parametrize("size", [40, 100, 120, 240])
-async def test_numbered_pages_cover_the_list(size: int, gateway: Gateway) -> None:
+async def test_numbered_pages_cover_the_whole_list(size: int, gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     pages = [await page(gateway, first=size, offset=offset) for offset in range(0, 240, size)]
     assert [each for found in pages for each in ids(found)] == expected
@@ -79,7 +79,7 @@ async def test_numbered_pages_cover_the_list(size: int, gateway: Gateway) -> Non
     assert [found["pageInfo"]["hasPreviousPage"] for found in pages] == [False] + [True] * (len(pages) - 1)
 
 
-async def test_a_cursor_of_a_numbered_page_goes_on_from_there(gateway: Gateway) -> None:
+async def test_cursor_of_a_numbered_page_continues_from_its_position(gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     found = await page(gateway, first=10, offset=30)
     assert ids(await page(gateway, first=5, after=found["pageInfo"]["endCursor"])) == expected[40:45]
@@ -87,7 +87,7 @@ async def test_a_cursor_of_a_numbered_page_goes_on_from_there(gateway: Gateway) 
     assert ids(await page(gateway, first=1, after=found["edges"][3]["cursor"])) == [expected[34]]
 
 
-async def test_beyond_the_end_is_an_empty_page_with_sessions_before_it(gateway: Gateway) -> None:
+async def test_offset_beyond_the_end_is_an_empty_page_with_a_previous_page(gateway: Gateway) -> None:
     assert (
         await page(gateway, offset=240)
         == await page(gateway, offset=100_000)
@@ -98,7 +98,7 @@ async def test_beyond_the_end_is_an_empty_page_with_sessions_before_it(gateway: 
     assert ids(found) == []
 
 
-async def test_beyond_the_end_of_nothing_is_nothing_before_it(gateway: Gateway) -> None:
+async def test_offset_in_an_empty_list_has_no_previous_page(gateway: Gateway) -> None:
     operation = """{ sessions(offset: 5, filter: {name: "no such session"}) {
         nodes { id } pageInfo { hasPreviousPage hasNextPage } } }"""
     data = await gateway.data(operation)
@@ -106,20 +106,20 @@ async def test_beyond_the_end_of_nothing_is_nothing_before_it(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("size", [1, 100])
-async def test_before_the_first_session_there_is_nothing_and_after_it_there_is(size: int, gateway: Gateway) -> None:
+async def test_page_before_the_first_session_is_empty_with_a_next_page(size: int, gateway: Gateway) -> None:
     first = await page(gateway, first=1)
     found = await page(gateway, last=size, before=first["pageInfo"]["startCursor"])
     assert ids(found) == []
     assert (found["pageInfo"]["hasPreviousPage"], found["pageInfo"]["hasNextPage"]) == (False, True)
 
 
-async def test_a_page_that_is_cut_off_at_the_front_is_shorter(gateway: Gateway) -> None:
+async def test_backward_page_that_reaches_the_beginning_is_shorter(gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     found = await page(gateway, last=10, before=cursor_of(4))
     assert ids(found) == expected[:4]
 
 
-async def test_a_page_whose_last_rows_are_the_end_says_so(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_full_page_at_the_end_has_no_next_page(gateway: Gateway, langsmith: Emulator) -> None:
     found = await page(gateway, first=40, offset=200)
     assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (40, False)
     assert asked(langsmith) == [[("limit", "41"), ("offset", "200")]]
@@ -128,7 +128,7 @@ async def test_a_page_whose_last_rows_are_the_end_says_so(gateway: Gateway, lang
     assert asked(langsmith) == [[("limit", "100"), ("offset", "140")], [("limit", "1"), ("offset", "240")]]
 
 
-async def test_pages_keep_the_order_that_was_asked_for(gateway: Gateway) -> None:
+async def test_pages_follow_the_requested_order(gateway: Gateway) -> None:
     names: list[str] = []
     after = "null"
     while after:
@@ -151,7 +151,7 @@ def without_ids(*places: int) -> Fault:
     return Fault(rewrite=rewrite)
 
 
-async def test_a_row_without_its_id_is_left_out_and_keeps_its_place(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_row_without_an_id_is_dropped_and_keeps_its_position(gateway: Gateway, langsmith: Emulator) -> None:
     expected = await all_ids(gateway)
     langsmith.faults.append(without_ids(0, 3))
     body = await gateway.run(PAGE, {"first": 5, "offset": 10})
@@ -165,7 +165,7 @@ async def test_a_row_without_its_id_is_left_out_and_keeps_its_place(gateway: Gat
     assert ids(await page(gateway, first=1, after=found["pageInfo"]["endCursor"])) == [expected[15]]
 
 
-async def test_a_row_that_is_not_shown_costs_no_error(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_malformed_row_outside_the_page_is_not_an_error(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.faults.append(without_ids(5))
     found = await page(gateway, first=5)
     assert len(found["edges"]) == 5
@@ -184,7 +184,7 @@ async def test_rows_dropped_from_several_pages_are_one_error(serve: Serve, langs
 @given(
     text=st.text(max_size=40) | st.text("djE6MTIzNDU2Nzg5=-_+/ ", max_size=24) | st.binary(max_size=12).map(bytes.hex)
 )
-async def test_a_cursor_that_was_not_handed_out_is_refused(text: str, gateway: Gateway, langsmith: Emulator) -> None:
+async def test_text_that_is_not_a_cursor_is_refused(text: str, gateway: Gateway, langsmith: Emulator) -> None:
     if text in {cursor_of(position) for position in range(10_000)}:
         return
     for argument in ("after", "before"):
@@ -209,20 +209,20 @@ async def test_a_cursor_that_was_not_handed_out_is_refused(text: str, gateway: G
         "djE6MTAwMDAwMDAwMDAwMDAw",
     ],
 )
-def test_another_spelling_of_a_cursor_is_rubbish_too(cursor: str) -> None:
+def test_other_spelling_of_a_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(BadUserInputError, match="no cursor of this gateway"):
         parse_slice(first=1, after=cursor, offset=None, last=None, before=None)
 
 
 @given(position=st.integers(0, 10**8))
-def test_a_cursor_that_was_handed_out_is_read(position: int) -> None:
+def test_cursor_is_parsed_to_its_position(position: int) -> None:
     rows = parse_slice(first=3, after=cursor_of(position), offset=None, last=None, before=None)
     assert (rows.start, rows.count) == (position + 1, 3)
 
 
 @example(start=0, count=100, one_more=True)
 @given(start=st.integers(0, 1000), count=st.integers(1, MAX_FIRST), one_more=st.booleans())
-def test_the_requests_for_a_slice_cover_it_without_overlap(start: int, count: int, one_more: bool) -> None:
+def test_queries_of_a_slice_cover_it_without_overlap(start: int, count: int, one_more: bool) -> None:
     rows = parse_slice(first=count, after=None, offset=start, last=None, before=None)
     places = [
         place

@@ -218,7 +218,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
-async def test_an_operation_asks_for_exactly(case: Case, gateway: Gateway, langsmith: Emulator) -> None:
+async def test_operation_sends_exactly_these_requests(case: Case, gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(case.operation, case.variables)
     assert asked_in_any_order(langsmith) == case.upstream
 
@@ -250,7 +250,7 @@ REACHED_BY = {
 
 
 @pytest.mark.parametrize("name", [each["name"] for each in SPEC["params"]])
-async def test_each_parameter_of_the_specification_can_be_reached(
+async def test_every_parameter_of_the_specification_can_be_sent(
     name: str, gateway: Gateway, langsmith: Emulator
 ) -> None:
     assert name in REACHED_BY, f"no operation reaches {name}: app/inputs.py lacks its line, or this table does"
@@ -258,7 +258,7 @@ async def test_each_parameter_of_the_specification_can_be_reached(
     assert name in {sent for request in asked(langsmith) for sent, _ in request}
 
 
-async def test_each_order_of_the_specification_can_be_reached(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_every_order_of_the_specification_can_be_sent(gateway: Gateway, langsmith: Emulator) -> None:
     for value in next(each["values"] for each in SPEC["params"] if each["name"] == "sort_by"):
         field = {"runs_count": "RUN_COUNT"}.get(value, value.upper())
         key = ', feedbackKey: "accuracy"' if value == "feedback" else ""
@@ -267,7 +267,7 @@ async def test_each_order_of_the_specification_can_be_reached(gateway: Gateway, 
         assert dict(sent).get("sort_by", "start_time") == value
 
 
-async def test_each_statistic_is_asked_for_by_its_name(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_every_statistic_is_selected_by_its_name(gateway: Gateway, langsmith: Emulator) -> None:
     for offset, name in enumerate(each["name"] for each in SPEC["fields"] if each["kind"] == "stat"):
         head, *tail = name.split("_")
         field = head + "".join(part.title() for part in tail)
@@ -277,7 +277,7 @@ async def test_each_statistic_is_asked_for_by_its_name(gateway: Gateway, langsmi
         assert asked_in_any_order(langsmith) == params(expected)
 
 
-async def test_the_pages_of_a_long_list_are_asked_for_at_the_same_time(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_pages_of_a_long_list_are_requested_concurrently(gateway: Gateway, langsmith: Emulator) -> None:
     go_on = langsmith.pause()
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(gateway.data("{ sessions(first: 240) { nodes { id } } }"))
@@ -291,7 +291,7 @@ def some_ids(langsmith: Emulator, count: int) -> list[str]:
     return [str(session.id) for session in langsmith.workspaces["demo"].sessions[:count]]
 
 
-async def test_all_the_ids_of_an_operation_are_one_request(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_all_ids_of_an_operation_share_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     a, b, c, d = some_ids(langsmith, 4)
     data = await gateway.data(
         """query ($a: ID!, $b: ID!, $c: [ID!]!) {
@@ -307,9 +307,7 @@ async def test_all_the_ids_of_an_operation_are_one_request(gateway: Gateway, lan
     )
 
 
-async def test_nodes_keep_order_and_duplicates_and_are_null_where_there_is_none(
-    gateway: Gateway, langsmith: Emulator
-) -> None:
+async def test_nodes_keep_order_and_duplicates_with_null_for_unknown_ids(gateway: Gateway, langsmith: Emulator) -> None:
     a, b = some_ids(langsmith, 2)
     ids = [b, "rubbish", a, UNKNOWN, b.upper(), "", b]
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", {"ids": ids})
@@ -318,7 +316,7 @@ async def test_nodes_keep_order_and_duplicates_and_are_null_where_there_is_none(
     assert asked_in_any_order(langsmith) == params(f"id={a}&id={b}&id={UNKNOWN}&limit=3")
 
 
-async def test_ids_go_to_langsmith_a_hundred_at_a_time(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_ids_are_requested_a_hundred_at_a_time(gateway: Gateway, langsmith: Emulator) -> None:
     ids = some_ids(langsmith, 240)
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ids})
     assert [node["id"] for node in data["nodes"]] == ids
@@ -326,13 +324,13 @@ async def test_ids_go_to_langsmith_a_hundred_at_a_time(gateway: Gateway, langsmi
     assert sorted(len([1 for name, _ in request if name == "id"]) for request in requests) == [40, 100, 100]
 
 
-async def test_no_ids_and_rubbish_ask_nothing(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_missing_and_malformed_ids_send_no_request(gateway: Gateway, langsmith: Emulator) -> None:
     data = await gateway.data('{ none: nodes(ids: []) { id } bad: nodes(ids: ["x"]) { id } node(id: "x") { id } }')
     assert data == {"none": [], "bad": [None], "node": None}
     assert not asked(langsmith)
 
 
-async def test_a_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway, langsmith: Emulator) -> None:
     (a,) = some_ids(langsmith, 1)
     await gateway.data(
         """query ($id: ID!) { node(id: $id) { ...S } }
@@ -345,11 +343,11 @@ async def test_a_node_pushes_down_the_statistics_of_its_fragments(gateway: Gatew
     )
 
 
-async def test_a_session_that_langsmith_does_not_know_is_null(gateway: Gateway) -> None:
+async def test_unknown_session_is_null(gateway: Gateway) -> None:
     assert await gateway.data(f'{{ session(id: "{UNKNOWN}") {{ id runCount }} }}') == {"session": None}
 
 
-async def test_a_session_can_be_seen_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_session_sends_the_window_of_its_stats_argument(gateway: Gateway, langsmith: Emulator) -> None:
     (a,) = some_ids(langsmith, 1)
     operation = '{ session(id: "ID", stats: {last: "P1D", approximate: true}) { runCount } }'.replace("ID", a)
     await gateway.data(operation)
@@ -358,7 +356,7 @@ async def test_a_session_can_be_seen_over_a_window(gateway: Gateway, langsmith: 
     )
 
 
-async def test_one_failing_root_leaves_its_siblings_alone(serve: Serve, langsmith: Emulator) -> None:
+async def test_failing_root_field_leaves_its_siblings_alone(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults.append(Fault(status=500))
         body = await gateway.run(
@@ -369,7 +367,7 @@ async def test_one_failing_root_leaves_its_siblings_alone(serve: Serve, langsmit
     assert found == {("a",): "UPSTREAM_ERROR", ("c",): "BAD_USER_INPUT"}
 
 
-async def test_without_a_credential_nothing_is_asked(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_request_without_a_credential_is_refused_without_a_request(gateway: Gateway, langsmith: Emulator) -> None:
     body = await gateway.run(f'{{ sessions {{ nodes {{ id }} }} session(id: "{UNKNOWN}") {{ id }} }}', key=None)
     assert [error["extensions"]["code"] for error in body["errors"]] == ["UNAUTHENTICATED"] * 2
     assert body["data"] == {"sessions": None, "session": None}
@@ -381,7 +379,7 @@ def schema() -> GraphQLSchema:
     return made
 
 
-def test_everything_has_a_description() -> None:
+def test_every_part_of_the_schema_has_a_description() -> None:
     lacking: list[str] = []
     for name, kind in schema().type_map.items():
         if name.startswith("__") or name in {"String", "Int", "Float", "Boolean", "ID"}:
@@ -397,7 +395,7 @@ def test_everything_has_a_description() -> None:
     assert not lacking
 
 
-def test_the_schema_has_these_types_and_no_others() -> None:
+def test_schema_has_exactly_these_types() -> None:
     names = {name for name in schema().type_map if not name.startswith("__")}
     assert names - {"String", "Int", "Float", "Boolean", "ID"} == {
         *("Query", "Session", "SessionStats", "SessionConnection", "SessionEdge", "PageInfo", "FeedbackStat", "Node"),
@@ -407,7 +405,7 @@ def test_the_schema_has_these_types_and_no_others() -> None:
     }
 
 
-async def test_introspection_tells_clients_the_same(gateway: Gateway) -> None:
+async def test_introspection_returns_the_descriptions(gateway: Gateway) -> None:
     data = await gateway.data(
         """{ __schema { types { name description specifiedByURL fields { name description args { name description } }
             inputFields { name description } enumValues { name description } } } }"""

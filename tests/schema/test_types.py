@@ -30,12 +30,12 @@ async def nodes(gateway: Gateway, operation: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_window_is_one_request_for_all_rows(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_window_of_all_rows_is_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data('{ sessions { nodes { name runCount stats(last: "P1D") { runCount errorRate } } } }')
     assert windows(langsmith) == [(20, {DAY}, {"run_count", "error_rate"})]
 
 
-async def test_each_distinct_window_is_a_request_of_its_own(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_each_distinct_window_is_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     rows = await nodes(
         gateway,
         """{ sessions(first: 5) { nodes { runCount
@@ -57,7 +57,9 @@ async def test_each_distinct_window_is_a_request_of_its_own(gateway: Gateway, la
     assert all(row["llm"]["runCount"] <= row["runCount"] for row in rows)
 
 
-async def test_aliases_of_one_window_select_together(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_aliases_of_one_window_share_a_request_for_their_statistics(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
     (row,) = await nodes(
         gateway,
         """{ sessions(first: 1) { nodes {
@@ -91,7 +93,7 @@ async def test_equal_windows_written_differently_share_a_request(
     assert len(windows(langsmith)) == 1
 
 
-async def test_two_roots_share_the_request_for_a_window(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_root_fields_share_the_request_for_a_window(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(
         """{ a: sessions(first: 3) { nodes { stats(last: "P1D") { runCount } } }
             b: sessions(first: 4, offset: 3) { nodes { stats(last: "P1D") { errorRate } } }
@@ -100,26 +102,26 @@ async def test_two_roots_share_the_request_for_a_window(gateway: Gateway, langsm
     assert windows(langsmith) == [(7, {DAY}, {"run_count", "error_rate"})]
 
 
-async def test_more_than_a_hundred_rows_are_a_request_per_hundred(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_window_of_many_rows_is_one_request_per_hundred(gateway: Gateway, langsmith: Emulator) -> None:
     rows = await nodes(gateway, '{ sessions(first: 240) { nodes { stats(last: "P1D") { runCount } } } }')
     assert len(rows) == 240
     assert [count for count, _, _ in windows(langsmith)] == [40, 100, 100]
 
 
-async def test_the_id_alone_costs_nothing(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_id_of_a_window_sends_no_request(gateway: Gateway, langsmith: Emulator) -> None:
     rows = await nodes(gateway, '{ sessions(first: 2) { nodes { id stats(last: "P1D") { __typename id } } } }')
     assert asked(langsmith) == [[("limit", "2")]]
     assert all(row["stats"]["id"].startswith(row["id"] + ":") for row in rows)
 
 
-async def test_facets_can_be_had_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_facets_are_requested_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
     (row,) = await nodes(gateway, '{ sessions(first: 1) { nodes { id stats(last: "P1D") { runFacets } } } }')
     request = asked(langsmith)[1]
     assert dict(request) == {"id": row["id"], "limit": "1", "facets": "true", "stats_start_time": DAY[1]}
     assert row["stats"]["runFacets"]
 
 
-async def test_the_pages_own_window_costs_nothing_extra(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_window_of_the_page_needs_no_further_request(gateway: Gateway, langsmith: Emulator) -> None:
     (row,) = await nodes(
         gateway,
         """{ sessions(first: 1, stats: {last: "P1D"}) { nodes {
@@ -134,7 +136,7 @@ async def test_the_pages_own_window_costs_nothing_extra(gateway: Gateway, langsm
     assert row["runCount"] == row["stats"]["runCount"]
 
 
-async def test_all_runs_are_a_window_too(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_stats_without_arguments_are_over_all_runs(gateway: Gateway, langsmith: Emulator) -> None:
     (row,) = await nodes(
         gateway,
         """{ sessions(first: 1, stats: {last: "PT1H"}) { nodes {
@@ -149,7 +151,7 @@ async def ids_of(gateway: Gateway, fields: str) -> dict[str, str]:
     return {alias: each["id"] for alias, each in row.items()}
 
 
-async def test_ids_differ_by_window_and_by_nothing_else(gateway: Gateway, clock: Clock) -> None:
+async def test_ids_of_stats_differ_by_window_and_by_nothing_else(gateway: Gateway, clock: Clock) -> None:
     fields = """all: stats { id } day: stats(last: "P1D") { id } hour: stats(last: "PT1H") { id }
         since: stats(since: "2026-11-18T00:00:00Z") { id } llm: stats(filter: "eq(run_type, \\"llm\\")") { id }
         rough: stats(approximate: true) { id }"""
@@ -165,12 +167,12 @@ async def test_ids_differ_by_window_and_by_nothing_else(gateway: Gateway, clock:
     assert again == {alias: before[alias] for alias in ("all", "day", "since")}
 
 
-async def test_other_sessions_have_other_ids(gateway: Gateway) -> None:
+async def test_ids_of_stats_differ_by_session(gateway: Gateway) -> None:
     rows = await nodes(gateway, "{ sessions(first: 50) { nodes { stats { id } } } }")
     assert len({row["stats"]["id"] for row in rows}) == 50
 
 
-async def test_a_window_that_fails_costs_one_error_and_not_the_page(serve: Serve, langsmith: Emulator) -> None:
+async def test_failed_window_is_one_error_and_leaves_the_page_intact(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults += [Fault(rewrite=lambda rows: rows), Fault(status=503)]
         body = await gateway.run(
@@ -184,7 +186,7 @@ async def test_a_window_that_fails_costs_one_error_and_not_the_page(serve: Serve
     assert all(row["name"] and row["runCount"] is not None and row["a"] is None for row in rows)
 
 
-async def test_one_failed_window_leaves_the_others(gateway: Gateway) -> None:
+async def test_failed_window_leaves_other_windows_intact(gateway: Gateway) -> None:
     body = await gateway.run(
         """{ sessions(first: 3) { nodes {
             tooFar: stats(since: "2020-01-01T00:00:00Z") { runCount } day: stats(last: "P1D") { runCount } } } }"""
@@ -196,7 +198,7 @@ async def test_one_failed_window_leaves_the_others(gateway: Gateway) -> None:
         assert row["day"]["runCount"] is not None
 
 
-async def test_a_failed_window_that_two_roots_share_is_told_once(serve: Serve, langsmith: Emulator) -> None:
+async def test_failed_window_of_two_root_fields_is_reported_once(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults += [Fault(rewrite=lambda rows: rows, times=2), Fault(status=503, times=None)]
         body = await gateway.run(
@@ -207,7 +209,7 @@ async def test_a_failed_window_that_two_roots_share_is_told_once(serve: Serve, l
     assert body["data"] == {root: {"nodes": [{"stats": None}] * 2} for root in "ab"}
 
 
-async def test_a_window_shows_what_langsmith_answers_for_it(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_window_shows_the_values_that_langsmith_returned_for_it(gateway: Gateway, langsmith: Emulator) -> None:
     sent: list[list[dict[str, Any]]] = []
     langsmith.faults.append(Fault(rewrite=sent.append, times=None))
     rows = await nodes(
@@ -229,7 +231,7 @@ async def test_a_window_shows_what_langsmith_answers_for_it(gateway: Gateway, la
     assert any(row["runCount"] > row["stats"]["runCount"] for row in rows)
 
 
-async def test_a_single_session_has_windows_too(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_session_by_id_has_windows(gateway: Gateway, langsmith: Emulator) -> None:
     (row,) = await nodes(gateway, "{ sessions(first: 1) { nodes { id } } }")
     langsmith.requests.clear()
     data = await gateway.data(
@@ -241,16 +243,14 @@ async def test_a_single_session_has_windows_too(gateway: Gateway, langsmith: Emu
     assert data["session"]["own"]["runCount"] == data["session"]["runCount"] <= data["session"]["day"]["runCount"]
 
 
-async def test_windows_of_sessions_that_are_unknown_are_not_asked_for_twice(
-    gateway: Gateway, langsmith: Emulator
-) -> None:
+async def test_window_of_an_unknown_session_is_requested_at_most_once(gateway: Gateway, langsmith: Emulator) -> None:
     unknown = "00000000-0000-4000-8000-000000000000"
     data = await gateway.data(f'{{ session(id: "{unknown}") {{ stats(last: "P1D") {{ runCount }} }} }}')
     assert data == {"session": None}
     assert len(asked(langsmith)) <= 2
 
 
-async def test_a_session_that_is_gone_from_its_window_has_null_stats(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_session_that_is_missing_from_its_window_has_null_stats(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.faults += [Fault(rewrite=lambda rows: rows), Fault(rewrite=lambda rows: rows[1:])]
     rows = await nodes(gateway, '{ sessions(first: 3) { nodes { name stats(last: "P1D") { runCount } } } }')
     assert sum(row["stats"] is None for row in rows) == 1

@@ -81,7 +81,7 @@ REFUSED = [
 ]
 
 
-async def test_a_bad_argument_is_named_and_costs_no_request(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_invalid_argument_is_named_without_a_request(gateway: Gateway, langsmith: Emulator) -> None:
     found = {operation: await gateway.errors(operation) for _, operation in REFUSED}
     assert {operation: [error["extensions"] for error in errors] for operation, errors in found.items()} == {
         operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, operation in REFUSED
@@ -104,7 +104,7 @@ NO_VALUE = [
 ]
 
 
-async def test_what_is_no_value_of_a_scalar_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_literal_that_a_scalar_refuses_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
     found = {operation: await gateway.errors(operation) for *_, operation in NO_VALUE}
     assert {operation: [error["extensions"] for error in errors] for operation, errors in found.items()} == {
         operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, _, operation in NO_VALUE
@@ -134,7 +134,7 @@ BAD_VARIABLES = [
 ]
 
 
-async def test_a_bad_variable_is_bad_input_and_names_its_argument(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_variable_that_an_argument_refuses_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
     for argument, declared, arguments, value in BAD_VARIABLES:
         errors = await gateway.errors(f"query ({declared}) {sessions(arguments)}", {"v": value})
         expected = [{"code": "BAD_USER_INPUT", "argument": argument}]
@@ -142,13 +142,13 @@ async def test_a_bad_variable_is_bad_input_and_names_its_argument(gateway: Gatew
     assert not asked(langsmith)
 
 
-async def test_null_for_an_argument_that_has_a_default_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_null_for_an_argument_with_a_default_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
     (error,) = await gateway.errors(f"query ($v: Int) {sessions('first: $v')}", {"v": None})
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert not asked(langsmith)
 
 
-async def test_deep_metadata_never_breaks_the_gateway(gateway: Gateway) -> None:
+async def test_deeply_nested_metadata_is_bad_input_at_worst(gateway: Gateway) -> None:
     query = json.dumps(f"query ($v: JSON) {sessions('filter: {metadata: $v}')}")
     for depth in (50, 400, *range(900, 1030, 10), 5000):
         nested = '{"a":' * depth + "1" + "}" * depth
@@ -163,7 +163,7 @@ async def test_deep_metadata_never_breaks_the_gateway(gateway: Gateway) -> None:
         }
 
 
-async def test_too_many_ids_are_refused(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_more_than_500_ids_are_refused(gateway: Gateway, langsmith: Emulator) -> None:
     (error,) = await gateway.errors("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [A] * 501})
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "ids"}
     assert not asked(langsmith)
@@ -178,7 +178,7 @@ JUDGED_UPSTREAM = [
 
 
 @pytest.mark.parametrize(("argument", "operation"), JUDGED_UPSTREAM, ids=[each for _, each in JUDGED_UPSTREAM])
-async def test_what_only_langsmith_can_judge_is_passed_on(
+async def test_value_that_only_langsmith_can_judge_is_passed_on(
     argument: str | None, operation: str, gateway: Gateway, langsmith: Emulator
 ) -> None:
     (error,) = await gateway.errors(operation)
@@ -187,7 +187,7 @@ async def test_what_only_langsmith_can_judge_is_passed_on(
     assert len(asked(langsmith)) == 1
 
 
-async def test_a_while_can_be_given_in_weeks_and_less(gateway: Gateway) -> None:
+async def test_duration_can_be_given_in_weeks_days_and_fractions_of_seconds(gateway: Gateway) -> None:
     for last in ("P1D", "PT24H", "P2W", "PT0.5S", "PT90M", "P1DT12H", "P30DT1H"):
         await gateway.data(sessions(f'stats: {{last: "{last}"}}', "nodes { runCount }"))
 
@@ -216,7 +216,9 @@ THE_SAME = [
 ]
 
 
-async def test_what_means_the_same_is_asked_once(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_arguments_with_the_same_meaning_share_a_page(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
     def operation(arguments: str) -> str:
         below = "{ edges { cursor node { name runCount } } }"
         return f"{{ sessions({arguments}) {below} }}" if arguments else f"{{ sessions {below} }}"
@@ -247,7 +249,9 @@ ANOTHER = [
 ]
 
 
-async def test_what_means_something_else_is_asked_again(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_arguments_with_another_meaning_do_not_share_a_page(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
     for one, other in ANOTHER:
         clock.forward(200)
         await gateway.data(sessions(one, "nodes { name runCount }"))
@@ -256,7 +260,7 @@ async def test_what_means_something_else_is_asked_again(gateway: Gateway, langsm
         assert asked(langsmith), other
 
 
-async def test_metadata_may_hold_variables(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_metadata_can_contain_variables(gateway: Gateway, langsmith: Emulator) -> None:
     data = await gateway.data(
         "query ($env: String) { sessions(first: 3, filter: {metadata: {env: $env}}) { nodes { extra } } }",
         {"env": "prod"},
@@ -273,7 +277,7 @@ NARROWS: dict[str, Callable[[dict[str, Any]], bool]] = {
 }
 
 
-async def test_a_filter_narrows_the_list(gateway: Gateway) -> None:
+async def test_filter_returns_only_matching_sessions(gateway: Gateway) -> None:
     for where, claim in NARROWS.items():
         operation = sessions(f"first: 200, filter: {{{where}}}", "nodes { name referenceDatasetId traceTier }")
         found = (await gateway.data(operation))["sessions"]["nodes"]
@@ -282,14 +286,14 @@ async def test_a_filter_narrows_the_list(gateway: Gateway) -> None:
 
 
 @given(ids=st.lists(st.uuids(), min_size=1, unique=True))
-def test_ids_are_sorted_and_each_is_sent_once(ids: list[UUID]) -> None:
+def test_ids_are_sorted_without_duplicates(ids: list[UUID]) -> None:
     assert filter_arguments(SessionFilter(ids=ids + ids)) == tuple(
         ("filter.ids", each) for each in sorted(map(str, ids))
     )
 
 
 @pytest.mark.parametrize("second", [0, 30, 59])
-def test_the_last_while_is_reckoned_from_the_minute(second: int) -> None:
+def test_duration_counts_back_from_the_current_minute(second: int) -> None:
     found = stats_window(StatsOptions(last=timedelta(hours=1)), NOON.replace(second=second, microsecond=7))
     assert found == StatsWindow((("stats.since", "2026-11-20T11:00:00Z"),))
 
@@ -302,7 +306,7 @@ objects = st.recursive(
 
 
 @given(metadata=st.dictionaries(st.text(max_size=5), objects, min_size=1, max_size=4))
-def test_metadata_is_one_text_whatever_the_order_of_its_keys(metadata: dict[str, Any]) -> None:
+def test_metadata_has_one_text_whatever_the_order_of_its_keys(metadata: dict[str, Any]) -> None:
     ((name, text),) = filter_arguments(SessionFilter(metadata=JSON(metadata)))
     assert (name, json.loads(text)) == ("filter.metadata", metadata)
     turned = dict(reversed(metadata.items()))
@@ -310,12 +314,12 @@ def test_metadata_is_one_text_whatever_the_order_of_its_keys(metadata: dict[str,
 
 
 @given(minutes=st.integers(-23 * 60, 23 * 60))
-def test_an_instant_is_one_text_whatever_its_offset(minutes: int) -> None:
+def test_time_has_one_text_whatever_its_offset(minutes: int) -> None:
     elsewhere = NOON.astimezone(timezone(timedelta(minutes=minutes)))
     assert stats_window(StatsOptions(since=elsewhere), NOON) == StatsWindow((("stats.since", "2026-11-20T12:00:30Z"),))
 
 
-async def test_metadata_with_a_variable_that_has_no_value_is_refused(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_metadata_with_a_variable_without_a_value_is_refused(gateway: Gateway, langsmith: Emulator) -> None:
     query = "query ($env: JSON) { sessions(filter: {metadata: {env: $env}}) { nodes { id } } }"
     [error] = await gateway.errors(query)
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.metadata"}

@@ -66,11 +66,11 @@ async def shown(gateway: Gateway, langsmith: Emulator, body: object, fields: str
     return await gateway.run(f"{{ sessions(first: 5) {{ nodes {{ {fields} }} }} }}")
 
 
-def test_each_field_that_can_be_odd_is_tried() -> None:
+def test_every_field_that_can_be_malformed_has_a_malformed_value() -> None:
     assert ODD.keys() == FIELDS.keys() - {"id", "tenant_id", "extra"}
 
 
-async def test_an_odd_value_costs_its_field_and_only_where_it_is_selected(serve: Serve, langsmith: Emulator) -> None:
+async def test_malformed_value_fails_its_field_only_if_it_is_selected(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
         for name, value in ODD.items():
             sent = [row(), row(**{name: value})]
@@ -84,7 +84,7 @@ async def test_an_odd_value_costs_its_field_and_only_where_it_is_selected(serve:
             assert "errors" not in await shown(gateway, langsmith, sent, others)
 
 
-async def test_all_odd_values_together_cost_only_themselves(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_malformed_values_of_one_row_fail_only_their_fields(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(gateway, langsmith, [row(**ODD), row()])
     assert {error["path"][-1] for error in body["errors"]} == {camel(name) for name in ODD}
     first, second = body["data"]["sessions"]["nodes"]
@@ -92,15 +92,13 @@ async def test_all_odd_values_together_cost_only_themselves(gateway: Gateway, la
     assert (second["name"], second["runCount"]) == ("n", 3)
 
 
-async def test_an_odd_value_that_two_aliases_show_is_an_error_at_each(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_malformed_value_under_two_aliases_is_an_error_at_each(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(gateway, langsmith, [row(run_count="x")], "a: runCount name b: runCount")
     assert [error["path"][-1] for error in body["errors"]] == ["a", "b"]
     assert body["data"]["sessions"]["nodes"] == [{"a": None, "name": "n", "b": None}]
 
 
-async def test_a_statistic_that_is_odd_in_a_window_costs_that_window_alone(
-    gateway: Gateway, langsmith: Emulator
-) -> None:
+async def test_malformed_statistic_of_a_window_fails_only_there(gateway: Gateway, langsmith: Emulator) -> None:
     def rewrite(found: list[dict[str, Any]]) -> None:
         found[0]["run_count"] = "x"
 
@@ -121,19 +119,19 @@ async def test_a_statistic_that_is_odd_in_a_window_costs_that_window_alone(
     ids=lambda text: text[:24],
 )
 @pytest.mark.parametrize("field", ["latency_p50", "run_count", "total_cost", "start_time"])
-def test_no_text_of_a_value_costs_more_than_its_row_s_field(field: str, text: str) -> None:
+def test_extreme_value_leaves_the_other_fields_of_its_row_intact(field: str, text: str) -> None:
     decoded: Any
     (decoded,) = decode_rows(f'[{{"id":"{ID}","tenant_id":"{TENANT}","{field}":{text},"name":"n"}}]'.encode())
     assert (decoded.id, decoded.name) == (ID, "n")
 
 
-async def test_a_list_of_facets_holds_no_nulls(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_facets_with_a_null_are_malformed(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(gateway, langsmith, [row(run_facets=[{"key": "a"}, None])], "name runFacets")
     assert [error["path"][-1] for error in body["errors"]] == ["runFacets"]
     assert body["data"]["sessions"]["nodes"] == [{"name": "n", "runFacets": None}]
 
 
-async def test_big_values_survive_beside_an_odd_one(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_large_numbers_stay_exact_beside_a_malformed_value(gateway: Gateway, langsmith: Emulator) -> None:
     sent = row(run_count="x", total_tokens=2**70, extra={"n": 2**90, "f": 0.1}, total_cost="0.10", run_facets=[1, "a"])
     body = await shown(gateway, langsmith, [sent], "totalTokens extra totalCost runFacets")
     assert body["data"]["sessions"]["nodes"] == [
@@ -141,7 +139,7 @@ async def test_big_values_survive_beside_an_odd_one(gateway: Gateway, langsmith:
     ]
 
 
-async def test_what_is_absent_is_null(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_absent_values_are_null(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(gateway, langsmith, [{"id": ID, "tenant_id": TENANT}])
     assert "errors" not in body
     (node,) = body["data"]["sessions"]["nodes"]
@@ -149,7 +147,7 @@ async def test_what_is_absent_is_null(gateway: Gateway, langsmith: Emulator) -> 
     assert set(map(str, node.values())) == {"None"}
 
 
-async def test_newer_fields_are_ignored(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_unknown_fields_are_ignored(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(
         gateway, langsmith, [row(experiment_progress={"a": [1]}, zzz=None), row(odd=1, run_count="x")], "name"
     )
@@ -158,7 +156,7 @@ async def test_newer_fields_are_ignored(gateway: Gateway, langsmith: Emulator) -
 
 
 @pytest.mark.parametrize("lacking", [{"id": None}, {"id": "x"}, {"id": 5}, {"tenant_id": None}, {"tenant_id": "x"}])
-async def test_a_row_without_its_identity_is_left_out(
+async def test_row_without_id_or_workspace_is_dropped(
     lacking: dict[str, Any], gateway: Gateway, langsmith: Emulator
 ) -> None:
     body = await shown(gateway, langsmith, [row(name="a"), row(**lacking), row(name="b")], "name")
@@ -173,7 +171,7 @@ NO_LISTS = [
 ]
 
 
-async def test_an_answer_that_is_no_list_of_sessions_costs_the_page(serve: Serve, langsmith: Emulator) -> None:
+async def test_answer_that_is_not_a_list_of_objects_fails_the_page(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
         for body in NO_LISTS:
             answer = await shown(gateway, langsmith, body, "name")
@@ -196,7 +194,7 @@ some_values = st.dictionaries(st.sampled_from(sorted(FIELDS)), anything, max_siz
 
 @settings(max_examples=80)
 @given(sent=st.lists(some_values, min_size=1, max_size=3))
-async def test_no_row_breaks_the_gateway_and_what_is_right_is_kept(
+async def test_any_values_in_a_row_leave_its_valid_fields_intact(
     sent: list[dict[str, Any]], gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     right: list[dict[str, Any]] = []
@@ -233,11 +231,11 @@ async def test_no_row_breaks_the_gateway_and_what_is_right_is_kept(
 
 
 @given(body=st.binary(max_size=60) | anything.map(lambda each: json.dumps(each).encode()))
-def test_names_of_newer_fields_are_found_in_whatever_comes(body: bytes) -> None:
+def test_unknown_fields_can_be_searched_in_any_body(body: bytes) -> None:
     assert all(isinstance(name, str) for name in unknown_fields(body, FIELDS))
 
 
-def test_names_of_newer_fields_are_those_of_the_first_row() -> None:
+def test_unknown_fields_are_those_of_the_first_row() -> None:
     body = json.dumps([row(zeta=1, alpha={"x": 1}), row(beta=2)]).encode()
     assert list(unknown_fields(body, FIELDS)) == ["alpha", "zeta"]
 
@@ -246,7 +244,7 @@ _BYTES = st.binary(max_size=12) | st.text(max_size=12).map(str.encode)
 
 
 @given(text=st.lists(_BYTES.map(lambda each: bytes(byte for byte in each if byte > 127)), max_size=4).map(b" a".join))
-def test_what_is_no_utf_8_is_found_even_where_nobody_looks(text: bytes) -> None:
+def test_invalid_utf_8_inside_an_opaque_value_is_refused(text: bytes) -> None:
     body = b'[{"id": "%b", "tenant_id": "%b", "extra": "%b"}]' % (ID.encode(), TENANT.encode(), text)
     try:
         text.decode()

@@ -33,7 +33,7 @@ async def feedback(gateway: Gateway, langsmith: Emulator, stats: object, selecti
     return data["sessions"]["nodes"][0]["feedbackStats"]
 
 
-async def test_each_key_is_an_entry_with_all_that_langsmith_sent(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_each_feedback_key_is_an_entry_with_all_its_values(gateway: Gateway, langsmith: Emulator) -> None:
     entries = await feedback(gateway, langsmith, STATS, ALL)
     assert [entry["key"] for entry in entries] == ["correctness", "Category", "über 🔥", "none"]
     first = entries[0]
@@ -43,15 +43,13 @@ async def test_each_key_is_an_entry_with_all_that_langsmith_sent(gateway: Gatewa
     assert [entry["raw"] for entry in entries] == list(STATS.values())
 
 
-async def test_a_categorical_key_has_labels_and_no_mean(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_categorical_feedback_key_has_labels_and_no_mean(gateway: Gateway, langsmith: Emulator) -> None:
     entry = (await feedback(gateway, langsmith, STATS, ALL))[1]
     assert (entry["n"], entry["avg"], entry["values"], entry["median"]) == (0, None, {"A": 2}, None)
 
 
 @pytest.mark.parametrize("place", [2, 3], ids=["an empty entry", "a null entry"])
-async def test_an_entry_with_nothing_in_it_is_an_entry_of_nulls(
-    place: int, gateway: Gateway, langsmith: Emulator
-) -> None:
+async def test_empty_feedback_entry_has_nulls(place: int, gateway: Gateway, langsmith: Emulator) -> None:
     entry = (await feedback(gateway, langsmith, STATS, ALL))[place]
     assert entry.pop("key")
     assert entry.pop("raw") in ({}, None)
@@ -68,7 +66,7 @@ CHOSEN = {
 }
 
 
-async def test_keys_choose_entries_and_their_order(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_keys_argument_selects_entries_and_their_order(gateway: Gateway, langsmith: Emulator) -> None:
     sends(langsmith, STATS)
     aliases = " ".join(f"k{place}: feedbackStats(keys: {keys}) {{ key }}" for place, keys in enumerate(CHOSEN))
     data = await gateway.data(f"{{ sessions(first: 1) {{ nodes {{ {aliases} }} }} }}")
@@ -76,7 +74,7 @@ async def test_keys_choose_entries_and_their_order(gateway: Gateway, langsmith: 
     assert [[entry["key"] for entry in entries] for entries in node.values()] == list(CHOSEN.values())
 
 
-async def test_keys_may_be_a_variable_that_is_left_out(gateway: Gateway) -> None:
+async def test_keys_variable_without_a_value_selects_all_entries(gateway: Gateway) -> None:
     operation = "query ($k: [String!]) { sessions(first: 50) { nodes { feedbackStats(keys: $k) { key } } } }"
     everything = await gateway.data(operation)
     assert {entry["key"] for node in everything["sessions"]["nodes"] for entry in node["feedbackStats"]} > {"accuracy"}
@@ -84,7 +82,7 @@ async def test_keys_may_be_a_variable_that_is_left_out(gateway: Gateway) -> None
     assert {entry["key"] for node in some["sessions"]["nodes"] for entry in node["feedbackStats"]} == {"accuracy"}
 
 
-async def test_selections_with_other_keys_are_one_request(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_feedback_with_different_keys_is_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(
         """{ sessions { nodes { a: feedbackStats(keys: ["accuracy"]) { n } b: feedbackStats { key }
             sessionFeedbackStats { key } } } }"""
@@ -94,13 +92,13 @@ async def test_selections_with_other_keys_are_one_request(gateway: Gateway, lang
 
 
 @pytest.mark.parametrize(("sent", "shown"), [(None, None), ({}, [])])
-async def test_no_feedback_is_null_or_empty_as_langsmith_has_it(
+async def test_missing_feedback_is_null_or_empty_as_langsmith_sent_it(
     sent: object, shown: object, gateway: Gateway, langsmith: Emulator
 ) -> None:
     assert await feedback(gateway, langsmith, sent, ALL) == shown
 
 
-async def test_an_odd_part_costs_its_field_alone(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_malformed_part_of_feedback_fails_only_its_field(gateway: Gateway, langsmith: Emulator) -> None:
     odd = {"a": {"n": "many", "avg": 0.5, "values": 7}, "b": {"n": 2, "avg": [], "min": True}, "c": {"n": 3}}
     sends(langsmith, odd)
     body = await gateway.run("{ sessions(first: 1) { nodes { name f: feedbackStats { key n avg min values raw } } } }")
@@ -119,13 +117,15 @@ async def test_an_odd_part_costs_its_field_alone(gateway: Gateway, langsmith: Em
     ]
 
 
-async def test_an_odd_part_that_is_not_selected_costs_nothing(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_malformed_part_of_feedback_is_no_error_if_it_is_not_selected(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
     entries = await feedback(gateway, langsmith, {"a": {"n": "many", "avg": 0.5}}, "{ key avg }")
     assert entries == [{"key": "a", "avg": 0.5}]
 
 
 @pytest.mark.parametrize("entry", [5, "text", [1], True])
-async def test_an_entry_that_is_no_object_keeps_its_key_and_raw(
+async def test_feedback_entry_that_is_not_an_object_keeps_key_and_raw(
     entry: object, gateway: Gateway, langsmith: Emulator
 ) -> None:
     sends(langsmith, {"a": entry})
@@ -135,7 +135,9 @@ async def test_an_entry_that_is_no_object_keeps_its_key_and_raw(
 
 
 @pytest.mark.parametrize("sent", [[], "text", 5, [{"key": "a"}], False])
-async def test_feedback_that_is_no_map_costs_its_field(sent: object, gateway: Gateway, langsmith: Emulator) -> None:
+async def test_feedback_that_is_not_a_map_fails_only_its_field(
+    sent: object, gateway: Gateway, langsmith: Emulator
+) -> None:
     sends(langsmith, sent, "session_feedback_stats")
     body = await gateway.run("{ sessions(first: 1) { nodes { name sessionFeedbackStats { key } } } }")
     (error,) = body["errors"]
@@ -152,7 +154,7 @@ def sends_text(langsmith: Emulator, entry: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "1e99999999999999999999", "NaN", "-Infinity"])
-async def test_a_number_that_nobody_can_hold_costs_its_field(
+async def test_feedback_number_out_of_range_fails_only_its_field(
     number: str, gateway: Gateway, langsmith: Emulator
 ) -> None:
     sends_text(langsmith, f'{{"avg":{number},"min":2}}')
@@ -164,7 +166,7 @@ async def test_a_number_that_nobody_can_hold_costs_its_field(
 
 
 @pytest.mark.parametrize("count", ["3", '"x"'], ids=["right", "beside an odd part"])
-async def test_deep_values_never_break_the_gateway(count: str, serve: Serve, langsmith: Emulator) -> None:
+async def test_deeply_nested_feedback_is_not_a_bug(count: str, serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
         for depth in (100, 900, *range(960, 1010, 5), 5000):
             sends_text(langsmith, f'{{"n":{count},"values":{"[" * depth}{"]" * depth}}}')

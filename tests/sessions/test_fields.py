@@ -23,17 +23,17 @@ ALL = " ".join(camel(each["name"]) + " " + COMPOSITE.get(each["name"], "") for e
 
 
 @pytest.mark.parametrize("field", SPEC["fields"], ids=lambda field: field["name"])
-def test_each_field_of_the_specification_has_its_line(field: dict[str, Any]) -> None:
+def test_every_field_of_the_specification_is_declared(field: dict[str, Any]) -> None:
     assert field["name"] in FIELDS, f"app/session.py lacks a line for {field['name']}"
     assert FIELDS[field["name"]].kind.value == field["kind"]
     assert f"\n  {camel(field['name'])}" in create_schema().as_str()
 
 
-def test_no_line_is_without_a_field_of_the_specification() -> None:
+def test_every_declared_field_is_in_the_specification() -> None:
     assert FIELDS.keys() == {field["name"] for field in SPEC["fields"]}
 
 
-async def test_all_fields_together_read_as_langsmith_sent_them(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_all_fields_have_the_values_that_langsmith_sent(gateway: Gateway, langsmith: Emulator) -> None:
     sent: list[dict[str, Any]] = []
     langsmith.faults.append(Fault(rewrite=sent.extend))
     data = await gateway.data(f"{{ sessions(first: 50) {{ nodes {{ {ALL} }} }} }}")

@@ -22,7 +22,7 @@ instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offse
 
 
 @given(instant=instants)
-def test_a_time_is_printed_in_utc_and_read_back(instant: datetime) -> None:
+def test_time_is_formatted_in_utc_and_parsed_back(instant: datetime) -> None:
     text = format_datetime(instant)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", text)
     assert scalars.parse_datetime(text) == instant
@@ -30,12 +30,12 @@ def test_a_time_is_printed_in_utc_and_read_back(instant: datetime) -> None:
 
 
 @given(instant=instants)
-def test_a_time_is_read_with_any_offset(instant: datetime) -> None:
+def test_time_is_parsed_with_any_offset(instant: datetime) -> None:
     assert scalars.parse_datetime(instant.isoformat()) == instant
 
 
 @given(naive=st.datetimes())
-def test_a_naive_time_of_langsmith_means_utc(naive: datetime) -> None:
+def test_time_of_langsmith_without_an_offset_is_utc(naive: datetime) -> None:
     assert format_datetime(in_utc(naive)) == naive.isoformat() + "Z"
 
 
@@ -52,7 +52,7 @@ def test_a_naive_time_of_langsmith_means_utc(naive: datetime) -> None:
         ),
     ],
 )
-def test_what_is_no_instant_is_refused(text: str) -> None:
+def test_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(BadUserInputError, match="instant with its offset"):
         scalars.parse_datetime(text)
 
@@ -62,7 +62,7 @@ def test_what_is_no_instant_is_refused(text: str) -> None:
         lambda each: abs(each.adjusted()) < 200
     )
 )
-def test_a_decimal_is_printed_exactly_and_without_exponent(number: Decimal) -> None:
+def test_decimal_is_formatted_exactly_and_without_exponent(number: Decimal) -> None:
     text = format_decimal(number)
     assert re.fullmatch(r"-?\d+(\.\d+)?", text)
     assert Decimal(text) == number
@@ -70,19 +70,19 @@ def test_a_decimal_is_printed_exactly_and_without_exponent(number: Decimal) -> N
 
 
 @given(number=st.integers(-(2**200), 2**200))
-def test_a_big_int_has_any_size(number: int) -> None:
+def test_big_int_has_any_size(number: int) -> None:
     assert scalars.parse_big_int(number) == number
     assert scalars.parse_decimal(number) == number
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, [1]])
-def test_what_is_no_whole_number_is_refused(value: object) -> None:
+def test_invalid_big_int_is_refused(value: object) -> None:
     with pytest.raises(BadUserInputError, match="BigInt"):
         scalars.parse_big_int(value)
 
 
 @pytest.mark.parametrize("value", [True, 0.1, "", "one", "NaN", "Infinity", "-inf", None, "1,5", []])
-def test_what_is_no_decimal_is_refused(value: object) -> None:
+def test_invalid_decimal_is_refused(value: object) -> None:
     with pytest.raises(BadUserInputError, match="Decimal"):
         scalars.parse_decimal(value)
 
@@ -94,7 +94,7 @@ def test_what_is_no_decimal_is_refused(value: object) -> None:
         *(("P1DT12H", 36), ("PT3600S", 1), ("PT0.5H", 0.5), ("PT1H30M", 1.5), ("-P1D", -24), ("PT0S", 0)),
     ],
 )
-def test_a_duration_is_read(text: str, hours: float) -> None:
+def test_duration_is_parsed(text: str, hours: float) -> None:
     assert scalars.parse_duration(text) == timedelta(hours=hours)
 
 
@@ -102,18 +102,18 @@ def test_a_duration_is_read(text: str, hours: float) -> None:
     "text",
     ["", "P", "PT", "P1Y", "P1M", "P1Y2M", "1D", "24h", "P1W2D", " P1D", "P1D ", "P٣W", "P99999999999D", "P1D\n"],
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(BadUserInputError, match="Duration"):
         scalars.parse_duration(text)
 
 
 @given(length=st.timedeltas(timedelta(), timedelta(days=10_000)))
-def test_a_duration_is_printed_so_that_it_is_read_back(length: timedelta) -> None:
+def test_formatted_duration_is_parsed_back(length: timedelta) -> None:
     assert scalars.parse_duration(msgspec.to_builtins(length)) == length
 
 
 @given(identifier=st.uuids())
-def test_a_uuid_is_read_in_its_canonical_form_only(identifier: UUID) -> None:
+def test_uuid_is_parsed_in_its_canonical_form_only(identifier: UUID) -> None:
     assert scalars.parse_uuid(str(identifier)) == scalars.parse_uuid(str(identifier).upper()) == identifier
     for text in (identifier.hex, f"{{{identifier}}}", identifier.urn, f"{identifier} "):
         with pytest.raises(BadUserInputError, match="UUID"):
@@ -121,7 +121,7 @@ def test_a_uuid_is_read_in_its_canonical_form_only(identifier: UUID) -> None:
 
 
 @given(text=st.text())
-def test_no_text_breaks_a_scalar(text: str) -> None:
+def test_any_text_is_parsed_or_refused_by_every_scalar(text: str) -> None:
     for parse in (scalars.parse_datetime, scalars.parse_duration, scalars.parse_uuid, scalars.parse_decimal):
         try:
             parse(text)
@@ -141,7 +141,7 @@ async def shown(gateway: Gateway, langsmith: Emulator, fields: str, **values: An
     return found
 
 
-async def test_counts_pass_32_and_64_bits(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_counts_can_exceed_32_and_64_bits(gateway: Gateway, langsmith: Emulator) -> None:
     row = await shown(gateway, langsmith, "totalTokens promptTokens runCount", total_tokens=14_162_275_774, run_count=0)
     assert (row["totalTokens"], row["runCount"]) == (14_162_275_774, 0)
     body = b'[{"id":"%s","tenant_id":"%s","run_count":%d}]' % (b"1" * 32, b"2" * 32, 2**80)
@@ -150,14 +150,14 @@ async def test_counts_pass_32_and_64_bits(gateway: Gateway, langsmith: Emulator)
     assert data["sessions"]["nodes"] == [{"runCount": 2**80}]
 
 
-async def test_token_counts_of_busy_projects_come_as_numbers(gateway: Gateway) -> None:
+async def test_large_token_counts_are_json_numbers(gateway: Gateway) -> None:
     data = await gateway.data("{ sessions(first: 240) { nodes { totalTokens promptTokens completionTokens } } }")
     rows = data["sessions"]["nodes"]
     assert max(row["totalTokens"] for row in rows) > 2**31
     assert all(row["totalTokens"] == row["promptTokens"] + row["completionTokens"] for row in rows)
 
 
-async def test_costs_print_the_same_whether_they_come_as_strings_or_numbers(serve: Serve, langsmith: Emulator) -> None:
+async def test_costs_are_equal_whether_langsmith_sends_strings_or_numbers(serve: Serve, langsmith: Emulator) -> None:
     answers = []
     for langsmith.costs_as_numbers in (False, True):
         async with serve() as gateway:
@@ -178,14 +178,14 @@ COSTS = dict(
 )
 
 
-async def test_a_cost_is_a_fixed_point_string(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_cost_is_a_fixed_point_string(gateway: Gateway, langsmith: Emulator) -> None:
     rows = [f'{{"id":"{place:032}","tenant_id":"{"2" * 32}","total_cost":{sent}}}' for place, sent in enumerate(COSTS)]
     langsmith.faults.append(Fault(body=f"[{','.join(rows)}]".encode()))
     data = await gateway.data("{ sessions { nodes { totalCost } } }")
     assert [node["totalCost"] for node in data["sessions"]["nodes"]] == list(COSTS.values())
 
 
-async def test_times_are_printed_in_utc_however_they_come(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_times_are_in_utc_whatever_offset_langsmith_sends(gateway: Gateway, langsmith: Emulator) -> None:
     row = await shown(
         gateway,
         langsmith,
@@ -212,7 +212,7 @@ async def test_every_time_of_every_row_ends_in_z(gateway: Gateway, langsmith: Em
         assert node["lastRunStartTime"] is None or node["lastRunStartTime"].endswith("Z")
 
 
-async def test_json_is_passed_through_as_it_came(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_json_is_passed_through_byte_for_byte(gateway: Gateway, langsmith: Emulator) -> None:
     extra = b'{"b":1.10,"a":[1e5,{"\\u00fc":null}],"a":12345678901234567890123}'
     body = b'[{"id":"%s","tenant_id":"%s","extra":%s}]' % (b"1" * 32, b"2" * 32, extra)
     langsmith.faults.append(Fault(body=body))
@@ -220,5 +220,5 @@ async def test_json_is_passed_through_as_it_came(gateway: Gateway, langsmith: Em
     assert extra in response.content
 
 
-def test_a_printed_time_is_not_moved_by_the_machines_zone() -> None:
+def test_formatted_time_does_not_depend_on_the_local_time_zone() -> None:
     assert format_datetime(datetime(2026, 11, 20, 12, tzinfo=UTC)) == "2026-11-20T12:00:00Z"
