@@ -1,4 +1,4 @@
-"""An operation is parsed, validated and run; what is wrong with it is told with a code that never changes."""
+"""The executor parses, validates and runs operations, and reports errors with stable codes."""
 
 import gc
 import io
@@ -126,7 +126,7 @@ async def test_response_lists_several_errors_up_to_a_limit(gateway: Gateway) -> 
     assert 20 <= len(errors) <= 21
 
 
-async def picked(gateway: Gateway, query: str, name: str | None) -> dict[str, Any]:
+async def run_named(gateway: Gateway, query: str, name: str | None) -> dict[str, Any]:
     response = await gateway.client.post("/graphql", json={"query": query, "operationName": name})
     body: dict[str, Any] = response.json()
     return body
@@ -134,11 +134,11 @@ async def picked(gateway: Gateway, query: str, name: str | None) -> dict[str, An
 
 async def test_operation_name_picks_one_of_several_operations(gateway: Gateway) -> None:
     both = "query A { a: __typename } query B { b: __typename }"
-    assert await picked(gateway, both, "A") == {"data": {"a": "Query"}}
-    assert await picked(gateway, both, "B") == {"data": {"b": "Query"}}
-    assert await picked(gateway, "query A { a: __typename }", None) == {"data": {"a": "Query"}}
+    assert await run_named(gateway, both, "A") == {"data": {"a": "Query"}}
+    assert await run_named(gateway, both, "B") == {"data": {"b": "Query"}}
+    assert await run_named(gateway, "query A { a: __typename }", None) == {"data": {"a": "Query"}}
     for query, name in ((both, None), (both, ""), (both, "C"), ("{ __typename }", "A")):
-        body = await picked(gateway, query, name)
+        body = await run_named(gateway, query, name)
         assert body["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "operationName"}
         assert "data" not in body
 
@@ -226,7 +226,7 @@ async def test_document_cache_keeps_within_its_size_limit() -> None:
     assert documents_in_memory() == before + 1
     await run("{ nope }")
     assert documents_in_memory() == before + 1
-    # Each is weighed by its length: of those of 60,000 characters four find room.
+    # A document's weight follows its length: four documents of 60,000 characters fit.
     for number in range(8):
         await run(f"{{ a{number}: __typename }}" + " " * 60_000)
     assert documents_in_memory() == before + 4

@@ -1,4 +1,4 @@
-"""What an operation may be, before it costs anybody anything."""
+"""Limits on an operation, which are checked before it runs."""
 
 import time
 from typing import Any
@@ -26,7 +26,7 @@ FULL_INTROSPECTION = get_introspection_query(
 
 
 async def refusal(gateway: Gateway, query: str) -> tuple[int, int]:
-    """The limit that the operation passes, and its value."""
+    """The limit that the operation exceeds, and the operation's own value."""
     (error,) = await gateway.errors(query)
     assert error["extensions"]["code"] == "OPERATION_TOO_EXPENSIVE", error
     limit, value = error["extensions"]["limit"], error["extensions"]["value"]
@@ -35,7 +35,7 @@ async def refusal(gateway: Gateway, query: str) -> tuple[int, int]:
 
 
 def nested(depth: int) -> str:
-    """So many fields deep. It is no valid document, but what is too deep is not looked at any further."""
+    """A document that nests fields this deep. It is invalid, but depth is checked before validation."""
     return "{ a " * depth + "}" * depth
 
 

@@ -1,4 +1,4 @@
-"""What is asked of LangSmith is what comes back to the client, however the selection is written."""
+"""The requested statistics are those in the answer, however the selection is written."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ VARIABLES = {"yes": True, "no": False}
 
 @pytest.fixture
 async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
-    """What is generated may be larger than what people write."""
+    """A gateway whose limits admit the generated operations."""
     async with serve(max_aliases=10_000, max_depth=100, max_tokens=100_000) as gateway:
         yield gateway
 
 
 @dataclass
 class Drawn:
-    """An operation under construction: its fragments, and which field each alias stands for."""
+    """An operation under construction: its fragments, and the field of each alias."""
 
     fragments: list[str] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
@@ -56,8 +56,9 @@ def selection(draw: st.DrawFn, drawn: Drawn, depth: int) -> str:
             drawn.aliases[alias] = name
             parts.append(f"{alias}: {name} {directive}")
         elif kind == "inline":
-            condition = draw(st.sampled_from(["", "on Session"]))
-            parts.append(f"... {condition} {directive} {{ {selection(draw, drawn, depth - 1)} }}")
+            condition = draw(st.sampled_from(["", "on Session", "on Node { id ... on Session"]))
+            inner = f"... {condition} {directive} {{ {selection(draw, drawn, depth - 1)} }}"
+            parts.append(f"{inner} }}" if "on Node" in condition else inner)
         else:
             body = selection(draw, drawn, depth - 1)
             name = f"F{len(drawn.fragments)}"
@@ -73,14 +74,14 @@ def operations(draw: st.DrawFn) -> tuple[str, dict[str, str]]:
     edges = f"edges {draw(directives)} {{ cursor node {draw(directives)} {{ {selection(draw, drawn, 2)} }} }}"
     window = f'more: nodes {{ stats(last: "P1D") {draw(directives)} {{ __typename id }} }}'
     roots = f"sessions(first: 1) {{ __typename {nodes} {edges} {window} }}"
-    # Both variables are used here, whatever else was drawn.
+    # Both variables are used here, so that the operation is valid whatever else was drawn.
     declared = "query ($yes: Boolean!, $no: Boolean! = false)"
     operation = f"{declared} {{ {roots} __typename @include(if: $yes) @skip(if: $no) }}"
     return f"{operation} {' '.join(drawn.fragments)}", drawn.aliases
 
 
 def fields_in(answer: Any, aliases: dict[str, str]) -> set[str]:
-    """The session's fields that an answer holds, wherever they stand in it."""
+    """The fields of sessions that an answer contains, at any depth."""
     if isinstance(answer, list):
         return set().union(*(fields_in(each, aliases) for each in answer))
     if not isinstance(answer, dict):
@@ -96,10 +97,10 @@ async def test_requested_statistics_are_exactly_those_in_the_answer(
     operation, aliases = drawn
     clock.forward(100)
     data = await gateway.data(operation, VARIABLES)
-    wanted = {STATISTICS[name] for name in fields_in(data, aliases) if name in STATISTICS}
+    selected = {STATISTICS[name] for name in fields_in(data, aliases) if name in STATISTICS}
     (request,) = asked(langsmith)
-    assert {value for name, value in request if name == "stats_select"} == wanted
-    assert (("include_stats", "true") in request) is bool(wanted)
+    assert {value for name, value in request if name == "stats_select"} == selected
+    assert (("include_stats", "true") in request) is bool(selected)
 
 
 async def test_fragment_counts_if_one_of_its_spreads_is_included(gateway: Gateway, langsmith: Emulator) -> None:

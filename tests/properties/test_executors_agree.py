@@ -1,4 +1,4 @@
-"""A compiled plan answers as graphql-core does, whatever is asked and whatever LangSmith sends."""
+"""A compiled plan answers exactly as graphql-core does, for any operation and any answer of LangSmith."""
 
 import asyncio
 import re
@@ -18,17 +18,17 @@ from tests.support.generated_operations import Operation, operations
 
 TENANTS = {"demo": 12}
 SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]
-# Without shrinking, which would take longer than a test may.
-# The last test of a property counts how its operations ran.
+# One process runs all tests of this file, because one of them counts how the operations of the others ran.
 pytestmark = pytest.mark.xdist_group("plan")
 
-OURS = settings(max_examples=45, phases=[Phase.reuse, Phase.generate])
+# Shrinking would exceed the time limit of a test, because each example is a list of operations.
+EXAMPLES = settings(max_examples=45, phases=[Phase.reuse, Phase.generate])
 
 
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:
-    """Without what is a matter of time: the order of errors, and which of the roots that share a request tell of it."""
+    """The answer without what depends on timing: the order of errors, and which root field reports a shared failure."""
     if answer["data"] is None:
-        # A root that may not be null took all; which of the others' errors are told besides is open.
+        # A non-null root field failed. Which errors of its siblings are reported as well depends on timing.
         return {"data": None, "has_errors": bool(answer.pop("errors"))}
     errors = [error for error in answer.pop("errors", []) if not error["message"].endswith("were left out.")]
     for error in errors:
@@ -38,7 +38,7 @@ def comparable(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 class Both:
-    """The gateway that compiles, and one that leaves everything to graphql-core, in front of one LangSmith."""
+    """A gateway that compiles operations, and one that runs them with graphql-core, in front of the same LangSmith."""
 
     def __init__(self, langsmith: Emulator) -> None:
         self.langsmith = langsmith
@@ -67,7 +67,7 @@ class Both:
         return self._runner.run(gateway.run(operation.query, operation.variables))
 
     def executions(self) -> dict[str, float]:
-        """How the compiling gateway ran its operations."""
+        """The number of operations that the compiling gateway ran, by the way in which it ran them."""
         text = self._runner.run(self.compiling.client.get("/metrics")).text
         return {by: float(n) for by, n in re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text)}
 
@@ -79,10 +79,10 @@ def both() -> Iterator[Both]:
     both.close()
 
 
-def make_odd(rows: list[dict[str, Any]]) -> None:
-    """Some values of other types than they should be, some missing, a row without its id: of each session the same.
+def make_malformed(rows: list[dict[str, Any]]) -> None:
+    """Make values malformed or absent, and drop the id of a row.
 
-    Which sessions come in one answer depends on what is looked up within the same moment.
+    The choice depends on the session only, because the sessions of one answer depend on which lookups are batched.
     """
     for row in rows:
         match UUID(row["id"]).int % 5:
@@ -100,15 +100,15 @@ def make_odd(rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def both_before_odd_rows() -> Iterator[Both]:
+def both_before_malformed_rows() -> Iterator[Both]:
     langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
-    langsmith.faults.append(Fault(rewrite=make_odd, times=None))
+    langsmith.faults.append(Fault(rewrite=make_malformed, times=None))
     both = Both(langsmith)
     yield both
     both.close()
 
 
-@OURS
+@EXAMPLES
 @given(several=st.lists(operations(SOME_IDS), min_size=5, max_size=15))
 def test_both_executors_agree_on_ordinary_operations(both: Both, several: list[Operation]) -> None:
     for each in several:
@@ -121,18 +121,18 @@ def test_every_ordinary_operation_runs_as_a_plan(both: Both) -> None:
     assert executions["plan"] >= 100
 
 
-@OURS
+@EXAMPLES
 @given(several=st.lists(operations(SOME_IDS, failing=True), min_size=3, max_size=10))
 def test_both_executors_agree_on_errors(both: Both, several: list[Operation]) -> None:
     for each in several:
         both.agree_on(each)
 
 
-@OURS
+@EXAMPLES
 @given(several=st.lists(operations(SOME_IDS), min_size=3, max_size=8))
-def test_both_executors_agree_on_malformed_values(both_before_odd_rows: Both, several: list[Operation]) -> None:
+def test_both_executors_agree_on_malformed_values(both_before_malformed_rows: Both, several: list[Operation]) -> None:
     for each in several:
-        both_before_odd_rows.agree_on(each)
+        both_before_malformed_rows.agree_on(each)
 
 
 async def test_operation_without_a_plan_is_run_by_graphql_core_and_counted(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""Whatever a client sends: no 5xx, always JSON, and nothing that it is not to know. Seed and number are fixed."""
+"""Whatever a client sends, the answer is JSON, is no 5xx and contains no secret. All runs try the same examples."""
 
 import json
 from typing import Any
@@ -20,15 +20,12 @@ CODES = {
     "GRAPHQL_VALIDATION_FAILED",
     "OPERATION_TOO_EXPENSIVE",
 }
-fixed = settings(
-    derandomize=True,
-    database=None,
-)
+fixed = settings(derandomize=True, database=None)
 
 OPERATIONS = schemathesis.graphql.from_path(str(SCHEMA_FILE)).as_strategy()
 
 
-def holds(gateway: Gateway, response: httpx.Response, *, codes: set[str] = CODES) -> dict[str, Any]:
+def check_answer(gateway: Gateway, response: httpx.Response, *, codes: set[str] = CODES) -> dict[str, Any]:
     assert response.status_code < 500, response.text
     assert response.headers["content-type"].startswith(("application/json", "application/graphql-response+json"))
     body: dict[str, Any] = response.json()
@@ -45,7 +42,7 @@ def holds(gateway: Gateway, response: httpx.Response, *, codes: set[str] = CODES
 @given(case=OPERATIONS)
 async def test_any_valid_operation_is_answered(gateway: Gateway, case: Any) -> None:
     query = case.body if isinstance(case.body, str) else case.body["query"]
-    body = holds(gateway, await gateway.post(query))
+    body = check_answer(gateway, await gateway.post(query))
     assert "data" in body or body["errors"]
 
 
@@ -73,7 +70,7 @@ async def test_any_valid_operation_is_answered(gateway: Gateway, case: Any) -> N
 )
 async def test_any_request_body_is_answered(gateway: Gateway, content: bytes, content_type: str) -> None:
     headers = {"content-type": content_type, "x-api-key": "demo"}
-    holds(gateway, await gateway.client.post("/graphql", content=content, headers=headers))
+    check_answer(gateway, await gateway.client.post("/graphql", content=content, headers=headers))
 
 
 _VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=80).map(str.strip)
@@ -110,7 +107,7 @@ async def test_any_request_headers_are_answered(gateway: Gateway, headers: dict[
     else:
         response = await gateway.client.post("/graphql", json={"query": query}, headers=shown)
     if response.status_code != 304:
-        holds(gateway, response, codes=CODES | {"FORBIDDEN"})
+        check_answer(gateway, response, codes=CODES | {"FORBIDDEN"})
 
 
 @settings(fixed, max_examples=200)
@@ -122,4 +119,4 @@ async def test_any_request_headers_are_answered(gateway: Gateway, headers: dict[
 async def test_any_cursor_and_length_are_answered(gateway: Gateway, cursor: str, length: int, backward: bool) -> None:
     arguments = "last: $length, before: $cursor" if backward else "first: $length, after: $cursor"
     query = f"query ($cursor: String, $length: Int!) {{ sessions({arguments}) {{ nodes {{ id }} }} }}"
-    holds(gateway, await gateway.post(query, {"cursor": cursor, "length": length}))
+    check_answer(gateway, await gateway.post(query, {"cursor": cursor, "length": length}))

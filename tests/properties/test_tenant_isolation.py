@@ -1,4 +1,4 @@
-"""Nothing of one tenant reaches another, and no credential is found anywhere but in the request that carries it."""
+"""No data of one tenant reaches another, and a credential exists only in the request that carries it."""
 
 import asyncio
 import gc
@@ -33,8 +33,8 @@ TENANTS: dict[str, dict[str, str]] = {
 }
 
 
-async def names_the_asker(connection: Connection) -> None:
-    """Answers with one session, named after all the headers that say who asks."""
+async def answer_with_tenant(connection: Connection) -> None:
+    """Answer with one session, named after all headers that identify the tenant."""
     shown = sorted(
         (name, value)
         for name, value in connection.request.headers
@@ -50,7 +50,7 @@ async def name_seen(gateway: Gateway, headers: dict[str, str], query: str = QUER
 
 
 async def test_each_tenant_gets_only_its_own_pages_and_cached_responses(serve: Serve) -> None:
-    async with raw_upstream(names_the_asker) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+    async with raw_upstream(answer_with_tenant) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for _ in range(4):
             for headers in TENANTS.values():
                 assert await name_seen(gateway, headers) == str(sorted(headers.items()))
@@ -62,7 +62,7 @@ async def test_requests_in_flight_are_not_shared_between_tenants(serve: Serve) -
 
     async def held(connection: Connection) -> None:
         await gate.wait()
-        await names_the_asker(connection)
+        await answer_with_tenant(connection)
 
     async with raw_upstream(held) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         asking = asyncio.gather(*(name_seen(gateway, headers) for headers in TENANTS.values()))
@@ -77,7 +77,7 @@ async def test_unknown_session_of_one_tenant_is_found_by_another(gateway: Gatewa
     for _ in range(2):
         assert (await gateway.data(query, key="demo-2"))["session"] is None
         assert (await gateway.data(query))["session"] is not None
-    # Who sees it has seen it in the page.
+    # The tenant that can see the session has it cached from the page.
     assert len(asked(langsmith)) == 2
 
 
@@ -88,7 +88,7 @@ async def test_refused_tenant_does_not_affect_another_tenant(gateway: Gateway, l
 
 
 def texts_within(root: object) -> Iterator[str]:
-    """Every key, value and attribute that can be reached from an object, but not by the loop or a socket."""
+    """Every text that can be reached from an object, except through the event loop or a socket."""
     seen: set[int] = set()
     waiting = [root]
     while waiting:
@@ -101,7 +101,7 @@ def texts_within(root: object) -> Iterator[str]:
         elif isinstance(each, bytes):
             yield each.decode("latin-1")
         elif isinstance(each, FunctionType):
-            waiting += [*(each.__closure__ or ()), *(each.__defaults__ or ())]  # but not the module around it
+            waiting += [*(each.__closure__ or ()), *(each.__defaults__ or ())]  # not the globals of its module
         elif not isinstance(each, ModuleType | asyncio.AbstractEventLoop | asyncio.BaseTransport):
             waiting += gc.get_referents(each)
 
@@ -127,8 +127,8 @@ async def test_no_credential_stays_in_memory_log_or_metrics_after_its_request(
             langsmith.faults.append(fault)
             answers.append(await gateway.post(QUERY.replace("2", "3"), None, key=SECRET))
         metrics = (await gateway.client.get("/metrics")).text
-        for said in (*(answer.text for answer in answers), metrics, gateway.log.getvalue()):
-            assert SECRET not in said
+        for text in (*(answer.text for answer in answers), metrics, gateway.log.getvalue()):
+            assert SECRET not in text
         for answer in answers:
             assert SECRET not in str(answer.headers)
         assert any(answer.status_code == 200 and "errors" not in answer.json() for answer in answers)
@@ -139,8 +139,8 @@ async def test_no_credential_stays_in_memory_log_or_metrics_after_its_request(
 
 def test_credential_is_not_part_of_its_representation() -> None:
     credential = Credential.of("https://api.smith.langchain.com", {"x-api-key": SECRET}, hash_key=b"key")
-    told = "".join(traceback.format_exception(ValueError(credential)))
-    assert SECRET not in f"{credential!r} {credential} {credential.scope} {credential.client} {told}"
+    printed = "".join(traceback.format_exception(ValueError(credential)))
+    assert SECRET not in f"{credential!r} {credential} {credential.scope} {credential.client} {printed}"
 
 
 @pytest.mark.parametrize("arguments", [SERVE, DEMO], ids=["serve", "demo"])

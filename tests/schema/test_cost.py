@@ -1,4 +1,4 @@
-"""What an operation costs: 1 for each request to LangSmith, and 1 for each statistic in it."""
+"""Cost: 1 for each request that an operation may send, and 1 for each statistic in a request."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ async def test_cost_is_an_upper_bound_of_requests_and_statistics(
 ) -> None:
     assert (await gateway.explain(query))["cost"] == cost
     requests = asked(langsmith)
-    # One facet is 1 in the cost, whichever of them are selected.
+    # Facets are one parameter, but each selected facet costs 1.
     selected = [name for params in requests for name, _ in params if name in {"stats_select", "facets"}]
     assert len(requests) + len(selected) <= cost
 

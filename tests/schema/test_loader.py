@@ -1,98 +1,26 @@
-"""One operation: what its root fields look up goes to LangSmith together, and what fails is told once."""
+"""The lookups of one operation are batched, and each failure is reported once."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, cast
+from typing import Any
 
-import pytest
-
-from app.cache.page_cache import PageCache
 from app.emulator import Emulator, Fault
-from app.errors import BadUserInputError
-from app.schema.context import OperationContext
-from app.sessions.arguments import StatsOptions
-from app.sessions.query import StatsWindow
-from tests.conftest import NOON, Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, asked
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 
-def operation(now: datetime = NOON) -> OperationContext:
-    return OperationContext(cast(PageCache, None), None, now, 0.0)
-
-
-SINCE = datetime(2026, 11, 18, tzinfo=UTC)
-EQUAL = [
-    (StatsOptions(), StatsOptions(since=None, last=None, filter=None)),
-    (StatsOptions(last=timedelta(days=1)), StatsOptions(last=timedelta(hours=24))),
-    (StatsOptions(since=SINCE), StatsOptions(since=SINCE, approximate=False)),
-]
-DISTINCT = [
-    StatsOptions(),
-    StatsOptions(last=timedelta(days=1)),
-    StatsOptions(last=timedelta(days=2)),
-    StatsOptions(since=SINCE),
-    StatsOptions(since=SINCE, filter="eq(error, true)"),
-    StatsOptions(filter="eq(error, true)"),
-    StatsOptions(filter=""),
-    StatsOptions(approximate=True),
-]
-
-
-@pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_equal_options_have_the_same_window_and_label(one: StatsOptions, other: StatsOptions) -> None:
-    assert operation().window(one) == operation().window(other)
-
-
-def test_distinct_options_have_distinct_labels_that_are_the_same_in_every_operation() -> None:
-    shared = operation()
-    labels = [shared.window(each)[1] for each in DISTINCT]
-    assert len(set(labels)) == len({shared.window(each)[0] for each in DISTINCT}) == len(DISTINCT)
-    assert labels == [operation().window(each)[1] for each in DISTINCT]
-
-
-def test_label_of_a_duration_stays_the_same_while_its_window_moves() -> None:
-    last = StatsOptions(last=timedelta(days=1))
-    before, after = operation().window(last), operation(NOON + timedelta(hours=1)).window(last)
-    assert before[1] == after[1]
-    assert (before[0], after[0]) == (
-        StatsWindow((("stats.since", "2026-11-19T12:00:00Z"),)),
-        StatsWindow((("stats.since", "2026-11-19T13:00:00Z"),)),
-    )
-
-
-@pytest.mark.parametrize("seconds", [0, 1, 29.9])
-def test_duration_means_one_window_within_a_minute(seconds: float) -> None:
-    moved = operation(NOON + timedelta(seconds=seconds))
-    assert moved.window(StatsOptions(last=timedelta(hours=1))) == operation().window(
-        StatsOptions(last=timedelta(hours=1))
-    )
-
-
-def test_zero_duration_is_refused_after_a_window_without_a_duration() -> None:
-    shared = operation()
-    shared.window(StatsOptions())
-    with pytest.raises(BadUserInputError, match="longer than nothing"):
-        shared.window(StatsOptions(last=timedelta()))
-
-
-def test_offset_of_a_time_does_not_change_its_window() -> None:
-    elsewhere = SINCE.astimezone(timezone(timedelta(hours=5)))
-    assert operation().window(StatsOptions(since=elsewhere))[0] == operation().window(StatsOptions(since=SINCE))[0]
-
-
 def some_ids(langsmith: Emulator, count: int) -> list[str]:
-    """Of sessions that the gateway knows nothing of yet."""
+    """Ids of sessions that are not in the cache."""
     return [str(session.id) for session in langsmith.workspaces["demo"].sessions[:count]]
 
 
-def wanted_ids(requests: list[list[tuple[str, str]]]) -> list[int]:
-    """How many ids each request asks for."""
+def id_counts(requests: list[list[tuple[str, str]]]) -> list[int]:
+    """The number of ids in each request."""
     return sorted(len([1 for name, _ in request if name == "id"]) for request in requests)
 
 
 async def test_windows_are_requested_after_the_pages_of_all_root_fields(gateway: Gateway, langsmith: Emulator) -> None:
-    # The first root's page is held already, the second's is still to come.
+    # The page of the first root field is cached, and that of the second is not.
     await gateway.data("{ sessions(first: 2) { nodes { id } } }")
     langsmith.requests.clear()
     go_on = langsmith.pause()
@@ -100,9 +28,9 @@ async def test_windows_are_requested_after_the_pages_of_all_root_fields(gateway:
         b: sessions(first: 120, offset: 2) { nodes { stats(last: "P1D") { runCount } } } }"""
     async with asyncio.TaskGroup() as group:
         group.create_task(gateway.data(query))
-        await langsmith.wait_for_requests(2)
+        await langsmith.arrived(2)
         go_on.set()
-    assert wanted_ids(asked(langsmith)) == [0, 0, 22, 100]
+    assert id_counts(asked(langsmith)) == [0, 0, 22, 100]
 
 
 async def test_failing_root_field_does_not_delay_the_windows_of_others(serve: Serve, langsmith: Emulator) -> None:
@@ -115,7 +43,7 @@ async def test_failing_root_field_does_not_delay_the_windows_of_others(serve: Se
     assert [(error["path"], error["extensions"]["code"]) for error in body["errors"]] == [(["a"], "UPSTREAM_ERROR")]
     assert body["data"]["a"] is None
     assert all(node["stats"]["runCount"] is not None for node in body["data"]["b"]["nodes"])
-    assert wanted_ids(asked(langsmith)) == [0, 0, 3]
+    assert id_counts(asked(langsmith)) == [0, 0, 3]
 
 
 async def test_lookups_of_all_root_fields_share_one_request_per_window(gateway: Gateway, langsmith: Emulator) -> None:
@@ -134,7 +62,7 @@ async def test_lookups_of_all_root_fields_share_one_request_per_window(gateway: 
     windows = [dict(request).get("stats_start_time") for request in requests]
     assert set(windows) == {None, "2026-11-19T12:00:00Z"}
     assert windows.count(None) == 1
-    assert max(wanted_ids([request for request in requests if "stats_start_time" not in dict(request)])) == 3
+    assert max(id_counts([request for request in requests if "stats_start_time" not in dict(request)])) == 3
 
 
 async def test_explain_shows_a_shared_request_at_every_root_field(gateway: Gateway, langsmith: Emulator) -> None:
@@ -206,8 +134,8 @@ async def test_window_that_exceeds_the_deadline_leaves_the_page_intact(serve: Se
         query = '{ sessions(first: 2) { nodes { name stats(last: "P1D") { runCount } } } }'
         async with asyncio.TaskGroup() as group:
             running = group.create_task(gateway.run(query))
-            await langsmith.wait_for_requests(1)
-            # What arrives from now on is held for ever, what did before is let go.
+            await langsmith.arrived(1)
+            # Hold every request that arrives from now on, and let the one before go.
             langsmith.pause()
             go_on.set()
     body = running.result()

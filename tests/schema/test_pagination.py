@@ -1,4 +1,4 @@
-"""Walking through the list, forward, backward and by numbers: each session once, in order, and honest at both ends."""
+"""Pagination: forward, backward and numbered pages contain each session once, in order, and know both ends."""
 
 from typing import Any
 
@@ -230,6 +230,6 @@ def test_queries_of_a_slice_cover_it_without_overlap(start: int, count: int, one
         for place in range(query.offset, query.offset + query.limit)
     ]
     assert places[:count] == list(range(start, start + count))
-    # Full pages leave no room for one more: it is asked for only when they turn out to be full.
+    # A request is limited to 100 rows, so a page of 100 has no room for one more row.
     assert len(places) - count == (1 if one_more and count % 100 else 0)
     assert all(query.limit <= 100 for query in rows.queries(PageQuery(), one_more=one_more))

@@ -1,4 +1,4 @@
-"""What each operation asks of LangSmith: exactly the rows and statistics it selects, in as few requests as it can."""
+"""Root fields request exactly the rows and statistics that are selected, in as few requests as possible."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import pytest
 from graphql import GraphQLSchema
 
 from app.emulator import Emulator, Fault
+from app.execution import graphql_core_schema
 from app.schema.query import create_schema
 from tests.conftest import Gateway, Serve, asked
 from tests.support.paths import v1_specification
@@ -21,29 +22,29 @@ def params(*requests: str) -> list[list[tuple[str, str]]]:
     return sorted(sorted(parse_qsl(each, keep_blank_values=True)) for each in requests)
 
 
-def asked_in_any_order(langsmith: Emulator) -> list[list[tuple[str, str]]]:
+def requests_in_any_order(langsmith: Emulator) -> list[list[tuple[str, str]]]:
     return sorted(sorted(each) for each in asked(langsmith))
 
 
 class Case(NamedTuple):
-    says: str
+    title: str
     operation: str
     upstream: list[list[tuple[str, str]]]
     variables: dict[str, Any] | None = None
 
 
 CASES = [
-    Case("columns cost no statistics", "{ sessions { nodes { id name extra } } }", params("limit=20")),
-    Case("a type name alone costs no statistics", "{ sessions { __typename } }", params("limit=20")),
-    Case("cursors alone cost no statistics", "{ sessions { pageInfo { endCursor } } }", params("limit=20")),
+    Case("columns need no statistics", "{ sessions { nodes { id name extra } } }", params("limit=20")),
+    Case("a type name needs no statistics", "{ sessions { __typename } }", params("limit=20")),
+    Case("cursors need no statistics", "{ sessions { pageInfo { endCursor } } }", params("limit=20")),
     Case(
-        "one statistic is asked for by name",
+        "a statistic is selected by its name",
         "{ sessions { nodes { runCount } } }",
         params("limit=20&include_stats=true&stats_select=run_count"),
     ),
-    Case("facets alone need no statistics", "{ sessions { nodes { runFacets } } }", params("limit=20&facets=true")),
+    Case("facets need no statistics", "{ sessions { nodes { runFacets } } }", params("limit=20&facets=true")),
     Case(
-        "facets and statistics go together",
+        "facets and statistics share a request",
         "{ sessions { nodes { runFacets errorRate } } }",
         params("limit=20&facets=true&include_stats=true&stats_select=error_rate"),
     ),
@@ -53,17 +54,17 @@ CASES = [
         params("limit=20&include_stats=true&stats_select=feedback_stats&stats_select=session_feedback_stats"),
     ),
     Case(
-        "an alias changes nothing, and asks for nothing twice",
+        "aliases of a statistic select it once",
         "{ all: sessions { rows: nodes { a: runCount b: runCount tokens: totalTokens } } }",
         params("limit=20&include_stats=true&stats_select=run_count&stats_select=total_tokens"),
     ),
     Case(
-        "nodes and edges at once ask for what either selects",
+        "nodes and edges select together",
         "{ sessions { nodes { runCount } edges { node { errorRate } cursor } } }",
         params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
     ),
     Case(
-        "fragments are followed, nested and inline",
+        "nested and inline fragments are followed",
         """{ sessions { ...Page } }
         fragment Page on SessionConnection { nodes { ...Row ... on Node { ... on Session { latencyP50 } } } }
         fragment Row on Session { name ... { errorRate } ...Deeper }
@@ -71,12 +72,12 @@ CASES = [
         params("limit=20&include_stats=true&stats_select=latency_p50&stats_select=error_rate&stats_select=total_cost"),
     ),
     Case(
-        "a field that is skipped is not asked for",
+        "a skipped field is not requested",
         "{ sessions { nodes { name runCount @skip(if: true) errorRate @include(if: false) } } }",
         params("limit=20"),
     ),
     Case(
-        "variables decide about fields",
+        "variables of directives decide about fields",
         """query ($yes: Boolean!, $no: Boolean! = false) { sessions { nodes {
             name runCount @include(if: $yes) errorRate @skip(if: $yes) totalTokens @include(if: $no)
         } } }""",
@@ -84,7 +85,7 @@ CASES = [
         {"yes": True},
     ),
     Case(
-        "variables decide about fragments",
+        "variables of directives decide about fragments",
         """query ($yes: Boolean!) { sessions { nodes {
             name ...Row @skip(if: $yes) ... @include(if: $yes) { runCount } } } }
         fragment Row on Session { errorRate }""",
@@ -92,32 +93,32 @@ CASES = [
         {"yes": True},
     ),
     Case(
-        "what a skipped ancestor holds is not asked for",
+        "a field below a skipped field is not requested",
         """query ($no: Boolean!) { sessions {
             nodes @include(if: $no) { runCount } edges @skip(if: true) { node { errorRate } } pageInfo { startCursor }
         } }""",
         params("limit=20"),
         {"no": False},
     ),
-    Case("a skipped root asks nothing", "{ sessions @skip(if: true) { nodes { runCount } } __typename }", []),
+    Case("a skipped root field sends no request", "{ sessions @skip(if: true) { nodes { runCount } } __typename }", []),
     Case(
-        "selections of one root that stand apart are one request",
+        "repeated root fields are one request",
         "{ sessions { nodes { runCount } } sessions { nodes { errorRate } } }",
         params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
     ),
     Case(
-        "two roots for the same page are one request",
+        "two root fields for the same page are one request",
         "{ a: sessions { nodes { runCount } } b: sessions { nodes { errorRate } } }",
         params("limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"),
     ),
     Case(
-        "two roots for other pages are two requests",
+        "two root fields for different pages are two requests",
         "{ a: sessions(first: 2) { nodes { runCount } } b: sessions(first: 3, offset: 2) { nodes { name } } }",
         params("limit=2&include_stats=true&stats_select=run_count", "limit=3&offset=2"),
     ),
-    Case("one row more tells whether others follow", "{ sessions { pageInfo { hasNextPage } } }", params("limit=21")),
+    Case("one more row answers hasNextPage", "{ sessions { pageInfo { hasNextPage } } }", params("limit=21")),
     Case(
-        "a full page of 100 is probed without statistics",
+        "a full page of 100 is followed by a probe without statistics",
         "{ sessions(first: 100) { nodes { runCount } pageInfo { hasNextPage } } }",
         params("limit=100&include_stats=true&stats_select=run_count", "limit=1&offset=100"),
     ),
@@ -127,7 +128,7 @@ CASES = [
         params("limit=100&offset=200"),
     ),
     Case(
-        "a probe keeps the order's window where the order depends on it",
+        "a probe keeps the window of an order by a statistic",
         """{ sessions(first: 100, orderBy: {field: ERROR_RATE}, stats: {last: "PT24H"}) {
             nodes { runCount } pageInfo { hasNextPage } } }""",
         params(
@@ -136,18 +137,18 @@ CASES = [
         ),
     ),
     Case(
-        "250 rows are three requests, the last for one row more",
+        "250 rows are three requests, the last for one more row",
         "{ sessions(first: 250) { nodes { name } pageInfo { hasNextPage } } }",
         params("limit=100", "limit=100&offset=100", "limit=51&offset=200"),
     ),
     Case(
-        "rows before a cursor are asked for from the front",
+        "rows before a cursor are requested by their offset",
         '{ sessions(last: 5, before: "djE6MjA") { nodes { name } } }',
         params("limit=5&offset=15"),
     ),
-    Case("an offset is passed on", "{ sessions(first: 7, offset: 30) { nodes { id } } }", params("limit=7&offset=30")),
+    Case("an offset is sent", "{ sessions(first: 7, offset: 30) { nodes { id } } }", params("limit=7&offset=30")),
     Case(
-        "every filter is passed on",
+        "every filter is sent",
         f"""{{ sessions(filter: {{
             ids: ["{UNKNOWN}"], name: "a b", nameContains: "&", referenceFree: false, referenceDatasets: ["{UNKNOWN}"],
             datasetVersion: "v1", metadata: {{env: "prod"}}, tagValueIds: ["{UNKNOWN}"], expression: "eq(name, \\"x\\")"
@@ -170,7 +171,7 @@ CASES = [
         ],
     ),
     Case(
-        "every part of the order is passed on",
+        "every part of the order is sent",
         """{ sessions(orderBy: {field: FEEDBACK, direction: ASC, feedbackKey: "accuracy", feedbackSource: SESSION}) {
             nodes { id } } }""",
         params(
@@ -178,12 +179,12 @@ CASES = [
         ),
     ),
     Case(
-        "RUN_COUNT is what LangSmith calls runs_count",
+        "RUN_COUNT is sent as runs_count",
         "{ sessions(orderBy: {field: RUN_COUNT}) { nodes { id } } }",
         params("sort_by=runs_count&limit=20"),
     ),
     Case(
-        "every option of the statistics is passed on",
+        "every option of statistics is sent",
         """{ sessions(stats: {
             since: "2026-11-01T02:00:00+02:00", filter: "eq(run_type, \\"llm\\")", approximate: true
         }) { nodes { runCount } } }""",
@@ -193,34 +194,34 @@ CASES = [
         ),
     ),
     Case(
-        "the last while is reckoned from the minute",
+        "a duration counts back from the current minute",
         '{ sessions(stats: {last: "P1D"}) { nodes { runCount } } }',
         params(f"limit=20&include_stats=true&stats_select=run_count&{DAY}"),
     ),
     Case(
-        "a window that no number depends on is not sent",
+        "a window without statistics is not sent",
         '{ sessions(stats: {last: "P1D", filter: "eq(error, true)"}) { nodes { name } } }',
         params("limit=20"),
     ),
     Case(
-        "facets have a window too",
+        "facets are over the window",
         '{ sessions(stats: {last: "P1D"}) { nodes { runFacets } } }',
         params(f"limit=20&facets=true&{DAY}"),
     ),
     Case(
-        "null means the same as left out",
+        "null means the same as an argument that is left out",
         """query ($none: String) { sessions(after: $none, offset: null, last: null, before: null, filter: null,
             orderBy: null, stats: null) { nodes { id } } }""",
         params("limit=20"),
     ),
-    Case("introspection asks nothing", "{ __schema { queryType { name } } }", []),
+    Case("introspection sends no request", "{ __schema { queryType { name } } }", []),
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.says)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)
 async def test_operation_sends_exactly_these_requests(case: Case, gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(case.operation, case.variables)
-    assert asked_in_any_order(langsmith) == case.upstream
+    assert requests_in_any_order(langsmith) == case.upstream
 
 
 REACHED_BY = {
@@ -253,7 +254,9 @@ REACHED_BY = {
 async def test_every_parameter_of_the_specification_can_be_sent(
     name: str, gateway: Gateway, langsmith: Emulator
 ) -> None:
-    assert name in REACHED_BY, f"no operation reaches {name}: app/inputs.py lacks its line, or this table does"
+    assert name in REACHED_BY, (
+        f"no operation sends {name}: its line is missing in app/sessions/arguments.py or in REACHED_BY"
+    )
     await gateway.data(REACHED_BY[name])
     assert name in {sent for request in asked(langsmith) for sent, _ in request}
 
@@ -274,7 +277,7 @@ async def test_every_statistic_is_selected_by_its_name(gateway: Gateway, langsmi
         below = "{ key }" if name.endswith("feedback_stats") else ""
         await gateway.data(f"{{ sessions(first: 1, offset: {offset + 1}) {{ nodes {{ {field} {below} }} }} }}")
         expected = f"limit=1&offset={offset + 1}&include_stats=true&stats_select={name}"
-        assert asked_in_any_order(langsmith) == params(expected)
+        assert requests_in_any_order(langsmith) == params(expected)
 
 
 async def test_pages_of_a_long_list_are_requested_concurrently(gateway: Gateway, langsmith: Emulator) -> None:
@@ -287,7 +290,7 @@ async def test_pages_of_a_long_list_are_requested_concurrently(gateway: Gateway,
 
 
 def some_ids(langsmith: Emulator, count: int) -> list[str]:
-    """Of sessions that the gateway knows nothing of yet."""
+    """Ids of sessions that are not in the cache."""
     return [str(session.id) for session in langsmith.workspaces["demo"].sessions[:count]]
 
 
@@ -301,9 +304,9 @@ async def test_all_ids_of_an_operation_share_one_request(gateway: Gateway, langs
     )
     assert [data["one"]["id"], data["two"]["id"]] == [a, b]
     assert data["many"] == [{"id": c}, {"id": d}, None]
-    wanted = "&".join(f"id={each}" for each in (a, b, c, d, UNKNOWN))
-    assert asked_in_any_order(langsmith) == params(
-        f"{wanted}&limit=5&include_stats=true&stats_select=run_count&stats_select=error_rate"
+    requested = "&".join(f"id={each}" for each in (a, b, c, d, UNKNOWN))
+    assert requests_in_any_order(langsmith) == params(
+        f"{requested}&limit=5&include_stats=true&stats_select=run_count&stats_select=error_rate"
     )
 
 
@@ -313,7 +316,7 @@ async def test_nodes_keep_order_and_duplicates_with_null_for_unknown_ids(gateway
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", {"ids": ids})
     assert [node and node["id"] for node in data["nodes"]] == [b, None, a, None, b, None, b]
     assert data["nodes"][0]["__typename"] == "Session"
-    assert asked_in_any_order(langsmith) == params(f"id={a}&id={b}&id={UNKNOWN}&limit=3")
+    assert requests_in_any_order(langsmith) == params(f"id={a}&id={b}&id={UNKNOWN}&limit=3")
 
 
 async def test_ids_are_requested_a_hundred_at_a_time(gateway: Gateway, langsmith: Emulator) -> None:
@@ -337,7 +340,7 @@ async def test_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway
         fragment S on Session { name runCount stats(last: "P1D") { runCount } }""",
         {"id": a},
     )
-    assert asked_in_any_order(langsmith) == params(
+    assert requests_in_any_order(langsmith) == params(
         f"id={a}&limit=1&include_stats=true&stats_select=run_count",
         f"id={a}&limit=1&include_stats=true&stats_select=run_count&{DAY}",
     )
@@ -351,7 +354,7 @@ async def test_session_sends_the_window_of_its_stats_argument(gateway: Gateway, 
     (a,) = some_ids(langsmith, 1)
     operation = '{ session(id: "ID", stats: {last: "P1D", approximate: true}) { runCount } }'.replace("ID", a)
     await gateway.data(operation)
-    assert asked_in_any_order(langsmith) == params(
+    assert requests_in_any_order(langsmith) == params(
         f"id={a}&limit=1&include_stats=true&stats_select=run_count&{DAY}&use_approx_stats=true"
     )
 
@@ -367,7 +370,7 @@ async def test_failing_root_field_leaves_its_siblings_alone(serve: Serve, langsm
     assert found == {("a",): "UPSTREAM_ERROR", ("c",): "BAD_USER_INPUT"}
 
 
-async def test_request_without_a_credential_is_refused_without_a_request(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_missing_credential_is_refused_without_a_request(gateway: Gateway, langsmith: Emulator) -> None:
     body = await gateway.run(f'{{ sessions {{ nodes {{ id }} }} session(id: "{UNKNOWN}") {{ id }} }}', key=None)
     assert [error["extensions"]["code"] for error in body["errors"]] == ["UNAUTHENTICATED"] * 2
     assert body["data"] == {"sessions": None, "session": None}
@@ -375,12 +378,11 @@ async def test_request_without_a_credential_is_refused_without_a_request(gateway
 
 
 def schema() -> GraphQLSchema:
-    made: GraphQLSchema = create_schema()._schema
-    return made
+    return graphql_core_schema(create_schema())
 
 
 def test_every_part_of_the_schema_has_a_description() -> None:
-    lacking: list[str] = []
+    undescribed: list[str] = []
     for name, kind in schema().type_map.items():
         if name.startswith("__") or name in {"String", "Int", "Float", "Boolean", "ID"}:
             continue
@@ -390,9 +392,9 @@ def test_every_part_of_the_schema_has_a_description() -> None:
             for field, each in members
             for argument, arg in getattr(each, "args", {}).items()
         ]
-        lacking += [f"{name}.{member}" for member, each in [*members, *arguments] if not each.description]
-        lacking += [] if kind.description else [name]
-    assert not lacking
+        undescribed += [f"{name}.{member}" for member, each in [*members, *arguments] if not each.description]
+        undescribed += [] if kind.description else [name]
+    assert not undescribed
 
 
 def test_schema_has_exactly_these_types() -> None:

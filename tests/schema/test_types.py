@@ -1,4 +1,4 @@
-"""Statistics over other windows, next to a session's own: one request for each window, and ids that tell them apart."""
+"""Statistics over further windows: one request per window, and ids that tell windows apart."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ WINDOW = {"stats_start_time", "stats_filter", "use_approx_stats"}
 
 
 def windows(langsmith: Emulator) -> list[tuple[int, set[tuple[str, str]], set[str]]]:
-    """Of each request by ids: how many, over which window, and which statistics."""
+    """For each request by ids: the number of ids, the window, and the statistics."""
     found = []
     for request in asked(langsmith):
         ids = [value for name, value in request if name == "id"]

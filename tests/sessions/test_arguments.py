@@ -1,4 +1,4 @@
-"""Arguments: what is wrong is refused by its name, what means the same is asked once, the rest LangSmith judges."""
+"""Arguments: invalid ones are refused by name, equal ones share a page, and LangSmith judges the rest."""
 
 import json
 from collections.abc import Callable
@@ -89,7 +89,7 @@ async def test_invalid_argument_is_named_without_a_request(gateway: Gateway, lan
     assert not asked(langsmith)
 
 
-NO_VALUE = [
+REFUSED_BY_A_SCALAR = [
     ("stats.last", "Duration", sessions('stats: {last: "P1Y"}')),
     ("stats.last", "Duration", sessions('stats: {last: "P1M"}')),
     ("stats.last", "Duration", sessions('stats: {last: "a day"}')),
@@ -105,11 +105,11 @@ NO_VALUE = [
 
 
 async def test_literal_that_a_scalar_refuses_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
-    found = {operation: await gateway.errors(operation) for *_, operation in NO_VALUE}
+    found = {operation: await gateway.errors(operation) for *_, operation in REFUSED_BY_A_SCALAR}
     assert {operation: [error["extensions"] for error in errors] for operation, errors in found.items()} == {
-        operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, _, operation in NO_VALUE
+        operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, _, operation in REFUSED_BY_A_SCALAR
     }
-    assert all(f"'{scalar}'" in found[operation][0]["message"] for _, scalar, operation in NO_VALUE)
+    assert all(f"'{scalar}'" in found[operation][0]["message"] for _, scalar, operation in REFUSED_BY_A_SCALAR)
     assert not asked(langsmith)
 
 
@@ -169,7 +169,7 @@ async def test_more_than_500_ids_are_refused(gateway: Gateway, langsmith: Emulat
     assert not asked(langsmith)
 
 
-JUDGED_UPSTREAM = [
+JUDGED_BY_LANGSMITH = [
     ("stats.since", sessions('stats: {since: "2026-10-01T00:00:00Z"}', "nodes { runCount }")),
     ("stats.since", sessions('stats: {last: "P32D"}', "nodes { runCount }")),
     (None, sessions('filter: {expression: "nonsense("}')),
@@ -177,7 +177,7 @@ JUDGED_UPSTREAM = [
 ]
 
 
-@pytest.mark.parametrize(("argument", "operation"), JUDGED_UPSTREAM, ids=[each for _, each in JUDGED_UPSTREAM])
+@pytest.mark.parametrize(("argument", "operation"), JUDGED_BY_LANGSMITH, ids=[each for _, each in JUDGED_BY_LANGSMITH])
 async def test_value_that_only_langsmith_can_judge_is_passed_on(
     argument: str | None, operation: str, gateway: Gateway, langsmith: Emulator
 ) -> None:
@@ -192,7 +192,7 @@ async def test_duration_can_be_given_in_weeks_days_and_fractions_of_seconds(gate
         await gateway.data(sessions(f'stats: {{last: "{last}"}}', "nodes { runCount }"))
 
 
-THE_SAME = [
+EQUAL = [
     ("", "first: 20"),
     ("first: 5", "offset: 0, first: 5"),
     ("first: 5", "first: 5, filter: {}, orderBy: {}, stats: {}"),
@@ -223,8 +223,8 @@ async def test_arguments_with_the_same_meaning_share_a_page(
         below = "{ edges { cursor node { name runCount } } }"
         return f"{{ sessions({arguments}) {below} }}" if arguments else f"{{ sessions {below} }}"
 
-    for one, other in THE_SAME:
-        # Nothing is left of the pair before.
+    for one, other in EQUAL:
+        # The pages of the previous pair expire.
         clock.forward(200)
         first = await gateway.data(operation(one))
         assert len(asked(langsmith)) == 1, one
@@ -234,7 +234,7 @@ async def test_arguments_with_the_same_meaning_share_a_page(
         assert first["sessions"]["edges"][:shared] == again["sessions"]["edges"][:shared]
 
 
-ANOTHER = [
+DIFFERENT = [
     ('filter: {name: "a"}', 'filter: {name: "A"}'),
     ('filter: {name: "a"}', 'filter: {nameContains: "a"}'),
     ('filter: {name: "a&b=c"}', 'filter: {name: "a", expression: "eq(name, \\"b\\")"}'),
@@ -252,7 +252,7 @@ ANOTHER = [
 async def test_arguments_with_another_meaning_do_not_share_a_page(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
-    for one, other in ANOTHER:
+    for one, other in DIFFERENT:
         clock.forward(200)
         await gateway.data(sessions(one, "nodes { name runCount }"))
         langsmith.requests.clear()
@@ -269,7 +269,7 @@ async def test_metadata_can_contain_variables(gateway: Gateway, langsmith: Emula
     assert asked(langsmith) == [[("metadata", '{"env":"prod"}'), ("limit", "3")]]
 
 
-NARROWS: dict[str, Callable[[dict[str, Any]], bool]] = {
+FILTERS: dict[str, Callable[[dict[str, Any]], bool]] = {
     "referenceFree: true": lambda node: node["referenceDatasetId"] is None,
     "referenceFree: false": lambda node: node["referenceDatasetId"] is not None,
     'nameContains: "prod"': lambda node: "prod" in node["name"],
@@ -278,7 +278,7 @@ NARROWS: dict[str, Callable[[dict[str, Any]], bool]] = {
 
 
 async def test_filter_returns_only_matching_sessions(gateway: Gateway) -> None:
-    for where, claim in NARROWS.items():
+    for where, claim in FILTERS.items():
         operation = sessions(f"first: 200, filter: {{{where}}}", "nodes { name referenceDatasetId traceTier }")
         found = (await gateway.data(operation))["sessions"]["nodes"]
         assert 0 < len(found) < 200, where
@@ -309,8 +309,8 @@ objects = st.recursive(
 def test_metadata_has_one_text_whatever_the_order_of_its_keys(metadata: dict[str, Any]) -> None:
     ((name, text),) = filter_arguments(SessionFilter(metadata=JSON(metadata)))
     assert (name, json.loads(text)) == ("filter.metadata", metadata)
-    turned = dict(reversed(metadata.items()))
-    assert filter_arguments(SessionFilter(metadata=JSON(turned))) == ((name, text),)
+    reordered = dict(reversed(metadata.items()))
+    assert filter_arguments(SessionFilter(metadata=JSON(reordered))) == ((name, text),)
 
 
 @given(minutes=st.integers(-23 * 60, 23 * 60))

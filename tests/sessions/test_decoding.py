@@ -1,4 +1,4 @@
-"""Odd values from LangSmith: each costs the fields that show it, and nothing else."""
+"""Malformed values from LangSmith fail the fields that show them, and nothing else."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def camel(name: str) -> str:
 
 NAMES = {camel(name): name for name in FIELDS}
 EVERYTHING = " ".join(camel(name) + COMPOSITE.get(name, "") for name in FIELDS)
-ODD: dict[str, Any] = {
+MALFORMED: dict[str, Any] = {
     "start_time": "yesterday",
     "end_time": 5,
     "name": ["x"],
@@ -67,26 +67,26 @@ async def shown(gateway: Gateway, langsmith: Emulator, body: object, fields: str
 
 
 def test_every_field_that_can_be_malformed_has_a_malformed_value() -> None:
-    assert ODD.keys() == FIELDS.keys() - {"id", "tenant_id", "extra"}
+    assert MALFORMED.keys() == FIELDS.keys() - {"id", "tenant_id", "extra"}
 
 
 async def test_malformed_value_fails_its_field_only_if_it_is_selected(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
-        for name, value in ODD.items():
+        for name, value in MALFORMED.items():
             sent = [row(), row(**{name: value})]
             body = await shown(gateway, langsmith, sent)
             (error,) = body["errors"]
             assert error["path"] == ["sessions", "nodes", 1, camel(name)]
             assert error["extensions"] == {"code": "UPSTREAM_MALFORMED"}
-            right, odd = body["data"]["sessions"]["nodes"]
-            assert odd == {**right, camel(name): None}, name
+            valid, malformed = body["data"]["sessions"]["nodes"]
+            assert malformed == {**valid, camel(name): None}, name
             others = " ".join(camel(each) + COMPOSITE.get(each, "") for each in FIELDS if each != name)
             assert "errors" not in await shown(gateway, langsmith, sent, others)
 
 
 async def test_malformed_values_of_one_row_fail_only_their_fields(gateway: Gateway, langsmith: Emulator) -> None:
-    body = await shown(gateway, langsmith, [row(**ODD), row()])
-    assert {error["path"][-1] for error in body["errors"]} == {camel(name) for name in ODD}
+    body = await shown(gateway, langsmith, [row(**MALFORMED), row()])
+    assert {error["path"][-1] for error in body["errors"]} == {camel(name) for name in MALFORMED}
     first, second = body["data"]["sessions"]["nodes"]
     assert (first["id"], first["tenantId"], first["extra"]) == (ID, TENANT, {"a": 1})
     assert (second["name"], second["runCount"]) == ("n", 3)
@@ -165,7 +165,7 @@ async def test_row_without_id_or_workspace_is_dropped(
     assert error["message"].startswith("1 of the sessions")
 
 
-NO_LISTS = [
+NOT_A_LIST_OF_OBJECTS = [
     *(b"", b"null", b"5", b"{}", b'{"items":[]}', b"[1]", b"[null]", b"[[]]", b"<html>oops</html>", b"[", b'"x"'),
     *(b"\xff\xfe", b'[{"id":"\xff"}]', b"[" * 100_000, b'[{"id":"x"},', b'[{"id":"x"}]}'),
 ]
@@ -173,7 +173,7 @@ NO_LISTS = [
 
 async def test_answer_that_is_not_a_list_of_objects_fails_the_page(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
-        for body in NO_LISTS:
+        for body in NOT_A_LIST_OF_OBJECTS:
             answer = await shown(gateway, langsmith, body, "name")
             assert [error["extensions"]["code"] for error in answer["errors"]] == ["UPSTREAM_MALFORMED"], body[:20]
             assert answer["data"] == {"sessions": None}
@@ -204,7 +204,7 @@ async def test_any_values_in_a_row_leave_its_valid_fields_intact(
         for each, values in zip(found, sent, strict=False):
             each.update(values)
 
-    # Odd answers are kept too, so each is fetched anew.
+    # Answers with malformed values are cached too, so let the cache expire.
     clock.forward(20)
     langsmith.faults.append(Fault(rewrite=rewrite))
     body = await gateway.run(f"{{ sessions(first: 3) {{ edges {{ cursor node {{ {EVERYTHING} }} }} }} }}")
@@ -215,7 +215,7 @@ async def test_any_values_in_a_row_leave_its_valid_fields_intact(
     dropped = 3 - len(edges)
     assert (("sessions",) in errors) is bool(dropped)
     assert dropped <= sum(not {"id", "tenant_id"}.isdisjoint(values) for values in sent)
-    # Where none was left out, the rows are known by their place.
+    # If no row was dropped, each edge is at the place of its row.
     for place, edge in enumerate(edges if not dropped else ()):
         changed = sent[place] if place < len(sent) else {}
         for field in ("id", "name", "runCount", "latencyP50", "errorRate", "extra", "runFacets", "totalTokens"):

@@ -1,4 +1,4 @@
-"""Feedback: LangSmith's map from key to numbers as a list, in LangSmith's order or the client's."""
+"""Feedback: LangSmith's map by feedback key is a list, in LangSmith's order or in that of the `keys` argument."""
 
 from typing import Any
 
@@ -99,8 +99,8 @@ async def test_missing_feedback_is_null_or_empty_as_langsmith_sent_it(
 
 
 async def test_malformed_part_of_feedback_fails_only_its_field(gateway: Gateway, langsmith: Emulator) -> None:
-    odd = {"a": {"n": "many", "avg": 0.5, "values": 7}, "b": {"n": 2, "avg": [], "min": True}, "c": {"n": 3}}
-    sends(langsmith, odd)
+    malformed = {"a": {"n": "many", "avg": 0.5, "values": 7}, "b": {"n": 2, "avg": [], "min": True}, "c": {"n": 3}}
+    sends(langsmith, malformed)
     body = await gateway.run("{ sessions(first: 1) { nodes { name f: feedbackStats { key n avg min values raw } } } }")
     at = ["sessions", "nodes", 0, "f"]
     assert {(*error["path"],): error["extensions"]["code"] for error in body["errors"]} == {
@@ -111,9 +111,9 @@ async def test_malformed_part_of_feedback_fails_only_its_field(gateway: Gateway,
     node = body["data"]["sessions"]["nodes"][0]
     assert node["name"]
     assert node["f"] == [
-        {"key": "a", "n": None, "avg": 0.5, "min": None, "values": 7, "raw": odd["a"]},
-        {"key": "b", "n": 2, "avg": None, "min": None, "values": None, "raw": odd["b"]},
-        {"key": "c", "n": 3, "avg": None, "min": None, "values": None, "raw": odd["c"]},
+        {"key": "a", "n": None, "avg": 0.5, "min": None, "values": 7, "raw": malformed["a"]},
+        {"key": "b", "n": 2, "avg": None, "min": None, "values": None, "raw": malformed["b"]},
+        {"key": "c", "n": 3, "avg": None, "min": None, "values": None, "raw": malformed["c"]},
     ]
 
 
@@ -165,7 +165,7 @@ async def test_feedback_number_out_of_range_fails_only_its_field(
     assert body["data"]["sessions"]["nodes"][0]["id"]
 
 
-@pytest.mark.parametrize("count", ["3", '"x"'], ids=["right", "beside an odd part"])
+@pytest.mark.parametrize("count", ["3", '"x"'], ids=["a valid entry", "an entry with a malformed part"])
 async def test_deeply_nested_feedback_is_not_a_bug(count: str, serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
         for depth in (100, 900, *range(960, 1010, 5), 5000):

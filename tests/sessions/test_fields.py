@@ -1,4 +1,4 @@
-"""Every field of LangSmith's specification is on `Session`, with the value that LangSmith sent."""
+"""Every field of LangSmith's specification is a field of `Session`, with the value that LangSmith sent."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ ALL = " ".join(camel(each["name"]) + " " + COMPOSITE.get(each["name"], "") for e
 
 @pytest.mark.parametrize("field", SPEC["fields"], ids=lambda field: field["name"])
 def test_every_field_of_the_specification_is_declared(field: dict[str, Any]) -> None:
-    assert field["name"] in FIELDS, f"app/session.py lacks a line for {field['name']}"
+    assert field["name"] in FIELDS, f"app/sessions/fields.py lacks a line for {field['name']}"
     assert FIELDS[field["name"]].kind.value == field["kind"]
     assert f"\n  {camel(field['name'])}" in create_schema().as_str()
 

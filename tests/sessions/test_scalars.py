@@ -1,4 +1,4 @@
-"""How values are read from clients and printed for them."""
+"""Scalars: how values are parsed from clients and formatted for them."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -18,7 +18,7 @@ from app.sessions.scalars import format_datetime, format_decimal, in_utc
 from tests.conftest import Gateway, Serve
 
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offsets)  # noqa: DTZ001 - bounds have no zone
+instants = st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=offsets)  # noqa: DTZ001 - Hypothesis takes bounds without a zone
 
 
 @given(instant=instants)
@@ -130,7 +130,7 @@ def test_any_text_is_parsed_or_refused_by_every_scalar(text: str) -> None:
 
 
 async def shown(gateway: Gateway, langsmith: Emulator, fields: str, **values: Any) -> dict[str, Any]:
-    """What a client sees of these values in LangSmith's row."""
+    """The fields of a session whose row has these values."""
 
     def rewrite(rows: list[dict[str, Any]]) -> None:
         rows[0].update(values)

@@ -1,4 +1,4 @@
-"""Operations on the gateway's schema, generated: roots, arguments, aliases, fragments, directives, windows."""
+"""Hypothesis strategies for operations: root fields, arguments, aliases, fragments, directives and windows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -38,13 +38,15 @@ ORDERS = [
 
 @dataclass
 class Operation:
+    """A generated operation with the values of its variables."""
+
     query: str
     variables: dict[str, Any]
 
 
 @dataclass
 class _Parts:
-    """What an operation gathers while it is drawn."""
+    """Parts of the document that accumulate while an operation is drawn."""
 
     failing: bool = False
     fragments: list[str] = field(default_factory=list)
@@ -52,9 +54,9 @@ class _Parts:
 
 
 def operations(ids: Sequence[str], *, failing: bool = False) -> st.SearchStrategy[Operation]:
-    """Valid operations, whose lookups are of these sessions and of some that do not exist.
+    """Valid operations that look up these sessions, and sessions that do not exist.
 
-    `failing`: with windows, options and arguments among them that are refused when they run.
+    With `failing`, some windows, options and arguments are refused when the operation runs.
     """
     return st.composite(_operation)(ids, failing=failing)
 
@@ -84,7 +86,7 @@ def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:
         case "nodes":
             several = " ".join(f'"{each}"' for each in draw(st.lists(some_id | st.just("rubbish"), max_size=4)))
             return f"nodes(ids: [{several}]) {{ id ... on Session {{ {_row(draw, parts)} }} }}"
-    # Mostly the same page, so that operations meet in the cache; over whatever window.
+    # Most operations are for the same page, so that they share it in the cache.
     arguments = " ".join(draw(st.sampled_from(each)) for each in (lengths, OFFSETS, FILTERS, ORDERS, options)).strip()
     below = draw(
         st.lists(
@@ -114,7 +116,7 @@ PAGE_INFO = ["hasNextPage", "hasPreviousPage", "startCursor", "endCursor"]
 
 def _row(draw: st.DrawFn, parts: _Parts) -> str:
     names = draw(st.lists(st.sampled_from(COLUMNS + STATISTICS + STATISTICS[:2]), min_size=1, max_size=6, unique=True))
-    # Only one `feedbackStats` may go by its own name.
+    # Two calls of `feedbackStats` with different arguments need different response keys.
     fields = [f"second: {name}" if name.startswith("feedbackStats(") else name for name in names]
     windows = [*WINDOWS, *(f"({each})" for each in REFUSED)] if parts.failing else WINDOWS
     for number, window in enumerate(draw(st.lists(st.sampled_from(windows), max_size=2))):
@@ -141,9 +143,11 @@ def _directed(draw: st.DrawFn, parts: _Parts, name: str, rest: str) -> str:
 
 
 def _wrapped(draw: st.DrawFn, parts: _Parts, fields: str) -> str:
-    match draw(st.sampled_from(["plain", "plain", "inline", "named"])):
+    match draw(st.sampled_from(["plain", "plain", "inline", "interface", "named"])):
         case "inline":
             return f"... on Session {{ {fields} }}"
+        case "interface":
+            return f"... on Node {{ id ... on Session {{ {fields} }} }}"
         case "named":
             name = f"F{len(parts.fragments)}"
             parts.fragments.append(f"fragment {name} on Session {{ {fields} }}")
