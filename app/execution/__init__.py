@@ -5,7 +5,7 @@ and compiled plans. A plan answers exactly as graphql-core would; graphql-core r
 
 Reading order:
 
-- `executor.py`: from a request to a response.
+- `executor.py`: from a request to a response, both of `request.py`.
 - `documents.py`: documents are parsed and validated once. `limits.py`: how large an operation may be.
 - `plan.py`: an operation, compiled. `resolver.py` calls a field's resolver, `resolve_info.py` is what it receives,
   `projection.py` generates the functions that turn resolved values into the response.
@@ -14,8 +14,9 @@ Reading order:
 """
 
 from app.execution.documents import Document
-from app.execution.executor import CostOf, Executor, Request, Response
+from app.execution.executor import CostOf, Executor
 from app.execution.projection import Encoding
+from app.execution.request import Request, Response
 from app.execution.resolver import graphql_core_schema
 
 __all__ = ["CostOf", "Document", "Encoding", "Executor", "Request", "Response", "graphql_core_schema"]

@@ -4,7 +4,7 @@ A plan answers exactly as graphql-core would. It handles only the ordinary case:
 allowed, or a value that does not encode, graphql-core completes the values that the plan has already resolved.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -20,6 +20,7 @@ from app.execution.error_formatting import InvalidOperationError, format_error, 
 from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, NotCompilableError
+from app.execution.request import Request, Response
 from app.execution.resolver import graphql_core_schema
 from app.resilience.lru_cache import LruCache
 
@@ -30,42 +31,6 @@ _MAX_BYTES: Final = 32 * 1024 * 1024
 """Bound of the cached plans, and also of the cached operations with their variables."""
 _BYTES_PER_CHARACTER: Final = 150
 """Memory that a plan takes for each character of its document, and variables for each of theirs (measured)."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A GraphQL request whose parameters have the right types."""
-
-    query: str
-    variables: Mapping[str, Any]
-    operation_name: str | None = None
-
-
-@dataclass(frozen=True)
-class Response:
-    """The answer to a request.
-
-    Args:
-        errors: Formatted errors, each with its code.
-        data: A value that msgspec encodes as the response's `data`.
-        ran: Whether the operation ran. If not, the response has no `data` key at all.
-        cost: The operation's cost in units of upstream work.
-    """
-
-    errors: list[dict[str, Any]]
-    data: Any = None
-    ran: bool = False
-    cost: int = 0
-
-    @property
-    def outcome(self) -> str:
-        """`ok`, or the code of the first error."""
-        return self.errors[0]["extensions"]["code"] if self.errors else "ok"
-
-    def as_json(self) -> dict[str, Any]:
-        """The response's body."""
-        body: dict[str, Any] = {"errors": self.errors} if self.errors else {}
-        return body | ({"data": self.data} if self.ran else {})
 
 
 class ExecutorContext(Protocol):

@@ -81,7 +81,7 @@ class Encoding:
 
 
 class Projector:
-    """Generates the functions for one operation.
+    """Generates the functions for one operation. In their bodies, `o` is a source object, `l` a list and `i` an index.
 
     Args:
         schema: The graphql-core schema.
@@ -138,8 +138,6 @@ class Projector:
     def _function(self, body: str, parameters: str) -> Callable[..., Any]:
         function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - made of generated names, the schema's attributes and quoted literals
         return function
-
-    # In generated functions `o` is the source object, `l` a list, `i` an index, `run` the run and `path` the path.
 
     def _define(self, body: str, parameters: str = "o, run, path") -> str:
         name = f"_f{next(self._numbers)}"

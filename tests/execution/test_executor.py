@@ -222,7 +222,7 @@ async def test_document_cache_keeps_within_its_size_limit() -> None:
 
     before = documents_in_memory()
     for _ in range(3):
-        await run("{ kept: __typename }")
+        await run("{ cached: __typename }")
     assert documents_in_memory() == before + 1
     await run("{ nope }")
     assert documents_in_memory() == before + 1

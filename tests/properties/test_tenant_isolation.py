@@ -60,11 +60,11 @@ async def test_each_tenant_gets_only_its_own_pages_and_cached_responses(serve: S
 async def test_requests_in_flight_are_not_shared_between_tenants(serve: Serve) -> None:
     gate = asyncio.Event()
 
-    async def held(connection: Connection) -> None:
+    async def answer_when_open(connection: Connection) -> None:
         await gate.wait()
         await answer_with_tenant(connection)
 
-    async with raw_upstream(held) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+    async with raw_upstream(answer_when_open) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         asking = asyncio.gather(*(name_seen(gateway, headers) for headers in TENANTS.values()))
         await upstream.wait_for_requests(len(TENANTS))
         gate.set()

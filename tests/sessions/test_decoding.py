@@ -155,11 +155,11 @@ async def test_unknown_fields_are_ignored(gateway: Gateway, langsmith: Emulator)
     assert "errors" not in body
 
 
-@pytest.mark.parametrize("lacking", [{"id": None}, {"id": "x"}, {"id": 5}, {"tenant_id": None}, {"tenant_id": "x"}])
+@pytest.mark.parametrize("missing", [{"id": None}, {"id": "x"}, {"id": 5}, {"tenant_id": None}, {"tenant_id": "x"}])
 async def test_row_without_id_or_workspace_is_dropped(
-    lacking: dict[str, Any], gateway: Gateway, langsmith: Emulator
+    missing: dict[str, Any], gateway: Gateway, langsmith: Emulator
 ) -> None:
-    body = await shown(gateway, langsmith, [row(name="a"), row(**lacking), row(name="b")], "name")
+    body = await shown(gateway, langsmith, [row(name="a"), row(**missing), row(name="b")], "name")
     assert [node["name"] for node in body["data"]["sessions"]["nodes"]] == ["a", "b"]
     (error,) = body["errors"]
     assert error["message"].startswith("1 of the sessions")
