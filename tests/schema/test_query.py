@@ -5,11 +5,8 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import pytest
-from graphql import GraphQLSchema
 
 from app.emulator import Emulator, Fault
-from app.execution import graphql_core_schema
-from app.schema.query import create_schema
 from tests.conftest import Gateway, Serve, asked
 from tests.support.paths import v1_specification
 
@@ -375,46 +372,3 @@ async def test_missing_credential_is_refused_without_a_request(gateway: Gateway,
     assert [error["extensions"]["code"] for error in body["errors"]] == ["UNAUTHENTICATED"] * 2
     assert body["data"] == {"sessions": None, "session": None}
     assert not asked(langsmith)
-
-
-def schema() -> GraphQLSchema:
-    return graphql_core_schema(create_schema())
-
-
-def test_every_part_of_the_schema_has_a_description() -> None:
-    undescribed: list[str] = []
-    for name, kind in schema().type_map.items():
-        if name.startswith("__") or name in {"String", "Int", "Float", "Boolean", "ID"}:
-            continue
-        members = [*getattr(kind, "fields", {}).items(), *getattr(kind, "values", {}).items()]
-        arguments = [
-            (f"{field}({argument}:)", arg)
-            for field, each in members
-            for argument, arg in getattr(each, "args", {}).items()
-        ]
-        undescribed += [f"{name}.{member}" for member, each in [*members, *arguments] if not each.description]
-        undescribed += [] if kind.description else [name]
-    assert not undescribed
-
-
-def test_schema_has_exactly_these_types() -> None:
-    names = {name for name in schema().type_map if not name.startswith("__")}
-    assert names - {"String", "Int", "Float", "Boolean", "ID"} == {
-        *("Query", "Session", "SessionStats", "SessionConnection", "SessionEdge", "PageInfo", "FeedbackStat", "Node"),
-        *("SessionFilter", "SessionOrder", "StatsOptions"),
-        *("SessionOrderField", "OrderDirection", "FeedbackSource", "TraceTier"),
-        *("BigInt", "DateTime", "Decimal", "Duration", "JSON", "UUID"),
-    }
-
-
-async def test_introspection_returns_the_descriptions(gateway: Gateway) -> None:
-    data = await gateway.data(
-        """{ __schema { types { name description specifiedByURL fields { name description args { name description } }
-            inputFields { name description } enumValues { name description } } } }"""
-    )
-    types = {each["name"]: each for each in data["__schema"]["types"]}
-    assert types["DateTime"]["specifiedByURL"] == "https://www.rfc-editor.org/rfc/rfc3339"
-    assert "in seconds" in next(f for f in types["Session"]["fields"] if f["name"] == "latencyP50")["description"]
-    assert {f["name"] for f in types["SessionStats"]["fields"]} - {"id"} <= {
-        f["name"] for f in types["Session"]["fields"]
-    }
