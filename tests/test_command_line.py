@@ -170,7 +170,8 @@ def test_serve_refuses_an_unknown_setting_with_any_options(in_process: CliRunner
     assert printed.exit_code == 2
     assert printed.stdout == ""
     assert printed.stderr == (
-        "GATEWAY_CACHE_TTLS: there is no such setting. Did you mean GATEWAY_CACHE_TTL? app/settings.md lists them all.\n"
+        "GATEWAY_CACHE_TTLS: there is no such setting. Did you mean GATEWAY_CACHE_TTL? "
+        "app/settings.md lists them all.\n"
     )
 
 

@@ -23,7 +23,7 @@ from graphql import (
 from app.check.operations import FrontendOperation
 from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, OperationVariables
 from app.schema.pagination import cursor_of
-from app.sessions.scalars import as_text
+from app.sessions.scalars import format_datetime
 
 _UUID_NAMESPACE: Final = uuid.UUID(int=0)
 
@@ -39,7 +39,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "String": lambda number: cursor_of(19 + 20 * number),
     "ID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
     "UUID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
-    "DateTime": lambda number: as_text(datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=number)),
+    "DateTime": lambda number: format_datetime(datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=number)),
 }
 """Example value by scalar type.
 

@@ -10,7 +10,7 @@ from graphql import Source
 
 from app import check as checking
 from app.execution.limits import OperationLimits
-from app.sessions.scalars import as_text, parse_duration
+from app.sessions.scalars import format_datetime, parse_duration
 from app.settings import Settings
 from tests.check.command import ID, check, requests
 from tests.conftest import NOON, Gateway
@@ -24,7 +24,7 @@ def at_noon(line: str) -> str:
     """The line with its relative times computed from noon."""
 
     def instant(match: re.Match[str]) -> str:
-        return quote_plus(as_text((NOON - parse_duration(match[1])).replace(second=0)))
+        return quote_plus(format_datetime((NOON - parse_duration(match[1])).replace(second=0)))
 
     return re.sub("<now - (.*?)>", instant, line)
 

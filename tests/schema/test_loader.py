@@ -28,7 +28,7 @@ async def test_windows_are_requested_after_the_pages_of_all_root_fields(gateway:
         b: sessions(first: 120, offset: 2) { nodes { stats(last: "P1D") { runCount } } } }"""
     async with asyncio.TaskGroup() as group:
         group.create_task(gateway.data(query))
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
         go_on.set()
     assert id_counts(asked(langsmith)) == [0, 0, 22, 100]
 
@@ -134,7 +134,7 @@ async def test_window_that_exceeds_the_deadline_leaves_the_page_intact(serve: Se
         query = '{ sessions(first: 2) { nodes { name stats(last: "P1D") { runCount } } } }'
         async with asyncio.TaskGroup() as group:
             running = group.create_task(gateway.run(query))
-            await langsmith.arrived(1)
+            await langsmith.wait_for_requests(1)
             # Hold every request that arrives from now on, and let the one before go.
             langsmith.pause()
             go_on.set()

@@ -16,7 +16,6 @@ RATES = frozenset({"error_rate"})
 @pytest.mark.parametrize(
     "changes",
     [{"limit": 3}, {"statistics": COUNTS}, {"prefetch": COUNTS}, {"statistics": COUNTS, "window": DAY}],
-    ids=str,
 )
 def test_length_statistics_and_window_do_not_change_the_key_of_a_page(changes: dict[str, Any]) -> None:
     assert PageQuery(arguments=NAMED, **changes).key == PageQuery(arguments=NAMED).key
@@ -54,7 +53,6 @@ def test_window_changes_the_key_of_a_page_that_is_sorted_by_a_statistic() -> Non
         (PageQuery(window=DAY, statistics=COUNTS), PageQuery(window=DAY), True),
         (PageQuery(window=DAY, statistics=COUNTS), PageQuery(), False),
     ],
-    ids=str,
 )
 def test_query_covers_another_of_the_same_window_with_fewer_rows_and_statistics(
     query: PageQuery, other: PageQuery, covers: bool
