@@ -1,81 +1,124 @@
-"""Imports go down the floors only, some arrows are forbidden, and each outside library has the rooms that own it."""
+"""The rooms of the package: which imports they may have, who owns each outside library, and how they are documented.
+
+The floors, the forbidden imports and the rule against import circles are contracts of import-linter in pyproject.toml.
+"""
 
 import ast
+import re
+import subprocess
+import sys
+from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.support.paths import APP
+from tests.support.paths import APP, ROOT
 
-FLOORS: dict[str, int] = {
-    "__main__": 9,
-    "main": 8,
-    "http": 7,
-    "check": 7,
-    "schema": 6,
-    "cache": 5,
-    "langsmith": 4,
-    "settings": 4,
-    "settings_errors": 1,
-    "execution": 3,
-    "redis": 3,
-    "sessions": 2,
-    "observability": 2,
-    "resilience": 2,
-    "credentials": 1,
-    "emulator": 1,
-    "errors": 0,
+OWNERS: dict[str, set[str]] = {
+    "aiocache": {"cache/store", "redis/connection"},
+    "aiohttp": {"langsmith"},
+    "click": {"__main__"},
+    "dotenv": {"settings"},
+    "fastapi": {"http/server", "main"},
+    "graphql": {"check", "execution", "schema"},
+    "httpx": {"langsmith"},
+    "httpx_aiohttp": {"langsmith/transport"},
+    "limits": {"redis/sliding_window"},
+    "opentelemetry": {"observability/tracing"},
+    "orjson": {"emulator", "observability/log"},
+    "prometheus_client": {"observability/metrics"},
+    "pydantic": {"emulator/params", "settings"},
+    "pydantic_settings": {"settings"},
+    "redis": {"redis"},
+    "starlette": {"emulator", "http", "observability"},
+    "strawberry": {"check", "execution", "langsmith/v1", "main", "schema", "sessions"},
+    "structlog": {"execution", "http", "langsmith", "main", "observability", "redis/connection"},
+    "tenacity": {"langsmith"},
+    "throttled": {"http/client_rate_limit"},
+    "uvicorn": {"__main__", "emulator/server", "http/uvicorn_protocol"},
 }
-"""A room, or a module beside the rooms, imports from lower floors and from its own room."""
+"""By library, the rooms and modules that import it. A room stands for all of its modules."""
 
-NEVER: dict[str, set[str]] = {
-    "execution": {"sessions", "cache", "langsmith", "schema", "http"},
-    "sessions": {"execution", "redis", "langsmith", "settings", "cache", "schema", "http"},
-    "langsmith": {"cache", "schema", "http"},
-    "cache": {"schema", "http"},
-    "redis": {"cache", "langsmith"},
-}
+USED_EVERYWHERE = {"msgspec"}
+
+ROOMS = sorted(path.parent for path in APP.glob("*/**/__init__.py"))
+"""Every package below `app`; `cache/shared` is a room within a room."""
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    """Each file with the room that it is in, or with its own name if it stands beside the rooms."""
-    for path in sorted(APP.rglob("*.py")):
-        parts = path.relative_to(APP).with_suffix("").parts
-        if parts != ("__init__",):
-            yield parts[0], path
+def room_name(room: Path) -> str:
+    return room.relative_to(APP).as_posix()
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Full names of what a file imports; `from app import x` counts as `app.x`."""
+def imported_libraries(path: Path) -> Iterator[str]:
+    """Names of the third-party packages that a file imports, at its top or inside a function."""
     for node in ast.walk(ast.parse(path.read_text())):
+        modules: list[str] = []
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield from ([f"app.{alias.name}" for alias in node.names] if node.module == "app" else [node.module])
+            modules = [node.module]
+        for module in modules:
+            library = module.partition(".")[0]
+            if library not in sys.stdlib_module_names and library != "app":
+                yield library
 
 
-def rooms_used(path: Path) -> set[str]:
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("app.")}
-    return {name for name in used if not name.startswith("__")}
+@cache
+def modules_by_library() -> dict[str, set[str]]:
+    """By third-party library, the modules that import it, such as `langsmith/transport`."""
+    importers: defaultdict[str, set[str]] = defaultdict(set)
+    for path in APP.rglob("*.py"):
+        for library in imported_libraries(path):
+            importers[library].add(path.relative_to(APP).with_suffix("").as_posix())
+    return importers
 
 
-FILES = [(room, path) for room, path in modules() if room in FLOORS]
+def is_within(module: str, owner: str) -> bool:
+    return module == owner or module.startswith(f"{owner}/")
 
 
-@pytest.mark.parametrize(("room", "path"), FILES, ids=[str(path.relative_to(APP)) for _, path in FILES])
-def test_imports_go_down_the_floors_only(room: str, path: Path) -> None:
-    for used in rooms_used(path) & FLOORS.keys() - {room}:
-        assert FLOORS[used] < FLOORS[room], f"{room} is not above {used}"
+def docstring_of(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""
 
 
-@pytest.mark.parametrize("room", NEVER)
-def test_a_room_never_imports_what_it_must_not_know(room: str) -> None:
-    used = {name for each, path in FILES if each == room for name in rooms_used(path)}
-    assert not used & NEVER[room]
+def test_imports_keep_the_contracts_in_pyproject() -> None:
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache", "--no-logo"]
+    linter = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert linter.returncode == 0, linter.stdout + linter.stderr
 
 
-def test_the_emulator_imports_nothing_else_of_the_gateway() -> None:
-    for room, path in FILES:
-        if room == "emulator":
-            assert not rooms_used(path) - {"emulator"}
+@pytest.mark.parametrize("library", OWNERS)
+def test_only_the_owners_of_a_library_import_it(library: str) -> None:
+    modules = modules_by_library()[library]
+    assert {module for module in modules if not any(is_within(module, owner) for owner in OWNERS[library])} == set()
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_every_owner_of_a_library_imports_it(library: str) -> None:
+    modules = modules_by_library()[library]
+    assert {owner for owner in OWNERS[library] if not any(is_within(module, owner) for module in modules)} == set()
+
+
+def test_every_imported_library_has_owners() -> None:
+    assert modules_by_library().keys() - OWNERS.keys() == USED_EVERYWHERE
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=room_name)
+def test_the_docstring_of_a_room_has_between_5_and_15_lines(room: Path) -> None:
+    lines = [line for line in docstring_of(room / "__init__.py").splitlines() if line.strip()]
+    assert 5 <= len(lines) <= 15
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=room_name)
+def test_the_docstring_of_a_room_names_each_of_its_modules(room: Path) -> None:
+    described = docstring_of(room / "__init__.py")
+    members = {path.stem for path in room.glob("*.py")} | {path.parent.name for path in room.glob("*/__init__.py")}
+    assert {name for name in members - {"__init__"} if not re.search(rf"\b{name}\b", described)} == set()
+
+
+def test_the_map_of_the_package_begins_a_line_with_every_room() -> None:
+    package_map = docstring_of(APP / "__init__.py")
+    rooms = {room.name for room in ROOMS if room.parent == APP}
+    assert {name for name in rooms if not re.search(rf"^\W*{name}\b", package_map, re.MULTILINE)} == set()
