@@ -1,4 +1,4 @@
-"""Whether two contenders gave the same data, however each spells it."""
+"""Compares the data of two contenders, whose schemas may spell names and values differently."""
 
 import json
 import re
@@ -15,40 +15,40 @@ _COSTS: Final = ("totalCost", "promptCost", "completionCost")
 
 
 class AnswerError(Exception):
-    """An answer that cannot be compared, or says other things."""
+    """An answer that has errors and therefore cannot be compared."""
 
 
 def rows_of(body: bytes, aliases: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The rows of a response: names in camel case, times in UTC, costs as numbers, feedback as a list by key.
+    """Parse the rows of a response: names in camel case, times in UTC, costs as numbers, feedback as a list by key.
 
-    `aliases` are names of fields, in LangSmith's spelling, by what the selection called them.
+    `aliases` maps each alias in the selection to the field's name in LangSmith's spelling. Raises AnswerError.
     """
     response = json.loads(body, parse_float=Decimal)
     if response.get("errors"):
         raise AnswerError(f"answered with errors: {str(response['errors'][0])[:500]}")
-    found = response["data"]
-    while isinstance(found, dict):
-        [found] = found.values()
-    return [dict(_plain(row, aliases)) for row in found]
+    rows = response["data"]
+    while isinstance(rows, dict):
+        [rows] = rows.values()
+    return [dict(_normalized_row(row, aliases)) for row in rows]
 
 
 def differences(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
-    """The fields in which rows differ; empty if the answers say the same."""
+    """Names of the fields whose values differ in any row; empty if the answers are equal."""
     if len(ours) != len(theirs):
         return [f"{len(theirs)} rows for {len(ours)}"]
     names = dict.fromkeys(name for row in (*ours, *theirs) for name in row)
     return [name for name in names if any(a.get(name) != b.get(name) for a, b in zip(ours, theirs, strict=True))]
 
 
-def _plain(row: dict[str, Any], aliases: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
-    for spelt, value in row.items():
-        name = camel_case(aliases.get(spelt, spelt))
-        yield name, _plain_value(name, value)
+def _normalized_row(row: dict[str, Any], aliases: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
+    for key, value in row.items():
+        name = camel_case(aliases.get(key, key))
+        yield name, _normalized_value(name, value)
 
 
-def _plain_value(name: str, value: Any) -> Any:
+def _normalized_value(name: str, value: Any) -> Any:
     if name in _FEEDBACK:
-        return _plain_feedback(value)
+        return _normalized_feedback(value)
     if name in _COSTS:
         return Decimal(value) if isinstance(value, str) else value
     if name == "traceTier" and isinstance(value, str):
@@ -59,12 +59,12 @@ def _plain_value(name: str, value: Any) -> Any:
     return value
 
 
-def _plain_feedback(value: Any) -> Any:
+def _normalized_feedback(value: Any) -> Any:
     if isinstance(value, dict):
         value = [{"key": key, **stat} for key, stat in value.items()]
     if isinstance(value, list):
-        # Where feedback cannot be selected from, what was not selected is left out of the comparison.
+        # Some schemas return feedback whole, as JSON: compare only the fields that the others select.
         return sorted(
-            ({name: each.get(name) for name in ("key", "n", "avg")} for each in value), key=lambda e: e["key"]
+            ({name: stat.get(name) for name in ("key", "n", "avg")} for stat in value), key=lambda stat: stat["key"]
         )
     return value

@@ -1,6 +1,6 @@
-"""Our gateway without what it does beside answering, so that the cost of that can be told.
+"""The gateway reduced to answering, which shows what everything else costs.
 
-No log line, nothing counted, no limits worth the name, and no middleware: no request id, no security headers.
+It has no access log, no metrics, limits that no operation reaches, and no middleware (request ids, security headers).
 """
 
 from typing import Any, Final
@@ -16,9 +16,9 @@ _UNLIMITED: Final = 1_000_000_000
 
 
 def create() -> FastAPI:
-    for metric, act in ((Counter, "inc"), (Histogram, "observe")):
-        for name, instead in ((act, _nothing), ("labels", _itself)):
-            setattr(metric, name, instead)
+    for metric, method in ((Counter, "inc"), (Histogram, "observe")):
+        for name, replacement in ((method, _do_nothing), ("labels", _return_self)):
+            setattr(metric, name, replacement)
     limits = dict.fromkeys(("max_tokens", "max_depth", "max_aliases", "max_cost"), _UNLIMITED)
     app = create_app(Settings.load(log_level="error", **limits))
     front: Any = app.front
@@ -28,9 +28,9 @@ def create() -> FastAPI:
     return app
 
 
-def _nothing(*_: Any, **__: Any) -> None:
+def _do_nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def _itself(metric: Any, *_: Any, **__: Any) -> Any:
+def _return_self(metric: Any, *_: Any, **__: Any) -> Any:
     return metric

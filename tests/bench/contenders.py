@@ -1,4 +1,4 @@
-"""Who is compared, and how each is started. What a peer is configured with stands in its folder, with its reasons."""
+"""The servers that are compared, and how each is started. A peer's folder holds its configuration, with the reasons."""
 
 import dataclasses
 import sys
@@ -14,7 +14,7 @@ from .process import Command
 from .workload import Cell, Dialect, Kind
 
 Start = Callable[[Cell, int, str], Command]
-"""From what is measured, the contender's port and LangSmith's base URL."""
+"""Makes the command from the cell, the contender's port and LangSmith's base URL."""
 
 _FOLDER: Final = Path(__file__).parent / "peers"
 _CACHES: Final = {Kind.REPEATED: "responses", Kind.HELD: "data", Kind.MISS: "none"}
@@ -26,17 +26,17 @@ _LANGSMITHS_OWN: Final = Dialect(
     camel_case=False,
     json_feedback=True,
 )
-"""Of the schema that is made from the OpenAPI description."""
+"""The schema that Hive generates from LangSmith's OpenAPI description."""
 _ROWS_ONLY: Final = dataclasses.replace(
     _LANGSMITHS_OWN,
     before="query Sessions($first: Int!, $offset: Int) { sessions(limit: $first, offset: $offset) {",
 )
-"""Of a schema with LangSmith's spelling whose statistics are settled."""
+"""A schema in LangSmith's spelling that takes no parameters for statistics."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`prepare` installs what it takes, and raises `install.NotInstalledError` if it cannot."""
+    """A server to compare. `prepare` installs its requirements, or raises `install.NotInstalledError`."""
 
     name: str
     start: Start
@@ -82,7 +82,7 @@ def _node(folder: str, *argv: str) -> Start:
 
 
 def _peer_env(cell: Cell, port: int, langsmith: str) -> dict[str, str]:
-    """A peer asks LangSmith for what the scenario needs and no more, as if it knew how to push a selection down."""
+    """Environment of a peer, which requests only what the scenario needs, as if it could push selections down."""
     return {
         "PORT": str(port),
         "LANGSMITH": f"{langsmith}/api/v1",
@@ -107,6 +107,7 @@ def _tailcall(cell: Cell, port: int, langsmith: str) -> Command:
             text = text.replace(placeholder, value)
         (folder / ".built" / name).write_text(text)
     libraries = folder / ".built" / "lib"
+    # Start the binary with the loader of the newer C library, which it needs.
     program = folder / "node_modules" / "@tailcallhq" / "core-linux-x64-gnu" / "bin" / "tailcall"
     loader = [str(libraries / "ld-linux-x86-64.so.2"), "--library-path", str(libraries)]
     env = {"TAILCALL_TRACKER": "false", "TAILCALL_LOG_LEVEL": "error"}
@@ -129,9 +130,9 @@ def _install_tailcall() -> None:
 
 OURS: Final = Contender("ours", _ours())
 QUIET: Final = Contender("ours-quiet", _ours(GATEWAY_LOG_LEVEL="error"), kinds=_CACHED)
-"""Logs errors only."""
+"""The gateway with a log of errors only."""
 BARE: Final = Contender("ours-bare", _bare, kinds=_CACHED)
-"""Without logging, metrics, limits, request ids and security headers."""
+"""The gateway without logging, metrics, limits, request ids and security headers."""
 _HIVE: Final = ("node_modules/@graphql-hive/gateway/dist/bin.js", "supergraph", "--config-path", "gateway.config.js")
 PEERS: Final = (
     Contender("yoga", _node("yoga"), _npm("yoga"), is_node=True),
@@ -143,4 +144,4 @@ PEERS: Final = (
 BASELINE: Final = Contender("strawberry", _strawberry)
 CONTENDERS: Final = {each.name: each for each in (OURS, QUIET, BARE, *PEERS, BASELINE)}
 STATIC: Final = "nginx static file"
-"""The limit; it is given our own answer, and so is started by who has that."""
+"""The lower limit: nginx serves the gateway's own answer. `Bench` starts it once it has that answer."""

@@ -1,4 +1,4 @@
-"""Two real workers under load, with a real Redis between them and without, and what it costs when that Redis dies.
+"""Two real workers under load: without Redis, with a real Redis, while that Redis is killed, and after its restart.
 
 The workers share core 0; wrk, the fixed LangSmith and Redis share core 1.
 """
@@ -19,7 +19,7 @@ from typing import Final
 from tests.support.paths import ROOT
 from tests.support.real_redis import RealRedis, real_redis
 
-from . import fixed
+from . import nginx
 from .contenders import OURS
 from .load import Figures, measure
 from .process import HEADERS, LOAD_CORE, PEER_CORE, Command, Running, free_port, running
@@ -27,10 +27,10 @@ from .workload import SCENARIOS, Cell, Kind
 
 WORKERS: Final = 2
 _CONNECTIONS: Final = 8
-_PAUSE: Final = 0.005
+_PROBE_PAUSE: Final = 0.005
 _NO_RESPONSES: Final = {"GATEWAY_RESPONSES_MAX_BYTES": "0"}
-_LEGEND: Final = f"""{WORKERS} workers, {_CONNECTIONS} connections. *CPU* is of one request, in µs;
-*longest* is what one beside wrk waited at most, who asks anew {_PAUSE * 1000:g} ms after each answer.
+_LEGEND: Final = f"""{WORKERS} workers, {_CONNECTIONS} connections. *CPU* is the time per request in µs.
+*longest* is the longest wait of a probe that runs next to wrk and pauses {_PROBE_PAUSE * 1000:g} ms after each answer.
 
 | scene | Redis | requests/s | CPU | CPU of Redis | p50 ms | p99 ms | longest ms | upstream/s | failed |
 |---|---|--:|--:|--:|--:|--:|--:|--:|--:|"""
@@ -38,7 +38,7 @@ _LEGEND: Final = f"""{WORKERS} workers, {_CONNECTIONS} connections. *CPU* is of 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is asked, and the settings with which that is so."""
+    """A kind of request, with the settings of the gateway that it needs."""
 
     name: str
     kind: Kind
@@ -53,8 +53,8 @@ SCENES: Final = (
 
 
 @dataclass(frozen=True)
-class Shown:
-    """Of one load; `redis_cpu` in microseconds for one request, where there is a Redis; `longest` in seconds."""
+class Row:
+    """Figures of one load. `redis_cpu` is in microseconds per request, 0 without Redis; `longest` is in seconds."""
 
     scene: str
     redis: str
@@ -63,48 +63,49 @@ class Shown:
     longest: float = 0.0
 
 
-def measured(seconds: int) -> str:
-    """As Markdown."""
+def measure_fleet(seconds: int) -> str:
+    """Measure all scenes with loads of so many seconds, and return a table in Markdown."""
     with tempfile.TemporaryDirectory(prefix="fleet-") as name, ExitStack() as stack:
         folder = Path(name)
         port = free_port()
-        command = fixed.langsmith(folder / "langsmith", port)
+        command = nginx.langsmith(folder / "langsmith", port)
         langsmith = stack.enter_context(running(command, port, folder / "langsmith.log", core=LOAD_CORE))
         redis = stack.enter_context(real_redis())
-        _settle(redis)
-        return as_markdown([shown for scene in SCENES for shown in _played(scene, folder, langsmith, redis, seconds)])
+        _pin(redis)
+        return as_markdown([row for scene in SCENES for row in _measure(scene, folder, langsmith, redis, seconds)])
 
 
-def as_markdown(shown: list[Shown]) -> str:
-    return "\n".join([_LEGEND, *map(_as_row, shown)])
+def as_markdown(rows: list[Row]) -> str:
+    return "\n".join([_LEGEND, *map(_as_line, rows)])
 
 
-def _as_row(shown: Shown) -> str:
-    of = shown.figures
-    waits = f"{of.p50 / 1000:.2f} | {of.p99 / 1000:.2f} | {shown.longest * 1000:.0f}"
-    costs = f"{of.per_second:.0f} | {of.cpu:.0f} | {shown.redis_cpu:.0f}"
-    return f"| {shown.scene} | {shown.redis} | {costs} | {waits} | {of.asked * of.per_second:.1f} | {of.failed} |"
+def _as_line(row: Row) -> str:
+    figures = row.figures
+    waits = f"{figures.p50 / 1000:.2f} | {figures.p99 / 1000:.2f} | {row.longest * 1000:.0f}"
+    costs = f"{figures.per_second:.0f} | {figures.cpu:.0f} | {row.redis_cpu:.0f}"
+    upstream = f"{figures.upstream_per_request * figures.per_second:.1f}"
+    return f"| {row.scene} | {row.redis} | {costs} | {waits} | {upstream} | {figures.failed} |"
 
 
-def _played(scene: Scene, folder: Path, langsmith: Running, redis: RealRedis, seconds: int) -> Iterator[Shown]:
+def _measure(scene: Scene, folder: Path, langsmith: Running, redis: RealRedis, seconds: int) -> Iterator[Row]:
     bodies = folder / f"{scene.name}.requests"
     bodies.write_text("".join(f"{body}\n" for body in Cell(SCENARIOS["10x3"], scene.kind).requests(OURS.dialect)))
 
-    def load(gateway: Running, redis: str, seconds: int, meanwhile: Callable[[], None] = lambda: None) -> Shown:
+    def load(gateway: Running, redis: str, seconds: int, meanwhile: Callable[[], None] = lambda: None) -> Row:
         with ThreadPoolExecutor(2) as pool:
             end = time.monotonic() + seconds
-            probing = pool.submit(_longest, gateway, bodies.read_text().splitlines(), end)
+            probing = pool.submit(_longest_wait, gateway, bodies.read_text().splitlines(), end)
             loading = pool.submit(measure, gateway, bodies, langsmith, connections=_CONNECTIONS, seconds=seconds)
             meanwhile()
-            return Shown(scene.name, redis, loading.result(), longest=probing.result())
+            return Row(scene.name, redis, loading.result(), longest=probing.result())
 
     def interrupt() -> None:
-        """Without a Redis for the middle third."""
+        """Kill Redis for the middle third of the load."""
         time.sleep(seconds)
         redis.kill()
         time.sleep(seconds)
         redis.start()
-        _settle(redis)
+        _pin(redis)
 
     with _gateway(scene, folder, langsmith) as gateway:
         load(gateway, "", 2)
@@ -112,26 +113,26 @@ def _played(scene: Scene, folder: Path, langsmith: Running, redis: RealRedis, se
     with _gateway(scene, folder, langsmith, GATEWAY_CACHE_URL=redis.url) as gateway:
         load(gateway, "", 2)
         before = _cpu(redis)
-        shown = load(gateway, "there", seconds)
-        used = (_cpu(redis) - before) / (shown.figures.per_second * seconds) * 1e6
-        yield replace(shown, redis_cpu=used)
-        yield load(gateway, "killed, and back", 3 * seconds, interrupt)
-        yield load(gateway, "there again", seconds)
+        row = load(gateway, "running", seconds)
+        used = (_cpu(redis) - before) / (row.figures.per_second * seconds) * 1e6
+        yield replace(row, redis_cpu=used)
+        yield load(gateway, "killed and restarted", 3 * seconds, interrupt)
+        yield load(gateway, "running again", seconds)
 
 
-def _longest(gateway: Running, bodies: list[str], end: float) -> float:
-    """Seconds that somebody waited who asks now and then."""
+def _longest_wait(gateway: Running, bodies: list[str], end: float) -> float:
+    """Send one request at a time until `end`, and return the longest wait for an answer in seconds."""
     longest = 0.0
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=30)
     try:
         for body in itertools.cycle(bodies):
-            began = time.monotonic()
-            if began > end:
+            sent_at = time.monotonic()
+            if sent_at > end:
                 return longest
             connection.request("POST", gateway.path, body, HEADERS)
             connection.getresponse().read()
-            longest = max(longest, time.monotonic() - began)
-            time.sleep(_PAUSE)
+            longest = max(longest, time.monotonic() - sent_at)
+            time.sleep(_PROBE_PAUSE)
     finally:
         connection.close()
     return longest
@@ -147,12 +148,13 @@ def _gateway(scene: Scene, folder: Path, langsmith: Running, **settings: str) ->
         yield gateway
 
 
-def _settle(redis: RealRedis) -> None:
+def _pin(redis: RealRedis) -> None:
+    """Move Redis to the core of the load generator."""
     assert redis.process
     os.sched_setaffinity(redis.process.pid, {LOAD_CORE})
 
 
 def _cpu(redis: RealRedis) -> float:
-    """Seconds that it has used."""
+    """Seconds of CPU time that Redis has used."""
     assert redis.process
     return Running(redis.process, redis.port, "", Path()).cpu()

@@ -1,4 +1,4 @@
-"""What is compared in a simulation: workers with this gateway's cache, and with a plain cache of whole answers."""
+"""The caches that a simulation compares: those of this gateway's workers, and plain caches of whole answers."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -21,21 +21,21 @@ from app.sessions.query import PageQuery
 from app.sessions.row import Row
 
 from .dashboards import View
-from .scripts import Scripted
-from .workspaces import CAUSE, Langsmith
+from .fake_redis import FakeRedis
+from .workspaces import CAUSE, SimulatedLangSmith
 
 TTL: Final = 15.0
-_LATENCY: Final = 0.0005
-_PATIENCE: Final = 30.0
-_MOST_BYTES: Final = 268_435_456
-_WALL: Final = 1.7e9
+_REDIS_LATENCY: Final = 0.0005
+_TIMEOUT: Final = 30.0
+_MAX_BYTES: Final = 268_435_456
+_WALL_CLOCK_START: Final = 1.7e9
 
 Rows = Iterable[Row | None]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows, with the statistics of them that were asked for."""
+    """The answer to a request: how the cache found it, and its rows in parts, each with the requested statistics."""
 
     outcome: Outcome
     parts: Sequence[tuple[Rows, frozenset[str]]]
@@ -43,44 +43,48 @@ class Answer:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Mean bytes of a page: in the memory of a worker, and in Redis with all that belongs to it."""
+    """Mean bytes of a page: in the memory of a worker, and in Redis together with its sessions."""
 
     in_memory: float = 0.0
     in_redis: float = 0.0
 
 
 class Gateways(Protocol):
-    """So many workers."""
+    """The workers of a fleet, each with its cache."""
 
     async def answer(self, worker: int, view: View, credential: Credential) -> Answer: ...
     async def aclose(self) -> None: ...
     def sizes(self) -> Sizes: ...
 
 
-class Ours:
-    """`stale`: seconds beyond the time to live. Where there are several workers, they share a Redis."""
+class GatewayCaches:
+    """The gateway's own cache in each worker; several workers share a Redis.
 
-    def __init__(self, langsmith: Langsmith, workers: int, *, stale: float) -> None:
+    `stale`: seconds after the time to live in which an answer may still be served.
+    """
+
+    def __init__(self, langsmith: SimulatedLangSmith, workers: int, *, stale: float) -> None:
         self._now = asyncio.get_running_loop().time
-        self._redis = Scripted(self._now, latency=_LATENCY) if workers > 1 else None
-        self._stores = [MemoryStore(_MOST_BYTES) for _ in range(workers)]
+        self._redis = FakeRedis(self._now, latency=_REDIS_LATENCY) if workers > 1 else None
+        self._stores = [MemoryStore(_MAX_BYTES) for _ in range(workers)]
         self._shared: list[SharedCache] = []
         self._caches = [self._cache(langsmith, store, stale) for store in self._stores]
 
     async def answer(self, worker: int, view: View, credential: Credential) -> Answer:
         cache, trace, parts = self._caches[worker], FieldTrace(), list[tuple[Rows, frozenset[str]]]()
-        caller = FetchContext(credential, self._now() + _PATIENCE, trace)
+        context = FetchContext(credential, self._now() + _TIMEOUT, trace)
         ids = view.ids
         if view.query:
             CAUSE.set((view.kind, "page"))
-            page = await cache.get_page(view.query, caller)
+            page = await cache.get_page(view.query, context)
             rows = page.rows_in(view.query.window)[: view.query.limit]
             parts.append((rows, view.query.statistics))
             ids = tuple(row.id for row in rows if row) if view.window else ()
         if ids:
             CAUSE.set((view.kind, "window" if view.window else "session"))
-            found = await cache.lookup(ids, caller, window=view.window_at(self._now()), statistics=view.statistics)
-            parts.append((found.by_id.values(), view.statistics))
+            window = view.window_at(self._now())
+            sessions = await cache.lookup(ids, context, window=window, statistics=view.statistics)
+            parts.append((sessions.by_id.values(), view.statistics))
         assert trace.outcome is not None
         return Answer(trace.outcome, parts)
 
@@ -91,19 +95,21 @@ class Ours:
             await shared.aclose()
 
     def sizes(self) -> Sizes:
-        held: Iterable[Page] = (page for store in self._stores for page in store._memory._cache.values())
-        weights = [page.weight_bytes for page in held if page.limit > 1]
-        sizes, pages = 0, 0
-        for key, entry in (self._redis.held if self._redis else {}).items():
+        cached: Iterable[Page] = (page for store in self._stores for page in store._memory._cache.values())
+        # Sessions that were looked up by id are stored as pages of one row.
+        weights = [page.weight_bytes for page in cached if page.limit > 1]
+        redis_bytes, redis_pages = 0, 0
+        for key, entry in (self._redis.entries if self._redis else {}).items():
             value = entry.value
-            sizes += len(key) + (len(value) if isinstance(value, bytes) else sum(map(len, [*value, *value.values()])))
-            pages += isinstance(value, bytes) and ":page:" in key and ":turn:" not in key
-        return Sizes(sum(weights) / max(len(weights), 1), sizes / max(pages, 1))
+            value_bytes = len(value) if isinstance(value, bytes) else sum(map(len, [*value, *value.values()]))
+            redis_bytes += len(key) + value_bytes
+            redis_pages += isinstance(value, bytes) and ":page:" in key and ":turn:" not in key
+        return Sizes(sum(weights) / max(len(weights), 1), redis_bytes / max(redis_pages, 1))
 
-    def _cache(self, langsmith: Langsmith, store: MemoryStore, stale: float) -> PageCache:
+    def _cache(self, langsmith: SimulatedLangSmith, store: MemoryStore, stale: float) -> PageCache:
         shared = None
         if self._redis:
-            clocks = Clocks(self._now, lambda: self._now() + _WALL)
+            clocks = Clocks(self._now, lambda: self._now() + _WALL_CLOCK_START)
             forgets = store.delete_scope_before
             records = RedisRecords(self._redis, clocks, lifetime=TTL + stale, remembers=lately(TTL), forgets=forgets)
             shared = SharedCache(self._redis, clocks, records)
@@ -113,40 +119,42 @@ class Ours:
         return PageCache(Fetcher(upstream, store, freshness, Metrics(), self._now, shared))
 
 
-class Plain:
-    """Whole answers by credential and query text, for a time to live; each worker has its own unless they share one.
+class PlainCaches:
+    """Caches of whole answers by credential and query text, with a time to live: one per worker, or one for all.
 
-    `joins`: whether who misses waits for an answer that is under way there, which few such caches know.
+    `joins`: whether a request that misses waits for an equal one in flight. Few caches of this kind do that.
     """
 
-    def __init__(self, langsmith: Langsmith, workers: int, *, shared: bool = False, joins: bool = False) -> None:
+    def __init__(
+        self, langsmith: SimulatedLangSmith, workers: int, *, shared: bool = False, joins: bool = False
+    ) -> None:
         self._langsmith = langsmith
         self._now = asyncio.get_running_loop().time
-        self._held: list[dict[object, _Kept]] = [{} for _ in range(1 if shared else workers)]
+        self._caches: list[dict[object, _CachedAnswer]] = [{} for _ in range(1 if shared else workers)]
         self._joins = joins
-        self._under_way: dict[object, asyncio.Task[Answer]] = {}
+        self._in_flight: dict[object, asyncio.Task[Answer]] = {}
 
     async def answer(self, worker: int, view: View, credential: Credential) -> Answer:
-        place = worker % len(self._held)
-        held, key = self._held[place], (credential.scope, view.text)
-        if (kept := held.get(key)) and kept.until > self._now():
-            return Answer(Outcome.HIT, kept.answer.parts)
-        if self._joins and (under_way := self._under_way.get((place, key))):
-            return Answer(Outcome.COALESCED, (await under_way).parts)
-        task = asyncio.create_task(self._asked(view, credential))
-        self._under_way[place, key] = task
+        number = worker % len(self._caches)
+        cache, key = self._caches[number], (credential.scope, view.text)
+        if (cached := cache.get(key)) and cached.expires_at > self._now():
+            return Answer(Outcome.HIT, cached.answer.parts)
+        if self._joins and (in_flight := self._in_flight.get((number, key))):
+            return Answer(Outcome.COALESCED, (await in_flight).parts)
+        task = asyncio.create_task(self._fetch(view, credential))
+        self._in_flight[number, key] = task
         answer = await task
-        self._under_way.pop((place, key), None)
-        held[key] = _Kept(self._now() + TTL, answer)
+        self._in_flight.pop((number, key), None)
+        cache[key] = _CachedAnswer(self._now() + TTL, answer)
         return answer
 
     async def aclose(self) -> None:
-        """It has nothing to end."""
+        """There is nothing to close."""
 
     def sizes(self) -> Sizes:
         return Sizes()
 
-    async def _asked(self, view: View, credential: Credential) -> Answer:
+    async def _fetch(self, view: View, credential: Credential) -> Answer:
         parts: list[tuple[Rows, frozenset[str]]] = []
         ids = view.ids
         if view.query:
@@ -162,6 +170,6 @@ class Plain:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    until: float
+class _CachedAnswer:
+    expires_at: float
     answer: Answer

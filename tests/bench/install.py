@@ -1,4 +1,4 @@
-"""What the benchmark takes: Debian's packages, npm's packages in a peer's folder, a newer C library in another."""
+"""Installs the requirements of the benchmark: Debian packages, npm packages, and a newer C library for one peer."""
 
 import os
 import shutil
@@ -14,11 +14,14 @@ _LIBRARIES: Final = ("ld-linux-x86-64.so.2", "libc.so.6", "libm.so.6", "libgcc_s
 
 
 class NotInstalledError(Exception):
-    """What is missing, and the command that would install it."""
+    """A requirement is missing. The message has the command that would install it."""
 
 
-def debian(**packages: str) -> None:
-    """Programs by name, each with the package that has it; installed if missing, which takes root."""
+def debian_packages(**packages: str) -> None:
+    """Install the packages whose program is missing. Keywords map each program to its package.
+
+    Raises NotInstalledError without root.
+    """
     missing = {package for program, package in packages.items() if shutil.which(program) is None}
     if not missing:
         return
@@ -28,13 +31,13 @@ def debian(**packages: str) -> None:
         raise NotInstalledError(f"needs Debian's {', '.join(names)}; as root: {command}")
     click.echo(f"Installing Debian's {', '.join(names)}.", err=True)
     _run(["apt-get", "update", "--quiet"])
-    # Its service would take port 80, and nobody asked for it.
-    no_service = {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *names], env=no_service)
+    # In runlevel 1 the package does not start nginx as a service, which would take port 80.
+    env = {"RUNLEVEL": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    _run(["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *names], env=env)
 
 
 def npm(folder: Path) -> None:
-    """What the folder's lock file says, once."""
+    """Install the packages of the folder's lock file, unless this version of it is installed already."""
     lock, done = folder / "package-lock.json", folder / "node_modules" / ".bench-lock.json"
     if done.exists() and done.read_bytes() == lock.read_bytes():
         return
@@ -46,32 +49,33 @@ def npm(folder: Path) -> None:
 
 
 def supergraph(folder: Path) -> None:
-    """The supergraph that Hive Gateway serves, made by the peer's own tool."""
-    made, sources = folder / ".built" / "supergraph.graphql", ("mesh.config.js", "openapi.json")
-    if made.exists() and all(made.stat().st_mtime > (folder / each).stat().st_mtime for each in sources):
+    """Build the supergraph that Hive Gateway serves, with Hive's own tool, if a source is newer than it."""
+    built, sources = folder / ".built" / "supergraph.graphql", ("mesh.config.js", "openapi.json")
+    if built.exists() and all(built.stat().st_mtime > (folder / each).stat().st_mtime for each in sources):
         return
-    made.parent.mkdir(exist_ok=True)
+    built.parent.mkdir(exist_ok=True)
     _run(["node_modules/.bin/mesh-compose", "--config-path", "mesh.config.js"], cwd=folder)
 
 
 def c_library(folder: Path) -> None:
-    """The C library of Debian 13 (2.41), for a program that wants a newer one than Debian 12 has (2.36)."""
+    """Put Debian 13's C library (2.41) into a folder, for a program that Debian 12's (2.36) is too old for."""
     if all((folder / name).exists() for name in _LIBRARIES):
         return
-    debian(debootstrap="debootstrap")
+    debian_packages(debootstrap="debootstrap")
     if os.geteuid() != 0:
         raise NotInstalledError("needs debootstrap to be run as root, once")
     click.echo("Installing the C library of Debian 13 with debootstrap.", err=True)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="trixie-") as root:
-        # The first stage unpacks it; nothing in there is ever run as a system.
+        # The first stage only unpacks the packages; the result is never booted or entered.
         _run(["debootstrap", "--foreign", "--variant=minbase", "--include=libgcc-s1", "trixie", root])
         for name in _LIBRARIES:
             shutil.copy(Path(root, "usr/lib/x86_64-linux-gnu", name), folder / name)
 
 
 def _run(argv: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    done = subprocess.run(argv, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = (done.stdout + done.stderr).splitlines()
+    all_env = {**os.environ, **(env or {})}
+    ended = subprocess.run(argv, cwd=cwd, env=all_env, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        lines = (ended.stdout + ended.stderr).splitlines()
         raise NotInstalledError(f"{' '.join(argv)} failed:\n" + "\n".join(lines[-10:]))

@@ -1,4 +1,4 @@
--- Sends the bodies of a file in turn. In a body, @OFFSET@ becomes a number that was not sent before.
+-- Sends the request bodies of a file in turn. @OFFSET@ in a body is replaced by a number that is new for each request.
 local requests, turn, offset = {}, 0, 0
 local before, after
 

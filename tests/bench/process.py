@@ -1,4 +1,4 @@
-"""Processes on a core of their own, what they cost, and their end."""
+"""Runs processes on a core of their own, measures their CPU time and memory, and stops them."""
 
 import http.client
 import os
@@ -20,12 +20,12 @@ _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class StartError(Exception):
-    """Why a process did not come up, with the last lines that it wrote."""
+    """A process did not start. The message has the reason and the last lines of its output."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run; where it answers GraphQL; what it finds in its environment."""
+    """A command with its environment and working directory, and the path at which it serves GraphQL."""
 
     argv: Sequence[str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Command:
 
 @dataclass
 class Running:
-    """A process that answers; `ready` is how many seconds that took."""
+    """A running server. `ready` is the time in seconds from its start to its first answer."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -61,12 +61,12 @@ class Running:
             connection.close()
 
     def cpu(self) -> float:
-        """Seconds of CPU that it and its children have used, all threads together."""
-        return sum(_cpu(pid) for pid in _family(self.process.pid))
+        """Seconds of CPU time that the process and its children have used, in all threads."""
+        return sum(_cpu(pid) for pid in _process_tree(self.process.pid))
 
     def rss(self) -> int:
-        """Bytes of memory of it and its children."""
-        return sum(_rss(pid) for pid in _family(self.process.pid))
+        """Resident memory of the process and its children in bytes."""
+        return sum(_rss(pid) for pid in _process_tree(self.process.pid))
 
     def last_lines(self, count: int = 15) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -81,15 +81,18 @@ def free_port() -> int:
 
 
 def pinned(argv: Sequence[str], core: int) -> list[str]:
-    """The command on one core, ended by the kernel should this process die without ending it."""
+    """The command, pinned to one core. The kernel kills it if the benchmark dies without stopping it."""
     return ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", str(core), *argv]
 
 
 @contextmanager
 def running(command: Command, port: int, log: Path, *, core: int, within: float = 60) -> Iterator[Running]:
-    """Started, and ready: it has answered a GraphQL request with 200."""
+    """Start a server, wait until it answers a GraphQL request with 200, and stop it at the end of the block.
+
+    Raises StartError if the process ends, or does not answer `within` so many seconds.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "LANGSMITH_"))}
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             pinned(command.argv, core),
@@ -100,46 +103,48 @@ def running(command: Command, port: int, log: Path, *, core: int, within: float 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    started = Running(process, port, command.path, log)
+    server = Running(process, port, command.path, log)
     try:
-        _await(started, began + within)
-        started.ready = time.perf_counter() - began
-        yield started
+        _wait_until_ready(server, started_at + within)
+        server.ready = time.perf_counter() - started_at
+        yield server
     finally:
-        _end(process)
+        _stop(process)
 
 
-def _await(started: Running, deadline: float) -> None:
+def _wait_until_ready(server: Running, deadline: float) -> None:
     while True:
-        if started.process.poll() is not None:
-            raise StartError(f"ended with {started.process.returncode}:\n{started.last_lines()}")
+        if server.process.poll() is not None:
+            raise StartError(f"exited with {server.process.returncode}:\n{server.last_lines()}")
         if time.perf_counter() > deadline:
-            raise StartError(f"did not answer in time:\n{started.last_lines()}")
+            raise StartError(f"did not answer in time:\n{server.last_lines()}")
         with suppress(OSError, http.client.HTTPException):
-            status, _ = started.post('{"query": "{ __typename }"}', timeout=5)
+            status, _ = server.post('{"query": "{ __typename }"}', timeout=5)
             if status == http.client.OK:
                 return
         time.sleep(0.005)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal_number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=3)
             break
+    # Children may outlive the process that was told to stop.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _family(pid: int) -> list[int]:
-    found = [pid]
-    for parent in found:
+def _process_tree(pid: int) -> list[int]:
+    pids = [pid]
+    # The list grows while it is read, so that children of children are visited too.
+    for parent in pids:
         with suppress(OSError):
             for task in Path(f"/proc/{parent}/task").iterdir():
-                found.extend(int(child) for child in (task / "children").read_text().split())
-    return found
+                pids.extend(int(child) for child in (task / "children").read_text().split())
+    return pids
 
 
 def _cpu(pid: int) -> float:
@@ -147,7 +152,7 @@ def _cpu(pid: int) -> float:
         numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
-    # utime, stime, and those of children that have ended.
+    # utime, stime, cutime and cstime; the last two belong to children that have ended.
     return sum(map(int, numbers[11:15])) * _TICK
 
 

@@ -1,4 +1,4 @@
-"""What is printed: a table for each cell, and the ratios beside what was wanted of them."""
+"""The report: a table for each cell, and the measured ratios next to their targets."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,23 +12,24 @@ from .workload import SCENARIOS, Kind
 
 @dataclass
 class Result:
-    """What one contender showed in one cell; `figures` are of all rounds, memory is in bytes."""
+    """Figures of one contender in one cell, from all rounds. `ready` is in seconds, `rss` in bytes."""
 
     ready: float
     rss: int = 0
     figures: list[Figures] = field(default_factory=list)
 
     def of(self, connections: int, pick: Callable[[Figures], float]) -> float:
-        return median(pick(each) for each in self.figures if each.connections == connections)
+        """Median of one figure over the loads with so many connections."""
+        return median(pick(figures) for figures in self.figures if figures.connections == connections)
 
     @property
     def cpu(self) -> float:
-        """Microseconds for one request, at 8 connections."""
-        return self.of(8, lambda each: each.cpu)
+        """CPU time per request in microseconds, at 8 connections."""
+        return self.of(8, lambda figures: figures.cpu)
 
     @property
     def failed(self) -> int:
-        return sum(each.failed for each in self.figures)
+        return sum(figures.failed for figures in self.figures)
 
 
 Results = Mapping[tuple[str, Kind], Mapping[str, Result]]
@@ -37,7 +38,11 @@ Results = Mapping[tuple[str, Kind], Mapping[str, Result]]
 
 @dataclass(frozen=True)
 class Target:
-    """`measured` is None where it was not measured. `at_least`: more is better."""
+    """A measured value with its target.
+
+    `measured` is None if the run did not measure it. `against` names the contender of a ratio. `at_least` is true if
+    more is better.
+    """
 
     text: str
     wanted: float
@@ -55,24 +60,25 @@ class Target:
 
 _LEGEND: Final = """# The gateway and its peers
 
-Each figure is the median of all rounds; *1* and *8* are connections. *CPU* is the time of one request, with all threads
-and children; *to ours* compares it at 8 connections; *KB* is an answer with its headers; *asked* is how many requests
-LangSmith got for one; *RSS* is after the run; *ready* is from the start to the first answer."""
+Each figure is the median of all rounds; *1* and *8* are numbers of connections. *CPU* is the time per request, in all
+threads and child processes; *to ours* is its ratio to ours at 8 connections; *KB* is the size of an answer with its
+headers; *upstream* is the number of requests to LangSmith per request; *RSS* is the memory after the run; *ready* is
+the time from the start to the first answer."""
 
 
-def as_markdown(results: Results, left_out: Mapping[str, str], notes: Iterable[str]) -> str:
+def as_markdown(results: Results, excluded: Mapping[str, str], notes: Iterable[str]) -> str:
     parts = [_LEGEND]
-    parts += [_cell(f"{scenario}, {kind}", found) for (scenario, kind), found in results.items() if found]
+    parts += [_cell(f"{scenario}, {kind}", cell) for (scenario, kind), cell in results.items() if cell]
     parts.append(_targets(targets(results)))
-    if left_out:
-        parts.append("## Left out\n\n" + "\n".join(_reason(*each) for each in left_out.items()))
-    said = list(notes)
-    if said:
-        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in said))
+    if excluded:
+        parts.append("## Excluded\n\n" + "\n".join(_reason(*each) for each in excluded.items()))
+    lines = [f"- {note}" for note in notes]
+    if lines:
+        parts.append("## Notes\n\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def as_json(results: Results, left_out: Mapping[str, str], notes: Iterable[str]) -> dict[str, Any]:
+def as_json(results: Results, excluded: Mapping[str, str], notes: Iterable[str]) -> dict[str, Any]:
     cells = [
         {
             "scenario": scenario,
@@ -82,19 +88,19 @@ def as_json(results: Results, left_out: Mapping[str, str], notes: Iterable[str])
             "rss_bytes": result.rss,
             "figures": [vars(each) for each in result.figures],
         }
-        for (scenario, kind), found in results.items()
-        for name, result in found.items()
+        for (scenario, kind), cell in results.items()
+        for name, result in cell.items()
     ]
-    judged = [
+    verdicts = [
         {"target": each.text, "wanted": each.wanted, "measured": each.measured, "verdict": each.verdict}
         for each in targets(results)
     ]
-    return {"cells": cells, "targets": judged, "left_out": dict(left_out), "notes": list(notes)}
+    return {"cells": cells, "targets": verdicts, "excluded": dict(excluded), "notes": list(notes)}
 
 
 def targets(results: Results) -> list[Target]:
-    """CPU time per request within this run, as ratios, and what one worker of ours takes."""
-    found = [
+    """Targets of this run: ratios of CPU time per request, and memory and start-up time of one worker."""
+    judged = [
         *_ratios(results, Kind.REPEATED, "best peer", _is_peer, {"100xall": 10, "100x3": 2.5, "10x3": 1.2}),
         *_ratios(results, Kind.HELD, "best peer", _is_peer, {"100xall": 4, "100x3": 1.6, "10x3": 0.8}),
         *_ratios(results, Kind.MISS, "best Node peer", _is_node, {"100xall": 3, "100x3": 3, "10x3": 1.5}),
@@ -102,26 +108,27 @@ def targets(results: Results) -> list[Target]:
     ]
     cell = results.get(("100xall", Kind.REPEATED), {})
     limit = cell[OURS.name].cpu / cell[STATIC].cpu if OURS.name in cell and STATIC in cell else None
-    found.append(Target("100xall repeated, ours to nginx's static file", 3, limit, STATIC, at_least=False))
+    judged.append(Target("100xall repeated, ours to nginx's static file", 3, limit, STATIC, at_least=False))
     ours = [each[OURS.name] for each in results.values() if OURS.name in each]
     rss = max((each.rss for each in ours), default=None)
     ready = median(each.ready for each in ours) if ours else None
-    found.append(
+    judged.append(
         Target("memory of one worker after a run, MB", 120, None if rss is None else rss / 1e6, at_least=False)
     )
-    found.append(Target("seconds until ready", 1.5, ready, at_least=False))
-    return found
+    judged.append(Target("seconds until ready", 1.5, ready, at_least=False))
+    return judged
 
 
 def _ratios(
-    results: Results, kind: Kind, whom: str, counts: Callable[[str], bool], wanted: Mapping[str, float]
+    results: Results, kind: Kind, rival: str, is_rival: Callable[[str], bool], wanted: Mapping[str, float]
 ) -> Iterable[Target]:
+    """Targets by scenario: CPU time of the best rival as a multiple of ours."""
     for scenario in SCENARIOS:
         cell = results.get((scenario, kind), {})
-        rivals = {name: result.cpu for name, result in cell.items() if counts(name)}
+        rivals = {name: result.cpu for name, result in cell.items() if is_rival(name)}
         best = min(rivals, key=lambda name: rivals[name]) if rivals and OURS.name in cell else ""
         measured = rivals[best] / cell[OURS.name].cpu if best else None
-        yield Target(f"{scenario} {kind}, {whom} to ours", wanted[scenario], measured, best)
+        yield Target(f"{scenario} {kind}, {rival} to ours", wanted[scenario], measured, best)
 
 
 def _is_peer(name: str) -> bool:
@@ -139,30 +146,29 @@ def _is_tailcall(name: str) -> bool:
 _COLUMNS: Final = (
     *("req/s, 1", "req/s, 8", "CPU µs, 1", "CPU µs, 8", "to ours"),
     *("p50 ms, 1", "p99 ms, 1", "p50 ms, 8", "p99 ms, 8"),
-    *("KB", "asked", "RSS MB", "ready s", "failed"),
+    *("KB", "upstream", "RSS MB", "ready s", "failed"),
 )
 
 
-def _cell(title: str, found: Mapping[str, Result]) -> str:
-    ours = found[OURS.name].cpu if OURS.name in found else None
+def _cell(title: str, cell: Mapping[str, Result]) -> str:
+    ours = cell[OURS.name].cpu if OURS.name in cell else None
     rows = [
         "| " + " | ".join(("", *_COLUMNS)) + " |",
         "|---|" + "--:|" * len(_COLUMNS),
     ]
-    rows += [_row(name, result, ours) for name, result in found.items()]
+    rows += [_row(name, result, ours) for name, result in cell.items()]
     return f"## {title}\n\n" + "\n".join(rows)
 
 
 def _row(name: str, result: Result, ours: float | None) -> str:
-    per_second = [f"{result.of(each, lambda one: one.per_second):.0f}" for each in (1, 8)]
-    cpu = [f"{result.of(each, lambda one: one.cpu):.0f}" for each in (1, 8)]
-    latency = [
-        f"{result.of(each, pick) / 1000:.2f}" for each in (1, 8) for pick in (lambda one: one.p50, lambda one: one.p99)
-    ]
+    per_second = [f"{result.of(count, lambda figures: figures.per_second):.0f}" for count in (1, 8)]
+    cpu = [f"{result.of(count, lambda figures: figures.cpu):.0f}" for count in (1, 8)]
+    percentiles = (lambda figures: figures.p50, lambda figures: figures.p99)
+    latency = [f"{result.of(count, percentile) / 1000:.2f}" for count in (1, 8) for percentile in percentiles]
     ratio = f"{result.cpu / ours:.2f}" if ours else ""
-    size = f"{result.of(8, lambda one: one.size) / 1000:.1f}"
-    asked = f"{result.of(8, lambda one: one.asked):.2f}"
-    rest = [size, asked, f"{result.rss / 1e6:.0f}", f"{result.ready:.2f}", result.failed]
+    size = f"{result.of(8, lambda figures: figures.size) / 1000:.1f}"
+    upstream = f"{result.of(8, lambda figures: figures.upstream_per_request):.2f}"
+    rest = [size, upstream, f"{result.rss / 1e6:.0f}", f"{result.ready:.2f}", result.failed]
     cells = [name, *per_second, *cpu, ratio, *latency, *rest]
     return "| " + " | ".join(map(str, cells)) + " |"
 
@@ -172,9 +178,9 @@ def _reason(name: str, reason: str) -> str:
     return "\n".join([f"- {name}: {first}", *(f"      {line}" for line in log)])
 
 
-def _targets(found: Iterable[Target]) -> str:
+def _targets(judged: Iterable[Target]) -> str:
     rows = ["| target | wanted | measured | against | |", "|---|--:|--:|---|---|"]
-    for each in found:
+    for each in judged:
         sign = "≥" if each.at_least else "≤"
         measured = "" if each.measured is None else f"{each.measured:.2f}"
         rows.append(f"| {each.text} | {sign} {each.wanted:g} | {measured} | {each.against} | {each.verdict} |")

@@ -1,6 +1,6 @@
-"""Workers, tenants and dashboards in virtual time: how often LangSmith is asked, and how old the answers are.
+"""A fleet of workers in virtual time: counts its requests to LangSmith and measures the age of its answers.
 
-The parts of the gateway are its own; what is made up is LangSmith, Redis, the clients and the time.
+The cache is the gateway's own code; LangSmith, Redis, the clients and the time are doubles.
 """
 
 import asyncio
@@ -24,59 +24,65 @@ from app.sessions.page import Page
 from app.sessions.query import PageQuery
 from app.sessions.row import decode_rows
 
-from . import clock
+from . import virtual_time
 from .dashboards import Request, trace
-from .gateways import TTL, Answer, Gateways, Ours, Plain, Sizes
-from .workspaces import Cause, Langsmith, Workspace, asked_at
+from .gateways import TTL, Answer, GatewayCaches, Gateways, PlainCaches, Sizes
+from .workspaces import Cause, SimulatedLangSmith, Workspace, oldest_stamp
 
 STALE: Final = 60.0
-MOST_BYTES: Final = 268_435_456
-BUSY: Final = {"quiet": 0, "middling": 10, "busy": 60}
-"""A tenant's requests in a minute, from which on it counts as that."""
+MAX_BYTES: Final = 268_435_456
+BUSYNESS: Final = {"quiet": 0, "middling": 10, "busy": 60}
+"""Classes of tenants, each with the smallest number of requests per minute that belongs to it."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """`bound`: seconds that what it answers with may have been held when the client asked."""
+    """A kind of cache. `max_age_seconds` limits the age of cached data when the request for it arrives."""
 
     name: str
-    start: Callable[[Langsmith, int], Gateways]
-    bound: float = TTL
+    start: Callable[[SimulatedLangSmith, int], Gateways]
+    max_age_seconds: float = TTL
     depends_on_workers: bool = True
 
 
-PLAIN: Final = Contender("plain TTL", Plain)
-COMMON: Final = Contender(
-    "plain TTL, shared", lambda langsmith, _: Plain(langsmith, 1, shared=True), depends_on_workers=False
+PLAIN: Final = Contender("plain TTL", PlainCaches)
+SHARED: Final = Contender(
+    "plain TTL, shared", lambda langsmith, _: PlainCaches(langsmith, 1, shared=True), depends_on_workers=False
 )
-JOINING: Final = Contender(
+SHARED_JOINING: Final = Contender(
     "plain TTL, shared, joining",
-    lambda langsmith, _: Plain(langsmith, 1, shared=True, joins=True),
+    lambda langsmith, _: PlainCaches(langsmith, 1, shared=True, joins=True),
     depends_on_workers=False,
 )
-FRESH: Final = Contender("ours 15 + 0", lambda langsmith, workers: Ours(langsmith, workers, stale=0))
+FRESH: Final = Contender("ours 15 + 0", lambda langsmith, workers: GatewayCaches(langsmith, workers, stale=0))
 DEFAULT: Final = Contender(
-    "ours 15 + 60", lambda langsmith, workers: Ours(langsmith, workers, stale=STALE), bound=TTL + STALE
+    "ours 15 + 60",
+    lambda langsmith, workers: GatewayCaches(langsmith, workers, stale=STALE),
+    max_age_seconds=TTL + STALE,
 )
-CONTENDERS: Final = (COMMON, JOINING, PLAIN, FRESH, DEFAULT)
+CONTENDERS: Final = (SHARED, SHARED_JOINING, PLAIN, FRESH, DEFAULT)
 
 
 @dataclass
 class Figures:
-    """What one contender did with the trace. Ages are in seconds: `ages` when it answered, `held` when it was asked."""
+    """What one contender did with the trace.
+
+    `ages` are the seconds between LangSmith's data and the answer that shows it. `oldest` is the largest age in seconds
+    that cached data had when the request for it arrived. `by_busyness` has upstream requests per request.
+    """
 
     requests: int = 0
-    asked: Counter[Cause] = field(default_factory=Counter)
+    upstream_by_cause: Counter[Cause] = field(default_factory=Counter)
     by_busyness: dict[str, float] = field(default_factory=dict)
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     ages: list[float] = field(default_factory=list)
-    held: float = 0.0
+    oldest: float = 0.0
     sizes: Sizes = field(default_factory=Sizes)
 
     @property
     def upstream(self) -> int:
-        return self.asked.total()
+        return self.upstream_by_cause.total()
 
     @property
     def per_request(self) -> float:
@@ -92,7 +98,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class World:
-    """The same for every contender: tenants, what they have, and what their viewers ask."""
+    """Tenants, their workspaces and the requests of their viewers, the same for every contender."""
 
     seed: int
     tenants: int
@@ -115,82 +121,82 @@ class World:
 
     @cached_property
     def busyness(self) -> dict[str, str]:
-        """By credential."""
+        """Class of each tenant that sends requests, by the scope of its credential."""
         requests = Counter(each.tenant for each in self.trace)
         return {
             self.workspaces[tenant].credential.scope: [
-                name for name, least in BUSY.items() if count / self.minutes >= least
+                name for name, least in BUSYNESS.items() if count / self.minutes >= least
             ][-1]
             for tenant, count in requests.items()
         }
 
     def measure(self, contender: Contender, workers: int) -> Figures:
         with _seeded(self.seed):
-            return clock.run(self._measured(contender, workers))
+            return virtual_time.run(self._replay(contender, workers))
 
-    async def _measured(self, contender: Contender, workers: int) -> Figures:
-        langsmith = Langsmith(self.workspaces.of, self.seed, ttl=TTL)
+    async def _replay(self, contender: Contender, workers: int) -> Figures:
+        langsmith = SimulatedLangSmith(self.workspaces.of_scope, self.seed, ttl=TTL)
         gateways = contender.start(langsmith, workers)
         figures = Figures()
         now = asyncio.get_running_loop().time
-        beginning = now()
+        start = now()
 
-        async def ask(request: Request, credential: Credential) -> None:
+        async def send(request: Request, credential: Credential) -> None:
             arrived = now()
             figures.requests += 1
             try:
-                answer = await gateways.answer(int(request.to * workers), request.view, credential)
-                oldest = _oldest(answer)
-            except Exception as exc:  # noqa: BLE001 - what is left can be measured all the same
+                answer = await gateways.answer(int(request.balance * workers), request.view, credential)
+                stamp = _oldest_stamp(answer)
+            except Exception as exc:  # noqa: BLE001 - the other requests are measured all the same
                 figures.failures[repr(exc)] += 1
                 return
             figures.outcomes[answer.outcome] += 1
-            if oldest is not None:
-                figures.ages.append(now() - oldest)
-                figures.held = max(figures.held, arrived - oldest)
+            if stamp is not None:
+                figures.ages.append(now() - stamp)
+                figures.oldest = max(figures.oldest, arrived - stamp)
 
         async with asyncio.TaskGroup() as group:
             for each in self.trace:
-                await asyncio.sleep(beginning + each.at - now())
-                group.create_task(ask(each, self.workspaces[each.tenant].credential))
+                await asyncio.sleep(start + each.at - now())
+                group.create_task(send(each, self.workspaces[each.tenant].credential))
         figures.sizes = gateways.sizes()
         await gateways.aclose()
-        figures.asked = langsmith.asked
-        figures.by_busyness = self._by_busyness(langsmith.asked_of)
+        figures.upstream_by_cause = langsmith.requests_by_cause
+        figures.by_busyness = self._by_busyness(langsmith.requests_by_scope)
         return figures
 
-    def _by_busyness(self, asked_of: Mapping[str, int]) -> dict[str, float]:
-        asked, requests = Counter[str](), Counter[str]()
+    def _by_busyness(self, upstream_by_scope: Mapping[str, int]) -> dict[str, float]:
+        upstream, requests = Counter[str](), Counter[str]()
         for each in self.trace:
             requests[self.busyness[self.workspaces[each.tenant].credential.scope]] += 1
-        for scope, count in asked_of.items():
-            asked[self.busyness[scope]] += count
-        return {name: asked[name] / requests[name] for name in BUSY if requests[name]}
+        for scope, count in upstream_by_scope.items():
+            upstream[self.busyness[scope]] += count
+        return {name: upstream[name] / requests[name] for name in BUSYNESS if requests[name]}
 
 
 class Workspaces(Sequence[Workspace]):
-    """Made when they are looked at."""
+    """The workspaces of all tenants, each generated when it is first used."""
 
     def __init__(self, seed: int, count: int) -> None:
         self._seed = seed
-        self._made: list[Workspace | None] = [None] * count
+        self._generated: list[Workspace | None] = [None] * count
 
     def __len__(self) -> int:
-        return len(self._made)
+        return len(self._generated)
 
-    def __getitem__(self, number: int) -> Workspace:  # type: ignore[override]  # nobody asks for a part
-        made = self._made[number]
-        if made is None:
-            made = self._made[number] = Workspace(self._seed, number)
-        return made
+    def __getitem__(self, number: int) -> Workspace:  # type: ignore[override]  # slices are not needed
+        workspace = self._generated[number]
+        if workspace is None:
+            workspace = self._generated[number] = Workspace(self._seed, number)
+        return workspace
 
-    def of(self, scope: str) -> Workspace:
+    def of_scope(self, scope: str) -> Workspace:
         return self[int(scope, 16)]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a store that was given more than it may hold, in bytes."""
+    """Bytes that were put into a store, that it holds, and by which the process grew meanwhile."""
 
     given: int
     held: int
@@ -198,16 +204,16 @@ class Memory:
 
 
 def fill(pages: int = 400, page_bytes: int = 1_000_000) -> Memory:
-    """Pages of one megabyte each, of which a store keeps what its bound allows."""
+    """Put more pages into a store than fit into it, and measure its memory."""
     gc.collect()
-    before = _resident()
-    store = MemoryStore(MOST_BYTES)
-    asyncio.run(_filled(store, pages, page_bytes))
+    before = _resident_bytes()
+    store = MemoryStore(MAX_BYTES)
+    asyncio.run(_fill(store, pages, page_bytes))
     gc.collect()
-    return Memory(pages * page_bytes, store.held_bytes, _resident() - before)
+    return Memory(pages * page_bytes, store.held_bytes, _resident_bytes() - before)
 
 
-async def _filled(store: MemoryStore, pages: int, page_bytes: int) -> None:
+async def _fill(store: MemoryStore, pages: int, page_bytes: int) -> None:
     for number in range(pages):
         body = _body(number, page_bytes)
         query = PageQuery(offset=100 * number)
@@ -223,18 +229,22 @@ def _body(number: int, size: int) -> bytes:
     return json.dumps([*rows_of_page]).encode()
 
 
-def _resident() -> int:
+def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _oldest(answer: Answer) -> float | None:
-    """When the oldest of it was asked for; None of an empty one. Raises ValueError where something is lacking."""
-    return min((asked_at(row, statistics) for part, statistics in answer.parts for row in part if row), default=None)
+def _oldest_stamp(answer: Answer) -> float | None:
+    """Time of the request to LangSmith that returned the oldest data of the answer; None for an answer without rows.
+
+    Raises ValueError if a requested statistic is missing.
+    """
+    stamps = (oldest_stamp(row, statistics) for part, statistics in answer.parts for row in part if row)
+    return min(stamps, default=None)
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """For those of the gateway's parts that choose at random."""
+    """Seed Python's global random numbers, which the gateway uses for jitter, and restore their state afterwards."""
     before = random.getstate()
     random.seed(seed)
     try:

@@ -1,4 +1,4 @@
-"""What is asked: three scenarios, three kinds, and the documents of both ways to spell the schema."""
+"""The requests of the benchmark: three scenarios of three kinds, in the spelling of each contender's schema."""
 
 import json
 import re
@@ -13,10 +13,12 @@ _SPEC: Final = v1_specification()
 _ALL: Final[tuple[str, ...]] = tuple(field["name"] for field in _SPEC["fields"])
 _FEEDBACK: Final = ("feedback_stats", "session_feedback_stats")
 _DOCUMENTS: Final = 16
-"""How many selections take turns: few enough that what compiles each of them (graphql-jit, then V8) is soon done."""
+"""Number of selections that alternate: few enough that compilers of documents (graphql-jit, then V8) finish soon."""
 
 
 class Kind(StrEnum):
+    """How requests of a cell differ from each other; see the docstring of the package."""
+
     REPEATED = "repeated"
     HELD = "held"
     MISS = "miss"
@@ -24,7 +26,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Scenario:
-    """`fields` in LangSmith's spelling; `params` are what asks LangSmith for just those."""
+    """A number of rows and fields. `params` is the query string that requests just these fields from LangSmith."""
 
     name: str
     rows: int
@@ -33,9 +35,9 @@ class Scenario:
 
     def as_arguments(self) -> str:
         """The parameters as GraphQL arguments: `include_stats: true, stats_select: ["run_count"]`."""
-        found = parse_qs(self.params)
+        params = parse_qs(self.params)
         return ", ".join(
-            f"{name}: {json.dumps(values) if name == 'stats_select' else values[0]}" for name, values in found.items()
+            f"{name}: {json.dumps(values) if name == 'stats_select' else values[0]}" for name, values in params.items()
         )
 
 
@@ -54,9 +56,9 @@ SCENARIOS: Final = {
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a contender's schema spells the question; most are spelt as ours is.
+    """The spelling of a contender's schema. The defaults are the spelling of the gateway's schema.
 
-    `@PARAMS@` stands for the scenario's parameters, where the schema shows LangSmith's own as arguments.
+    `@PARAMS@` in `before` is replaced by the scenario's parameters, for a schema that has them as arguments.
     """
 
     before: str = "query Sessions($first: Int!, $offset: Int) { sessions(first: $first, offset: $offset) { nodes {"
@@ -64,15 +66,18 @@ class Dialect:
     camel_case: bool = True
     feedback: str = "{ key n avg }"
     json_feedback: bool = False
-    """Feedback as one JSON value, which cannot be selected from."""
+    """Whether feedback is one JSON value, which has no fields to select."""
 
     def field(self, name: str) -> str:
-        spelt = camel_case(name) if self.camel_case else name
-        return f"{spelt} {self.feedback}" if name in _FEEDBACK and not self.json_feedback else spelt
+        """Selection of a field that is given in LangSmith's spelling."""
+        spelling = camel_case(name) if self.camel_case else name
+        return f"{spelling} {self.feedback}" if name in _FEEDBACK and not self.json_feedback else spelling
 
 
 @dataclass(frozen=True)
 class Cell:
+    """A scenario of one kind: one table of the report."""
+
     scenario: Scenario
     kind: Kind
 
@@ -81,27 +86,28 @@ class Cell:
         return f"{self.scenario.name} {self.kind}"
 
     def requests(self, dialect: Dialect) -> list[str]:
-        """The bodies that take turns. In a miss, `@OFFSET@` stands for a number that never comes again."""
-        turns = _DOCUMENTS if self.kind is Kind.HELD else 1
+        """Request bodies, which are sent in turn. The load replaces `@OFFSET@`, in misses, by ever new numbers."""
+        count = _DOCUMENTS if self.kind is Kind.HELD else 1
         offset = "@OFFSET@" if self.kind is Kind.MISS else 0
         variables = {"first": self.scenario.rows, "offset": offset}
-        return [self._body(dialect, turn, variables) for turn in range(turns)]
+        return [self._body(dialect, number, variables) for number in range(count)]
 
     def aliases(self) -> dict[str, str]:
-        """The fields that are selected under another name, by that name."""
+        """Names of the fields that the documents select under an alias, by that alias."""
         names = self.scenario.fields
-        return {f"x{turn}": names[turn % len(names)] for turn in range(1, _DOCUMENTS)}
+        return {f"x{number}": names[number % len(names)] for number in range(1, _DOCUMENTS)}
 
-    def _body(self, dialect: Dialect, turn: int, variables: dict[str, Any]) -> str:
+    def _body(self, dialect: Dialect, number: int, variables: dict[str, Any]) -> str:
+        """The fields in an order that depends on the number, the first of them under an alias."""
         names = self.scenario.fields
-        start = turn % len(names)
+        start = number % len(names)
         selected = [dialect.field(name) for name in (*names[start:], *names[:start])]
-        if turn:
-            selected[0] = f"x{turn}: {selected[0]}"
+        if number:
+            selected[0] = f"x{number}: {selected[0]}"
         before = dialect.before.replace("@PARAMS@", self.scenario.as_arguments())
         document = f"{before} {' '.join(selected)} {dialect.after}"
         return json.dumps({"query": document, "variables": variables}).replace('"@OFFSET@"', "@OFFSET@")
 
 
 def camel_case(name: str) -> str:
-    return re.sub("_([a-z0-9])", lambda found: found[1].upper(), name)
+    return re.sub("_([a-z0-9])", lambda match: match[1].upper(), name)

@@ -1,4 +1,4 @@
-"""nginx, twice: as the fixed LangSmith that everybody asks, and as the limit that serves our own bytes from a file."""
+"""nginx in two roles: the fixed LangSmith that answers all contenders, and a static file server as the lower limit."""
 
 import http.client
 import shutil
@@ -62,7 +62,7 @@ _LOCATIONS: Final = """
 
 
 def langsmith(folder: Path, port: int) -> Command:
-    """Answers whatever is asked with 100 or 10 rows, with all statistics or with two, uncompressed."""
+    """nginx as LangSmith: it answers with 100 or 10 rows, with all statistics or with two, uncompressed."""
     emulator = Emulator(clock=lambda: _NOON)
     files = {"graphql": b"{}"}
     for rows in (100, 10):
@@ -76,18 +76,18 @@ def langsmith(folder: Path, port: int) -> Command:
 
 
 def requests(langsmith: Running) -> int:
-    """How many requests it has had, this one not counted."""
+    """Number of requests that the fixed LangSmith has received, without the one that reads the number."""
     connection = http.client.HTTPConnection("127.0.0.1", langsmith.port, timeout=10)
     try:
         connection.request("GET", "/requests")
-        # Its third line: accepted and handled connections, requests.
+        # The third line of stub_status has three numbers: accepted connections, handled connections, requests.
         return int(connection.getresponse().read().splitlines()[2].split()[2]) - 1
     finally:
         connection.close()
 
 
 def static(folder: Path, port: int, answer: bytes) -> Command:
-    """Answers every request with the same bytes."""
+    """nginx as a static file server: it answers every request with the same bytes."""
     return _nginx(folder, port, {"graphql": answer}, "", "")
 
 

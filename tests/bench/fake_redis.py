@@ -1,6 +1,6 @@
-"""The gateway's Lua scripts in Python, over a dict in place of a Redis: for workers that live in virtual time.
+"""A double of Redis for virtual time: the gateway's Lua scripts, written again in Python over a dict.
 
-A test asks it and a real redis-server the same, and compares what they answer and what they hold then.
+A test runs the same scripts here and on a real redis-server, and compares their answers and the stored entries.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ Hash = dict[bytes, bytes]
 
 @dataclass
 class Entry:
-    """`until`: when it is gone, by the stand-in's clock."""
+    """A stored value, which expires at a time of the clock in seconds."""
 
     value: bytes | Hash
-    until: float
+    expires_at: float
 
 
-class Scripted:
-    """`latency`: seconds there and back. Counts the calls, and the bytes of what they carry."""
+class FakeRedis:
+    """Runs the gateway's scripts. `latency`: seconds of a round trip."""
 
     def __init__(self, clock: Callable[[], float], *, latency: float = 0.0) -> None:
         self._clock = clock
-        self._way = latency / 2
-        self._held: dict[str, Entry] = {}
+        self._one_way_seconds = latency / 2
+        self._entries: dict[str, Entry] = {}
         self._by_text: dict[str, Callable[[list[str], list[bytes]], object]] = {
             _LOOK: self._look,
             _PAGE: self._page,
@@ -45,27 +45,25 @@ class Scripted:
             _RENEW: self._renew,
             _END: self._end,
         }
-        self.calls = 0
 
     async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object:
-        self.calls += 1
-        if self._way:
-            await asyncio.sleep(self._way)
-        answer = self._by_text[text](keys, [_bytes(each) for each in args])
-        if self._way:
-            await asyncio.sleep(self._way)
+        if self._one_way_seconds:
+            await asyncio.sleep(self._one_way_seconds)
+        answer = self._by_text[text](keys, [_bytes(arg) for arg in args])
+        if self._one_way_seconds:
+            await asyncio.sleep(self._one_way_seconds)
         return answer
 
     @property
-    def held(self) -> dict[str, Entry]:
-        """What has not expired, by its key."""
+    def entries(self) -> dict[str, Entry]:
+        """The entries that have not expired, by key."""
         now = self._clock()
-        return {key: each for key, each in self._held.items() if each.until > now}
+        return {key: entry for key, entry in self._entries.items() if entry.expires_at > now}
 
     def _entry(self, key: str) -> Entry | None:
-        entry = self._held.get(key)
-        if entry and entry.until <= self._clock():
-            del self._held[key]
+        entry = self._entries.get(key)
+        if entry and entry.expires_at <= self._clock():
+            del self._entries[key]
             return None
         return entry
 
@@ -78,7 +76,7 @@ class Scripted:
         return entry.value if entry and isinstance(entry.value, dict) else {}
 
     def _set(self, key: str, value: bytes, milliseconds: bytes) -> None:
-        self._held[key] = Entry(value, self._clock() + int(milliseconds) / 1000)
+        self._entries[key] = Entry(value, self._clock() + int(milliseconds) / 1000)
 
     def _look(self, keys: list[str], _: list[bytes]) -> list[bytes | None]:
         return [self._text(key) for key in keys]
@@ -88,37 +86,37 @@ class Scripted:
 
     def _want(self, keys: list[str], args: list[bytes]) -> None:
         lifetime, value, *names = args
-        until = self._clock() + int(lifetime) / 1000
+        expires_at = self._clock() + int(lifetime) / 1000
         for key in keys:
-            known = self._hash(key)
-            lasts = self._held[key].until if known else until
-            if fields := known | dict.fromkeys(names, value):
-                self._held[key] = Entry(fields, max(until, lasts))
+            stored = self._hash(key)
+            stored_until = self._entries[key].expires_at if stored else expires_at
+            if fields := stored | dict.fromkeys(names, value):
+                self._entries[key] = Entry(fields, max(expires_at, stored_until))
             else:
-                self._held.pop(key, None)
+                self._entries.pop(key, None)
 
     def _forget(self, keys: list[str], args: list[bytes]) -> None:
         self._set(keys[0], args[0], args[1])
 
     def _read(self, keys: list[str], args: list[bytes]) -> list[object]:
-        found: list[object] = [self._text(keys[0])]
+        answer: list[object] = [self._text(keys[0])]
         for key in keys[1:]:
             fields = self._hash(key)
-            kept = [name for name in fields if name == b"columns" or name.startswith(args[0])]
-            found.append(_flat({name: fields[name] for name in kept}))
-        return found
+            names = [name for name in fields if name == b"columns" or name.startswith(args[0])]
+            answer.append(_flat({name: fields[name] for name in names}))
+        return answer
 
     def _write(self, keys: list[str], args: list[bytes]) -> None:
-        token, lifetime, asked, page, field, *cells = args
-        head = b"%s %s " % (token, asked)
+        token, lifetime, fetched_at, page, field, *cells = args
+        head = b"%s %s " % (token, fetched_at)
 
         def is_newer(value: bytes | None) -> bool:
-            its = _HEAD.match(value) if value else None
-            return its is not None and int(its[1]) > int(token) and int(its[2]) > int(asked)
+            stored = _HEAD.match(value) if value else None
+            return stored is not None and int(stored[1]) > int(token) and int(stored[2]) > int(fetched_at)
 
         if page and not is_newer(self._text(keys[0])):
             self._set(keys[0], head + page, lifetime)
-        oldest = int(asked) - int(lifetime) * 1000
+        oldest = int(fetched_at) - int(lifetime) * 1000
         for key, columns, statistics in zip(keys[1:], cells[::2], cells[1::2], strict=True):
             fields = self._hash(key)
             if not is_newer(fields.get(b"columns")):
@@ -127,36 +125,36 @@ class Scripted:
                 fields[field] = head + statistics
             if len(fields) > _MOST_FIELDS:
                 heads = {name: _HEAD.match(value) for name, value in fields.items()}
-                fields = {name: fields[name] for name, its in heads.items() if its and int(its[2]) >= oldest}
+                fields = {name: fields[name] for name, found in heads.items() if found and int(found[2]) >= oldest}
             if fields:
-                self._held[key] = Entry(fields, self._clock() + int(lifetime) / 1000)
+                self._entries[key] = Entry(fields, self._clock() + int(lifetime) / 1000)
             else:
-                self._held.pop(key, None)
+                self._entries.pop(key, None)
 
     def _take(self, keys: list[str], args: list[bytes]) -> list[object]:
         token = int(self._text(keys[0]) or b"0") + 1
-        self._held[keys[0]] = Entry(b"%d" % token, self._clock() + _DAY)
-        found: list[object] = [token]
+        self._entries[keys[0]] = Entry(b"%d" % token, self._clock() + _DAY)
+        answer: list[object] = [token]
         for key in keys[1:]:
             before = self._text(key)
             if before is None or before[:1] != b"h":
                 self._set(key, b"h%d %s" % (token, args[1]), args[0])
-            found.append(before or b"")
-        return found
+            answer.append(before or b"")
+        return answer
 
     def _renew(self, keys: list[str], args: list[bytes]) -> None:
         for key in keys:
             if (self._text(key) or b"").startswith(args[0]):
-                self._held[key].until = self._clock() + int(args[1]) / 1000
+                self._entries[key].expires_at = self._clock() + int(args[1]) / 1000
 
     def _end(self, keys: list[str], args: list[bytes]) -> None:
-        mine, outcome, milliseconds, head = args
+        own_head, outcome, milliseconds, head = args
         for key in keys:
-            if (self._text(key) or b"").startswith(mine):
+            if (self._text(key) or b"").startswith(own_head):
                 if outcome:
                     self._set(key, outcome[:1] + head + outcome[1:], milliseconds)
                 else:
-                    del self._held[key]
+                    del self._entries[key]
 
 
 def _flat(fields: Hash) -> list[bytes]:
