@@ -1,10 +1,10 @@
-// What the Node peers share: the schema, where LangSmith is, and how its rows become objects that
-// default resolvers read, once when a page arrives. Times, costs and UUIDs stay the strings they are.
+// Shared by the Node peers: the schema, the address of LangSmith, and the conversion of LangSmith's rows into objects
+// for default resolvers, which happens once when a page arrives. Times, costs and UUIDs stay strings.
 
 export const { LANGSMITH, LANGSMITH_PARAMS, CACHE } = process.env;
-export const API_KEY = 'x-api-key'; // the client's, sent on; it also separates what is cached
+export const API_KEY = 'x-api-key'; // the client's key: forwarded to LangSmith, and part of cache keys
 export const PORT = Number(process.env.PORT);
-export const TTL = 15; // seconds, as ours
+export const TTL = 15; // seconds, as in the gateway
 
 export const typeDefs = /* GraphQL */ `
   scalar BigInt

@@ -1,6 +1,7 @@
-// Hive Gateway. As its documentation has it for speed: `jit`, response caching (per credential, as ours), the HTTP
-// cache for what LangSmith answered (which needs a Cache-Control header: the fixed LangSmith sends one under
-// /cacheable, and its key knows no credential), a cache in memory, one worker; logging at errors, GraphiQL and the landing page off.
+// Hive Gateway, configured for speed as its documentation recommends: `jit`, response caching (per credential, as the
+// gateway does), an in-memory cache and the HTTP cache for LangSmith's answers, one worker, a log of errors only, no
+// GraphiQL and no landing page. The HTTP cache needs a Cache-Control header, which the fixed LangSmith sends under
+// /cacheable. The key of that cache does not contain the credential.
 import InMemoryLRUCache from '@graphql-mesh/cache-inmemory-lru';
 import { defineConfig, useHttpCache } from '@graphql-hive/gateway';
 

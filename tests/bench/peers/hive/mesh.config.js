@@ -1,4 +1,4 @@
-// The supergraph of one subgraph: LangSmith's OpenAPI description. gateway.config.js says where LangSmith is.
+// The supergraph has one subgraph: LangSmith's OpenAPI description. gateway.config.js sets the address of LangSmith.
 import { defineConfig } from '@graphql-mesh/compose-cli';
 import { loadOpenAPISubgraph } from '@omnigraph/openapi';
 

@@ -1,6 +1,6 @@
-// Mercurius. As its documentation has it for speed: `jit: 1` compiles an operation when it is first seen again, and
-// mercurius-cache holds what the resolver returned, under a key of its own ("to improve performance", its README).
-// It has no cache of responses; what repeats is answered from the held page by compiled execution.
+// Mercurius, configured for speed as its documentation recommends: `jit: 1` compiles an operation when it arrives the
+// second time, and mercurius-cache caches the result of the resolver under a custom key ("to improve performance", says
+// its README). It has no response cache: compiled execution answers repeated requests from the cached page.
 import fastify from 'fastify';
 import mercurius from 'mercurius';
 import cache from 'mercurius-cache';
@@ -29,7 +29,7 @@ app.register(mercurius, {
 if (CACHE !== 'none') {
   app.register(cache, {
     ttl: TTL,
-    // Per credential, as ours.
+    // Cache pages per credential, as the gateway does.
     policy: { Query: { sessions: { key: ({ arg, ctx }) => `${keyOf(ctx)} ${arg.first} ${arg.offset ?? 0}` } } },
   });
 }

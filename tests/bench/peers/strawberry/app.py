@@ -1,6 +1,6 @@
-"""The baseline: the same types in Strawberry's own FastAPI router, run by graphql-core, over a held page.
+"""The baseline: the same types in Strawberry's own FastAPI router, executed by graphql-core over a cached page.
 
-Parsing and validation are cached, as Strawberry's guide to performance has it. There is no cache of responses.
+Parsing and validation are cached, as Strawberry's performance guide recommends. There is no response cache.
 """
 
 import os
@@ -74,19 +74,19 @@ class SessionConnection:
     nodes: list[Session]
 
 
-_held: dict[tuple[str, int, int], tuple[float, SessionConnection]] = {}
+_pages: dict[tuple[str, int, int], tuple[float, SessionConnection]] = {}
 _client: list[aiohttp.ClientSession] = []
 _NAMES = [name for name in Session.__annotations__ if not name.endswith("feedback_stats")]
 
 
 async def _page(key: str, first: int, offset: int) -> SessionConnection:
-    until, page = _held.get((key, first, offset), (0.0, None))
-    if page is None or until < time.monotonic():
+    expires_at, page = _pages.get((key, first, offset), (0.0, None))
+    if page is None or expires_at < time.monotonic():
         headers = {"X-API-Key": key}
         async with _client[0].get(f"{_URL}&limit={first}&offset={offset}", headers=headers) as response:
             page = SessionConnection(nodes=[_session(row) for row in orjson.loads(await response.read())])
         if _TTL:
-            _held[key, first, offset] = time.monotonic() + _TTL, page
+            _pages[key, first, offset] = time.monotonic() + _TTL, page
     return page
 
 

@@ -1,7 +1,7 @@
-// GraphQL Yoga. As its documentation has it for speed: documents parsed and validated once (built in), execution
-// compiled by graphql-jit (@envelop/graphql-jit; its own README says which compiler options are fast), responses
-// kept by @graphql-yoga/plugin-response-cache. Pages are held, as objects, in an lru-cache; misses on the same page
-// share one request. Logging and GraphiQL are off. LangSmith is asked by undici, Node's fastest client.
+// GraphQL Yoga, configured for speed as its documentation recommends: documents are parsed and validated once (built
+// in), graphql-jit compiles their execution (@envelop/graphql-jit, with the fast compiler options of its README), and
+// @graphql-yoga/plugin-response-cache caches responses. An lru-cache holds pages as objects, and concurrent misses of a
+// page share one request. Logging and GraphiQL are off. Requests to LangSmith use undici, Node's fastest client.
 import { createServer } from 'node:http';
 import { useGraphQlJit } from '@envelop/graphql-jit';
 import { useResponseCache } from '@graphql-yoga/plugin-response-cache';
@@ -44,7 +44,7 @@ const yoga = createYoga({
   landingPage: false,
   plugins: [
     useGraphQlJit({ disableLeafSerialization: true, disablingCapturingStackErrors: true }),
-    // Per credential, as ours and as the pages.
+    // Cache responses per credential, as the gateway does.
     CACHE === 'responses' &&
       useResponseCache({ session: (request) => request.headers.get(API_KEY), ttl: TTL * 1000 }),
   ],
