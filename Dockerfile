@@ -1,4 +1,5 @@
-# `docker build -t sessions-gateway .`; tests/operations/test_deployment.py takes the same steps in a virtual environment.
+# Build with `docker build -t sessions-gateway .`
+# tests/operations/test_deployment.py runs the same steps in virtual environments.
 ARG PYTHON=3.13
 
 FROM python:${PYTHON}-slim AS build
@@ -17,11 +18,11 @@ ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 COPY --from=build /opt/gateway /opt/gateway
-# Nothing in it has to be written; a `.env` may be mounted here.
+# The gateway writes no files, so the file system may be read-only. A `.env` file may be mounted in this directory.
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000
-# Past any proxy that the environment names.
+# The check ignores proxies that the environment names.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=2)"]
 ENTRYPOINT ["sessions-gateway"]

@@ -1,4 +1,4 @@
-"""The real gateway in front of the embedded LangSmith, both over real HTTP."""
+"""Fixtures: the real gateway in front of the embedded LangSmith, both over real HTTP."""
 
 import contextlib
 import functools
@@ -27,32 +27,32 @@ from tests.support.real_redis import RealRedis, real_redis
 
 _LONGEST_NAME = 80
 PATIENCE = 20.0
-"""Seconds after which what should happen at once has not happened, on a busy machine too."""
-# No property depends on how fast the machine is.
+"""Time limit in seconds for something that happens at once, long enough for a busy machine."""
+# Without a deadline and health checks, no property test depends on the speed of the machine.
 hypothesis.settings.register_profile("gateway", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("gateway")
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """More than there are cores: many tests wait for time to pass, or for a process."""
+    """Number of test workers: more than there are cores, because many tests wait for a timer or a process."""
     return len(os.sched_getaffinity(0)) * 3 // 2
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected stays until the end: collections of garbage need not look through it each time."""
+    """Exclude the imported modules and collected tests, which stay in memory anyway, from garbage collection."""
     gc.collect()
     gc.freeze()
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Long texts would make each test's name, which every worker sends and keeps, as long."""
+    """Shorten long texts in the ids of tests, because every worker sends and keeps all ids."""
     return ascii(val[:_LONGEST_NAME]) if isinstance(val, str | bytes) and len(val) > _LONGEST_NAME else None
 
 
 @dataclass
 class Clock:
-    """The time for everybody in a test. It stands still until it is moved."""
+    """The clock of the gateway and of the embedded LangSmith. It stands still until a test moves it forward."""
 
     at: datetime = NOON
 
@@ -68,7 +68,7 @@ class Clock:
 
 @dataclass
 class Gateway:
-    """A running gateway, as its clients see it."""
+    """A running gateway with an HTTP client for it, and its log."""
 
     client: httpx.AsyncClient
     app: ASGIApp
@@ -76,7 +76,10 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def in_process(self) -> AsyncIterator["Gateway"]:
-        """The same without sockets between: for headers that no HTTP client sends, and requests of one moment."""
+        """The same gateway without sockets.
+
+        A test can send headers that HTTP clients refuse to send, and several requests at the same moment.
+        """
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield Gateway(client, self.app, self.log)
@@ -84,19 +87,19 @@ class Gateway:
     async def post(
         self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo", **headers: str
     ) -> httpx.Response:
-        shown = {"x-api-key": key} if key is not None else {}
+        credential = {"x-api-key": key} if key is not None else {}
         body = {"query": query} | ({"variables": variables} if variables is not None else {})
-        return await self.client.post("/graphql", json=body, headers={**shown, **headers})
+        return await self.client.post("/graphql", json=body, headers={**credential, **headers})
 
     async def run(
         self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo", **headers: str
     ) -> dict[str, Any]:
-        """The whole response."""
+        """Run an operation, and return the body of the response."""
         body: dict[str, Any] = (await self.post(query, variables, key=key, **headers)).json()
         return body
 
     async def data(self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo") -> Any:
-        """The data of an operation that has no errors."""
+        """Run an operation, assert that it has no errors, and return its data."""
         body = await self.run(query, variables, key=key)
         assert "errors" not in body, body["errors"]
         return body["data"]
@@ -104,20 +107,23 @@ class Gateway:
     async def errors(
         self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str | None = "demo"
     ) -> list[dict[str, Any]]:
+        """Run an operation, and return its errors."""
         errors: list[dict[str, Any]] = (await self.run(query, variables, key=key)).get("errors", [])
         return errors
 
     async def explain(self, query: str, variables: Mapping[str, Any] | None = None, /, *, key: str = "demo") -> Any:
+        """Run an operation with the Explain header, and return `extensions.gateway`."""
         body = await self.run(query, variables, key=key, **{"x-gateway-explain": "1"})
         return body["extensions"]["gateway"]
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
+"""Starts a gateway with settings that are given as keyword arguments."""
 
 
 @pytest.fixture(autouse=True)
-def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the environment, or the `.env`, of who runs it."""
+def _no_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hide the settings in the environment and the `.env` of whoever runs the tests."""
     for name in [name for name in os.environ if name.startswith(("GATEWAY_", "LANGSMITH_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -125,7 +131,7 @@ def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def redis() -> Iterator[RealRedis]:
-    """A server of the test's own, with nothing in it, which it may kill."""
+    """An empty redis-server of the test's own, which the test may kill."""
     with real_redis() as server:
         yield server
 
@@ -147,7 +153,7 @@ async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
 
 
 def http_client(url: str, key: str | None = None) -> httpx.AsyncClient:
-    """Without anything of the environment, and in no hurry."""
+    """An HTTP client that ignores proxies and certificates of the environment, with a long timeout."""
     headers = {"x-api-key": key} if key is not None else {}
     return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=False, timeout=PATIENCE)
 
@@ -162,7 +168,12 @@ async def started(
     body_timeout: float = 10,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway with these settings. `now`: its wall clock, where it is not to go with the other."""
+    """Start a gateway with these settings.
+
+    `upstream_url`: LangSmith's address. `clock`: source of the gateway's times. `now`: date and time of the gateway, if
+    it differs from `clock`. `compiled`: false lets graphql-core execute every operation. `body_timeout`: seconds that
+    the body of a request may take to arrive.
+    """
     log = io.StringIO()
     app = create_app(
         Settings(**{"langsmith_endpoint": upstream_url, "cache_stale": 0, **settings}),
@@ -183,7 +194,7 @@ async def started(
 
 @pytest.fixture
 def serve(upstream_url: str, clock: Clock) -> Serve:
-    """Starts a gateway with these settings in front of the embedded LangSmith."""
+    """A function that starts a gateway with the given settings in front of the embedded LangSmith."""
     return functools.partial(started, upstream_url, clock)
 
 
@@ -194,7 +205,7 @@ async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
 
 
 def asked(langsmith: Emulator) -> list[list[tuple[str, str]]]:
-    """What LangSmith was asked since this was asked last: the parameters of each request."""
+    """Return the parameters of each request that LangSmith received since the last call, and forget the requests."""
     params = [request.params for request in langsmith.requests]
     langsmith.requests.clear()
     return params

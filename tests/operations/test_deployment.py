@@ -1,4 +1,4 @@
-"""The image, without an engine to build it: what the Dockerfile says is done in directories in place of its stages."""
+"""The container image, tested without a container engine: the steps of the Dockerfile run in directories instead."""
 
 import ast
 import contextlib
@@ -33,26 +33,29 @@ COMPOSE: Any = yaml.safe_load((ROOT / "compose.yaml").read_text())
 PASSWORD = "0123456789abcdef"
 PORT = "8000"
 
-# They share what was built.
+# The tests of one group run in one process, so that they share the built image.
 pytestmark = [pytest.mark.xdist_group("deploy"), pytest.mark.timeout(180)]
 
 
 def instructions() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile: name and arguments."""
     text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(), flags=re.MULTILINE).replace("\\\n", "")
-    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in text.splitlines() if line)]
+    return [
+        (name, arguments.strip()) for name, _, arguments in (line.partition(" ") for line in text.splitlines() if line)
+    ]
 
 
-def last(name: str) -> str:
-    return [rest for each, rest in instructions() if each == name][-1]
+def last_instruction(name: str) -> str:
+    return [arguments for each, arguments in instructions() if each == name][-1]
 
 
 def health_check() -> list[str]:
-    command: list[str] = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
+    command: list[str] = json.loads(last_instruction("HEALTHCHECK").partition("CMD ")[2])
     return command
 
 
 def is_sent(path: str) -> bool:
-    """Whether `.dockerignore` lets the file into the build: the last line that is about it decides."""
+    """Whether the file is part of the build context: the last matching line of `.dockerignore` decides."""
     sent = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -62,16 +65,16 @@ def is_sent(path: str) -> bool:
     return sent
 
 
-def listed() -> list[str]:
-    """The files of this version, committed or not."""
+def project_files() -> list[str]:
+    """Files of the working tree, committed or not, except those that git ignores."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [each for each in printed.splitlines() if (ROOT / each).is_file()]
+    return [path for path in printed.splitlines() if (ROOT / path).is_file()]
 
 
 @dataclass
 class Image:
-    """`root` holds what would be in both stages; there is one directory for each of their own."""
+    """The built image: `root` stands for the file systems of both stages, `context` is the build context."""
 
     root: Path
     context: Path
@@ -81,57 +84,62 @@ class Image:
     def __post_init__(self) -> None:
         self.cwd = self.root
 
-    def here(self, text: str) -> str:
+    def relocate(self, text: str) -> str:
+        """Replace absolute paths of the image by paths below `root`."""
         return re.sub(r"(?<![\w./:])/(build|wheels|opt|srv)(?=[/\s:]|$)", rf"{self.root}/\1", text)
 
-    def take(self, name: str, rest: str) -> None:
-        match name:
+    def run(self, instruction: str, arguments: str) -> None:
+        match instruction:
             case "WORKDIR":
-                self.cwd = Path(self.here(rest))
+                self.cwd = Path(self.relocate(arguments))
                 self.cwd.mkdir(parents=True, exist_ok=True)
-            case "COPY" if not rest.startswith("--from"):
-                *sources, target = rest.split()
+            case "COPY" if not arguments.startswith("--from"):
+                *sources, target = arguments.split()
                 for source in sources:
                     to = self.cwd / (Path(source).name if target == "./" else target)
                     (shutil.copytree if (self.context / source).is_dir() else shutil.copy)(self.context / source, to)
             case "RUN":
-                # pip and all it asks are those of the machine.
-                subprocess.run(["sh", "-euc", self.here(rest)], cwd=self.cwd, env=self.variables, check=True)
+                # pip uses the package index that this machine is configured for.
+                subprocess.run(["sh", "-euc", self.relocate(arguments)], cwd=self.cwd, env=self.variables, check=True)
             case "ENV":
-                for each in rest.split():
-                    key, _, value = each.partition("=")
-                    self.variables[key] = self.here(value).replace(f"${key}", self.variables.get(key, ""))
+                for assignment in arguments.split():
+                    key, _, value = assignment.partition("=")
+                    self.variables[key] = self.relocate(value).replace(f"${key}", self.variables.get(key, ""))
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     folder = tmp_path_factory.mktemp("deploy")
     context = folder / "context"
-    for each in filter(is_sent, listed()):
-        (context / each).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / each, context / each)
+    for path in filter(is_sent, project_files()):
+        (context / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, context / path)
     subprocess.run([python(), "-m", "venv", folder / "base"], check=True)
     image = Image(folder / "image", context)
     image.variables["PATH"] = f"{folder}/base/bin:{image.variables['PATH']}"
-    for name, rest in instructions():
-        image.take(name, rest)
+    for name, arguments in instructions():
+        image.run(name, arguments)
     return image
 
 
 def python() -> str:
-    """Of the version that the image has, if there is one."""
-    wanted = shutil.which(f"python{last_argument('PYTHON')}") or sys.executable
-    works = subprocess.run([wanted, "-c", "import venv, ensurepip"], check=False, capture_output=True).returncode == 0
-    return wanted if works else sys.executable
+    """The Python version of the image if this machine has it, or else the one that runs the tests."""
+    preferred = shutil.which(f"python{build_argument('PYTHON')}") or sys.executable
+    command = [preferred, "-c", "import venv, ensurepip"]
+    works = subprocess.run(command, check=False, capture_output=True).returncode == 0
+    return preferred if works else sys.executable
 
 
-def last_argument(name: str) -> str:
-    return next(rest.partition("=")[2] for each, rest in instructions() if each == "ARG" and rest.startswith(name))
+def build_argument(name: str) -> str:
+    """Default of an `ARG` of the Dockerfile."""
+    arguments = (text for instruction, text in instructions() if instruction == "ARG")
+    return next(text.partition("=")[2] for text in arguments if text.startswith(name))
 
 
 @contextlib.contextmanager
 def running(image: Image, **variables: str) -> Iterator[Server]:
-    command = [*json.loads(last("ENTRYPOINT")), *json.loads(last("CMD")), "--port", "0"]
+    """Start the image's command on a free port, in a directory that cannot be written."""
+    command = [*json.loads(last_instruction("ENTRYPOINT")), *json.loads(last_instruction("CMD")), "--port", "0"]
     image.cwd.chmod(0o555)
     with subprocess.Popen(
         command,
@@ -150,50 +158,54 @@ def running(image: Image, **variables: str) -> Iterator[Server]:
 
 
 def files(folder: Path) -> dict[Path, int]:
+    """Times of the last changes of all files below a folder."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-def test_the_wheel_holds_the_gateway_and_nothing_else(image: Image) -> None:
+def test_the_wheel_contains_the_gateway_and_nothing_else(image: Image) -> None:
     (wheel,) = (image.root / "wheels").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"app", "sessions_gateway"}
-    kept = [each for each in listed() if each.startswith("app/") and is_sent(each)]
-    needed = {each for each in kept if not Path(each).name.startswith(".") and Path(each).suffix != ".md"}
-    web = {each for each in needed if each.startswith("app/web/") and Path(each).suffix not in {".html", ".js", ".css"}}
+    sent = [path for path in project_files() if path.startswith("app/") and is_sent(path)]
+    needed = {path for path in sent if not Path(path).name.startswith(".") and Path(path).suffix != ".md"}
+    web = {path for path in needed if path.startswith("app/web/") and Path(path).suffix not in {".html", ".js", ".css"}}
     assert needed - web <= names
-    pages = {each for each in names if each.startswith("app/web/") and each.endswith("/index.html")}
+    pages = {name for name in names if name.startswith("app/web/") and name.endswith("/index.html")}
     assert pages == {"app/web/dashboard/index.html", "app/web/graphiql/index.html"}
-    assert not [each for each in names if "test" in each.lower() or "bench" in each or "/source/" in each]
+    assert not [name for name in names if "test" in name.lower() or "bench" in name or "/source/" in name]
 
 
-def test_what_is_installed_is_whole_and_has_nothing_for_developers(image: Image) -> None:
+def test_the_image_has_a_working_gateway_and_no_development_packages(image: Image) -> None:
     with (ROOT / "schema.graphql").open() as schema:
-        printed = inside(image, "sessions-gateway", "schema")
+        printed = run_in(image, "sessions-gateway", "schema")
         assert printed == schema.read()
-    installed = inside(
+    installed = run_in(
         image, "python", "-c", "import importlib.metadata as m; print([d.name for d in m.distributions()])"
     )
-    names = {each.lower() for each in ast.literal_eval(installed)}
-    assert "sessions-gateway" in {each.replace("_", "-") for each in names}
+    names = {name.lower() for name in ast.literal_eval(installed)}
+    assert "sessions-gateway" in {name.replace("_", "-") for name in names}
     assert names.isdisjoint({"pytest", "ruff", "mypy", "hypothesis", "schemathesis", "pip", "setuptools", "wheel"})
 
 
-def inside(image: Image, *command: str) -> str:
-    found = shutil.which(command[0], path=image.variables["PATH"])
-    assert found
-    assert Path(found).is_relative_to(image.root)
-    printed = subprocess.run([found, *command[1:]], cwd=image.cwd, env=image.variables, check=True, capture_output=True)
+def run_in(image: Image, *command: str) -> str:
+    """Run a program of the image, and return its output."""
+    program = shutil.which(command[0], path=image.variables["PATH"])
+    assert program
+    assert Path(program).is_relative_to(image.root)
+    printed = subprocess.run(
+        [program, *command[1:]], cwd=image.cwd, env=image.variables, check=True, capture_output=True
+    )
     return printed.stdout.decode()
 
 
-def test_it_serves_as_the_last_lines_say_and_writes_nothing(image: Image) -> None:
+def test_the_images_command_serves_all_pages_and_writes_no_files(image: Image) -> None:
     before = files(image.root)
     with running(image) as server:
         port = server.url.split(":")[2].split("/")[0]
         assert server.url == f"http://0.0.0.0:{port}/graphql"
         server.url = f"http://127.0.0.1:{port}/graphql"
-        check = [each.replace(f":{PORT}/", f":{port}/") for each in health_check()]
+        check = [argument.replace(f":{PORT}/", f":{port}/") for argument in health_check()]
         assert check != health_check()
         proxied = {**image.variables, "http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
         executable = shutil.which(check[0], path=image.variables["PATH"])
@@ -218,44 +230,43 @@ def test_it_serves_as_the_last_lines_say_and_writes_nothing(image: Image) -> Non
     assert files(image.root) == before
 
 
-def test_the_port_is_the_same_everywhere() -> None:
+def test_dockerfile_compose_and_command_line_use_the_same_port() -> None:
     printed = CliRunner().invoke(command_line.main, ["serve", "--help"]).output
     assert f"[default: {PORT}" in printed
-    assert last("EXPOSE") == PORT
+    assert last_instruction("EXPOSE") == PORT
     assert f":{PORT}/readyz" in health_check()[-1]
     assert COMPOSE["services"]["gateway"]["ports"] == [f"127.0.0.1:{PORT}:{PORT}"]
 
 
-def test_the_last_stage_builds_nothing_and_is_nobody() -> None:
+def test_the_last_stage_runs_no_build_step_and_has_an_unprivileged_user() -> None:
     names = [name for name, _ in instructions()]
     last_stage = instructions()[len(names) - names[::-1].index("FROM") :]
     assert "RUN" not in [name for name, _ in last_stage]
-    assert [rest for name, rest in last_stage if name == "COPY"] == ["--from=build /opt/gateway /opt/gateway"]
-    assert int(last("USER").partition(":")[0]) >= 1000
-    assert "://" not in "".join(rest for name, rest in instructions() if name == "RUN")
+    assert [arguments for name, arguments in last_stage if name == "COPY"] == ["--from=build /opt/gateway /opt/gateway"]
+    assert int(last_instruction("USER").partition(":")[0]) >= 1000
+    assert "://" not in "".join(arguments for name, arguments in instructions() if name == "RUN")
 
 
-def test_the_build_is_sent_what_it_copies_and_no_more() -> None:
-    sent = [*filter(is_sent, listed())]
-    copied = [rest.split()[:-1] for name, rest in instructions() if name == "COPY" and "--from" not in rest]
-    wanted = {each for sources in copied for each in sources}
-    assert {each.split("/")[0] for each in sent} == wanted
-    assert not [each for each in sent if "__pycache__" in each or "/source/" in each]
+def test_the_build_context_contains_exactly_the_copied_files() -> None:
+    sent = [*filter(is_sent, project_files())]
+    copies = [text.split()[:-1] for name, text in instructions() if name == "COPY" and "--from" not in text]
+    assert {path.split("/")[0] for path in sent} == {source for sources in copies for source in sources}
+    assert not [path for path in sent if "__pycache__" in path or "/source/" in path]
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     printed = subprocess.run([hadolint, DOCKERFILE], check=False, capture_output=True, text=True)
     assert (printed.returncode, printed.stdout) == (0, "")
 
 
 def interpolated(text: str) -> str:
-    """As compose does it, where only the password is given."""
+    """Replace variables as compose does if only REDIS_PASSWORD is set."""
     text = re.sub(r"\$\{REDIS_PASSWORD:\?[^}]*\}", PASSWORD, text)
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 
 
-def test_compose_gives_the_gateway_settings_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_gives_the_gateway_only_known_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     gateway = COMPOSE["services"]["gateway"]
     for name, value in gateway["environment"].items():
         monkeypatch.setenv(name, interpolated(value))
@@ -264,25 +275,29 @@ def test_compose_gives_the_gateway_settings_that_it_has(monkeypatch: pytest.Monk
     assert (settings.upstream_rate, settings.client_rate, settings.cors_origins) == (None, None, ())
     known = {str(each.validation_alias or f"GATEWAY_{name.upper()}") for name, each in Settings.model_fields.items()}
     assert known.issuperset(gateway["environment"])
-    assert gateway["command"][:3] == json.loads(last("CMD"))
-    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._SHUTDOWN_SECONDS
+    assert gateway["command"][:3] == json.loads(last_instruction("CMD"))
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._GRACE
 
 
-def test_compose_has_a_health_check_for_each_and_names_what_is_there() -> None:
+def test_every_service_of_compose_has_a_health_check_and_publishes_to_localhost_only() -> None:
     services = COMPOSE["services"]
     assert set(services) == {"gateway", "redis", "prometheus"}
-    assert {name for name, each in services.items() if "healthcheck" not in each} == {"gateway"}
-    assert last("HEALTHCHECK")
+    assert {name for name, service in services.items() if "healthcheck" not in service} == {"gateway"}
+    assert last_instruction("HEALTHCHECK")
     assert services["gateway"]["read_only"]
-    published = [each for service in services.values() for each in service.get("ports", ())]
-    assert all(each.startswith("127.0.0.1:") for each in published)
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_prometheus_of_compose_scrapes_the_gateway() -> None:
+    services = COMPOSE["services"]
     (config,) = services["prometheus"]["configs"]
     scraped = yaml.safe_load(COMPOSE["configs"][config["source"]]["content"])["scrape_configs"][0]
     assert scraped["dns_sd_configs"] == [{"names": ["gateway"], "type": "A", "port": int(PORT)}]
     assert f"--config.file={config['target']}" in services["prometheus"]["command"]
 
 
-def test_the_redis_of_compose_is_bounded_keeps_nothing_and_asks_for_the_password(tmp_path: Path) -> None:
+def test_the_redis_of_compose_has_a_memory_limit_no_persistence_and_a_password(tmp_path: Path) -> None:
     program, *options = map(interpolated, COMPOSE["services"]["redis"]["command"])
     assert program == "redis-server"
     port = _free_port()
@@ -290,18 +305,18 @@ def test_the_redis_of_compose_is_bounded_keeps_nothing_and_asks_for_the_password
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             with redis.Redis(port=port, password=PASSWORD) as client:
-                until = time.monotonic() + STOPPED
+                deadline = time.monotonic() + STOPPED
                 while True:
                     try:
                         assert client.ping()
                         break
                     except redis.ConnectionError:
-                        assert time.monotonic() < until
-                configured: Any = client.config_get("*")
-            assert (configured["maxmemory"], configured["maxmemory-policy"]) == (str(256 << 20), "allkeys-lru")
-            assert (configured["save"], configured["appendonly"]) == ("", "no")
-            with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
-                stranger.ping()
+                        assert time.monotonic() < deadline
+                settings: Any = client.config_get("*")
+            assert (settings["maxmemory"], settings["maxmemory-policy"]) == (str(256 << 20), "allkeys-lru")
+            assert (settings["save"], settings["appendonly"]) == ("", "no")
+            with redis.Redis(port=port) as without_password, pytest.raises(redis.AuthenticationError):
+                without_password.ping()
         finally:
             process.kill()
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Operations that are made to hurt are refused within 0.2 s of CPU time, and hold up nobody else for 0.1 s."""
+"""Hostile operations and bodies are refused within 0.2 s of CPU time, and block other requests for 0.1 s at most."""
 
 import asyncio
 import gc
@@ -20,7 +20,10 @@ pytestmark = pytest.mark.xdist_group("hostile")
 
 
 def _operations() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
-    """A name, a document, variables. Those in the first half pass the limit on tokens or length, the others do not."""
+    """Names, documents and variables.
+
+    The operations of the first group exceed the limit on tokens or on length; the others stay below both limits.
+    """
     chain = "".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }} " for n in range(60))
     yield "aliases", "{" + " ".join(f"a{n}: __typename" for n in range(60_000)) + "}", None
     yield "fields", "{ sessions { nodes {" + "runCount " * 100_000 + "} } }", None
@@ -57,7 +60,7 @@ def _operations() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
     yield "a shorter integer", "{ sessions(first: " + "9" * 60_000 + ") { nodes { id } } }", None
     yield "a shorter name", "{ sessions { nodes { " + "latencyP50" * 6000 + " } } }", None
     yield "chained fragments", "{ ...F0 } " + chain + "fragment F60 on Query { __typename }", None
-    yield "a ring", "{ ...F0 } " + chain + "fragment F60 on Query { ...F0 }", None
+    yield "a cycle of fragments", "{ ...F0 } " + chain + "fragment F60 on Query { ...F0 }", None
     yield (
         "fragments",
         "{ __typename } " + " ".join(f"fragment G{n} on Query {{ __typename }}" for n in range(280)),
@@ -77,7 +80,7 @@ def _operations() -> Iterator[tuple[str, str, dict[str, Any] | None]]:
     yield "variables", "query (" + " ".join(f"$v{n}: Int" for n in range(400)) + ") { __typename }", None
     yield "unused fragments", "{ __typename } " + " ".join(f"fragment G{n} on Nope{n} {{ a }}" for n in range(99)), None
     yield (
-        "a circle",
+        "recursive introspection",
         get_introspection_query().replace("ofType {", "ofType { fields { type { fields { type { name } } } }", 1),
         None,
     )
@@ -105,37 +108,37 @@ def refused(body: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _only_what_is_new_is_collected() -> None:
-    """As in the server's process, which leaves out what is there from the start."""
+def _frozen_heap() -> None:
+    """Exclude existing objects from garbage collection, as the server does after its start."""
     gc.collect()
     gc.freeze()
 
 
 async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], float, float]:
-    """The answer, the CPU time it took, and the longest that nobody else had a turn; both in seconds of CPU."""
-    longest, is_over = 0.0, False
+    """The answer, its CPU time, and the longest time for which it blocked the event loop, both in seconds of CPU."""
+    longest, is_done = 0.0, False
 
     async def watch() -> None:
         nonlocal longest
         before = time.process_time()
-        while not is_over:
+        while not is_done:
             await asyncio.sleep(0)
             now = time.process_time()
             longest, before = max(longest, now - before), now
 
     headers = {"content-type": "application/json", "x-api-key": "demo"}
-    watching = asyncio.create_task(watch())
+    watcher = asyncio.create_task(watch())
     started = time.process_time()
     async with asyncio.timeout(PATIENCE):
         response = await gateway.client.post("/graphql", content=content, headers=headers)
     used = time.process_time() - started
-    is_over = True
-    await watching
+    is_done = True
+    await watcher
     return response.json(), used, longest
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-async def test_an_operation_that_is_made_to_hurt_is_refused_in_no_time(gateway: Gateway, name: str) -> None:
+async def test_a_hostile_operation_is_refused_within_its_cpu_limit(gateway: Gateway, name: str) -> None:
     query, variables = OPERATIONS[name]
     content = json.dumps({"query": query, "variables": variables}).encode()
     await gateway.post("{ __typename }")
@@ -158,7 +161,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_body_that_is_made_to_hurt_is_refused_in_no_time(gateway: Gateway, name: str) -> None:
+async def test_a_hostile_body_is_refused_within_its_cpu_limit(gateway: Gateway, name: str) -> None:
     await gateway.post("{ __typename }")
     body, used, stalled = await cost_of(gateway, BODIES[name])
     assert refused(body), body
@@ -166,8 +169,8 @@ async def test_a_body_that_is_made_to_hurt_is_refused_in_no_time(gateway: Gatewa
     assert stalled < STALL_SECONDS
 
 
-async def test_with_all_the_limits_raised_deep_documents_are_still_refused_cleanly(serve: Serve) -> None:
+async def test_a_deep_document_is_refused_even_if_all_limits_are_raised(serve: Serve) -> None:
     async with serve(max_tokens=1_000_000, max_depth=1_000_000, max_aliases=1_000_000) as gateway:
-        for name in ("deep lists", "shorter deep lists", "deep fields", "a ring", "chained fragments"):
+        for name in ("deep lists", "shorter deep lists", "deep fields", "a cycle of fragments", "chained fragments"):
             query, variables = OPERATIONS[name]
             assert refused(await gateway.run(query, variables)), name

@@ -1,1 +1,1 @@
-"""The README's pictures, made by `python -m tests.pictures`: what a browser shows of the demo at one fixed time."""
+"""The README's pictures: screenshots of the demo at a fixed time, made by `python -m tests.pictures`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.pictures [NAME …]`: those of that name, or all."""
+"""`python -m tests.pictures [NAME …]` makes the named pictures, or all of them."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 
 
 class Picture(NamedTuple):
-    """`steps`: from the loaded page to what is to be seen."""
+    """A screenshot. `steps` brings the loaded page into the state that the picture shows."""
 
     name: str
     path: str
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 async def graphiql(page: Page) -> None:
     upstream = page.get_by_role("region", name="Upstream")
     run = page.get_by_role("button", name="Execute query")
-    # The first request of all takes longer than any other.
+    # Wait for the editor: the first load of GraphiQL takes the longest.
     await expect(page.get_by_role("region", name="Operation Editor")).to_contain_text("query NewestProjects")
     await run.click()
     await expect(upstream).to_contain_text("NewestProjects")
@@ -44,7 +44,7 @@ async def graphiql(page: Page) -> None:
 
 
 async def dashboard(page: Page) -> None:
-    await page.clock.set_fixed_time(NOON)  # from which it says how long ago the runs were
+    await page.clock.set_fixed_time(NOON)  # the page shows the age of the last runs
     await page.reload()
     await expect(page.locator("tbody th")).to_have_count(20)
 
@@ -56,7 +56,7 @@ PICTURES = [
 
 
 async def take(picture: Picture) -> None:
-    """Of a gateway that nobody has asked before."""
+    """Take a picture of a gateway that has just started, with an empty cache."""
     clock = Clock()
     async with serving(Emulator(clock=clock.now)) as langsmith:
         settings = Settings.model_validate({"langsmith_endpoint": langsmith})
@@ -68,7 +68,7 @@ async def take(picture: Picture) -> None:
         ):
             await watched.page.goto(f"{watched.origin}{picture.path}")
             await picture.steps(watched.page)
-            # The pointer would show what it is above of.
+            # Move the pointer away, so that no element shows its hover style.
             await watched.page.mouse.move(0, 0)
             await watched.page.screenshot(path=FOLDER / f"{picture.name}.png", animations="disabled", caret="hide")
             watched.assert_clean()

@@ -1,4 +1,4 @@
-"""A real Chromium, Debian's, driven by Playwright; it reports whatever a page does that it should not."""
+"""A real Chromium (Debian's), driven by Playwright, which records errors of a page and its requests to other hosts."""
 
 import contextlib
 import shutil
@@ -11,45 +11,45 @@ from playwright.async_api import ConsoleMessage, Page, Request, async_playwright
 
 CHROMIUM: Final = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no Chromium: apt-get install chromium, and these tests run"
+    CHROMIUM is None, reason="Chromium is not installed; `apt-get install chromium` installs it"
 )
 
 
 @dataclass
-class Watched:
-    """A page, what it said on its console as an error, and what it asked of other machines."""
+class WatchedPage:
+    """A page, the errors on its console, and the URLs that it requested from other hosts. `origin`: of the gateway."""
 
     page: Page
     origin: str
     errors: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
+    foreign_urls: list[str] = field(default_factory=list)
 
     def assert_clean(self) -> None:
-        """No violation of its policy, no error, no request to anywhere else."""
-        assert (self.errors, self.elsewhere) == ([], [])
+        """Assert that there was no error, no violation of the page's policy, and no request to another host."""
+        assert (self.errors, self.foreign_urls) == ([], [])
 
-    def heard(self, message: ConsoleMessage) -> None:
+    def record_message(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(message.text)
 
-    def asked(self, request: Request) -> None:
+    def record_request(self, request: Request) -> None:
         if not request.url.startswith((self.origin, "data:", "blob:")):
-            self.elsewhere.append(request.url)
+            self.foreign_urls.append(request.url)
 
 
 @contextlib.asynccontextmanager
-async def browsing(origin: str, *, dark: bool = False) -> AsyncIterator[Watched]:
-    """An empty page of a browser of its own. `origin`: of the gateway, without a path."""
+async def browsing(origin: str, *, dark: bool = False) -> AsyncIterator[WatchedPage]:
+    """Start a browser with an empty page. `origin`: scheme, host and port of the gateway."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         context = await browser.new_context(
             viewport={"width": 1400, "height": 900}, color_scheme="dark" if dark else "light"
         )
         page = await context.new_page()
-        watched = Watched(page, origin.rstrip("/"))
-        page.on("console", watched.heard)
+        watched = WatchedPage(page, origin.rstrip("/"))
+        page.on("console", watched.record_message)
         page.on("pageerror", lambda error: watched.errors.append(str(error)))
-        page.on("request", watched.asked)
+        page.on("request", watched.record_request)
         try:
             yield watched
         finally:

@@ -1,4 +1,4 @@
-"""Where the files are that tests read."""
+"""Paths of the files that tests read."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,6 @@ SCHEMA_FILE: Final = ROOT / "schema.graphql"
 
 
 def v1_specification() -> dict[str, Any]:
-    """The published description of LangSmith's `GET /api/v1/sessions`: its parameters and fields."""
+    """Load LangSmith's published description of `GET /api/v1/sessions`: its parameters and fields."""
     specification: dict[str, Any] = json.loads((TESTS / "spec.json").read_text())
     return specification
