@@ -1,4 +1,4 @@
-"""GraphiQL in a browser: queries to start from, what each run asks of LangSmith beside it, and no key kept."""
+"""GraphiQL in a browser: example queries, a panel with the requests of each run to LangSmith, and no stored key."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 
 TABS = ["NewestProjects", "TwoWindows", "Experiments", "OneSession"]
 SESSION = "002c552a-ed42-4330-8b0c-ef3638120ad1"
-ALL_STORED = "[localStorage, sessionStorage].flatMap(Object.entries).flat().join() + document.cookie"
-LINKED = "query Linked($first: Int!) { sessions(first: $first) { nodes { name } } }"
+STORAGE = "[localStorage, sessionStorage].flatMap(Object.entries).flat().join() + document.cookie"
+LINKED_QUERY = "query Linked($first: Int!) { sessions(first: $first) { nodes { name } } }"
 
 
 def editor(page: Page, name: str) -> Locator:
@@ -27,7 +27,7 @@ def operation(page: Page) -> Locator:
 
 
 def tool(page: Page) -> Locator:
-    """The editor of variables or headers, whichever is shown."""
+    """The visible one of the editors for variables and headers."""
     return page.locator(".graphiql-editor-tool .graphiql-editor:not(.hidden)")
 
 
@@ -54,16 +54,19 @@ async def run(page: Page) -> None:
     await page.get_by_role("button", name="Execute query").click()
 
 
-async def stored(page: Page, *, when: str) -> str:
-    """All that the browser keeps, as soon as `when` is in it. The page's policy forbids Playwright's own waiting."""
+async def stored(page: Page, *, containing: str) -> str:
+    """Wait until the browser has stored a text, and return everything that it stores for the page.
+
+    Playwright's own `wait_for_function` does not work here, because the page's policy forbids `eval`.
+    """
     async with asyncio.timeout(PATIENCE):
         while True:
-            text: str = await page.evaluate(ALL_STORED)
-            if when in text:
+            text: str = await page.evaluate(STORAGE)
+            if containing in text:
                 return text
 
 
-async def test_what_is_selected_is_what_langsmith_is_asked_for(gateway: Gateway) -> None:
+async def test_graphiql_shows_the_statistics_that_each_run_requests_from_langsmith(gateway: Gateway) -> None:
     async with browsing(str(gateway.client.base_url)) as watched:
         page = watched.page
         await page.goto(f"{watched.origin}/graphql")
@@ -71,7 +74,7 @@ async def test_what_is_selected_is_what_langsmith_is_asked_for(gateway: Gateway)
         await expect(upstream(page)).to_contain_text("Run an operation")
         await expect(operation(page)).to_contain_text("query NewestProjects")
 
-        # Without a key: the error, and how to give one.
+        # Without a key, the answer is an error, and the headers show where to enter a key.
         await run(page)
         await expect(response(page)).to_contain_text("UNAUTHENTICATED")
         await expect(tool(page)).to_contain_text('"X-API-Key": ""')
@@ -86,7 +89,7 @@ async def test_what_is_selected_is_what_langsmith_is_asked_for(gateway: Gateway)
         selected = table.get_by_role("row", name="stats_select").locator("code")
         await expect(selected).to_have_text(["run_count", "latency_p50", "latency_p99", "total_cost"])
 
-        # One statistic more, by the explorer: just that one is fetched.
+        # After the explorer adds a statistic, a run fetches only that one.
         await page.get_by_role("button", name="Show GraphiQL Explorer").click()
         await page.locator(".graphiql-explorer-root").get_by_text("errorRate", exact=True).click()
         await expect(operation(page)).to_contain_text("errorRate")
@@ -98,10 +101,10 @@ async def test_what_is_selected_is_what_langsmith_is_asked_for(gateway: Gateway)
 
         await run(page)
         await expect(upstream(page)).to_contain_text("HIT")
-        await expect(upstream(page)).to_contain_text("LangSmith was asked nothing.")
+        await expect(upstream(page)).to_contain_text("No requests to LangSmith.")
         await expect(table).to_have_count(0)
 
-        # The key counts in another tab, too.
+        # The key is used in other tabs, too.
         await page.get_by_role("tab", name="OneSession").click()
         await page.get_by_role("button", name="Variables").click()
         await write(page, tool(page), json.dumps({"id": SESSION}))
@@ -109,23 +112,23 @@ async def test_what_is_selected_is_what_langsmith_is_asked_for(gateway: Gateway)
         await expect(response(page)).to_contain_text("Release-Notes-eu")
         await expect(upstream(page)).to_contain_text("OneSession")
 
-        # Tabs and history are kept; the key is nowhere.
-        kept = await stored(page, when="graphiql:queries")
-        assert "errorRate" in kept
-        assert "demo" not in kept
+        # The browser stores tabs and history, but not the key.
+        storage = await stored(page, containing="graphiql:queries")
+        assert "errorRate" in storage
+        assert "demo" not in storage
         await page.reload()
         await expect(operation(page)).to_contain_text("OneSession")
         await expect(tool(page)).to_contain_text('"X-API-Key": ""')
         watched.assert_clean()
 
 
-async def test_a_link_opens_a_tab_and_tells_the_server_nothing(serve: Serve) -> None:
-    link = f"#query={quote(LINKED, safe='')}&variables={quote(json.dumps({'first': 2}), safe='')}"
+async def test_graphiql_opens_a_tab_for_a_link_without_sending_its_query_to_the_server(serve: Serve) -> None:
+    link = f"#query={quote(LINKED_QUERY, safe='')}&variables={quote(json.dumps({'first': 2}), safe='')}"
     own = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
     async with serve(**own) as gateway, browsing(str(gateway.client.base_url), dark=True) as watched:
         page = watched.page
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        urls: list[str] = []
+        page.on("request", lambda request: urls.append(request.url))
         await page.goto(f"{watched.origin}/graphql{link}")
         await expect(page.get_by_role("tab", name="Linked", selected=True)).to_be_visible()
         await expect(operation(page)).to_contain_text("$first: Int!")
@@ -135,36 +138,36 @@ async def test_a_link_opens_a_tab_and_tells_the_server_nothing(serve: Serve) -> 
         await expect(response(page)).to_contain_text("travel-planner-canary")
         await expect(response(page)).not_to_contain_text("email-drafter-dev")
 
-        # One that is followed while the page is open.
+        # The viewer follows another link while the page is open.
         await page.evaluate("location.hash = 'query=' + encodeURIComponent('query Later { __typename }')")
         await expect(tabs(page)).to_have_text(["Linked", *TABS, "Later"])
         await expect(operation(page)).to_contain_text("query Later")
         await run(page)
         await expect(upstream(page)).to_contain_text("Later")
 
-        # The same again is no further tab.
-        await stored(page, when='"title":"Later"')
+        # The same link again opens no second tab.
+        await stored(page, containing='"title":"Later"')
         await page.goto("about:blank")
         await page.goto(f"{watched.origin}/graphql{link}")
         await expect(tabs(page)).to_have_text(["Linked", *TABS, "Later"])
         await expect(page.get_by_role("tab", name="Linked", selected=True)).to_be_visible()
-        assert not [url for url in asked if "Linked" in url or "query=" in url]
+        assert not [url for url in urls if "Linked" in url or "query=" in url]
 
-        # Dark, as the machine is; nobody is asked for a key.
+        # The page is dark like the system, and asks for no key, because the gateway has one.
         dark = await page.evaluate("getComputedStyle(document.querySelector('.graphiql-container')).backgroundColor")
         assert max(int(each) for each in dark.removeprefix("rgb(").removesuffix(")").split(",")) < 80
         await expect(page.locator("body")).not_to_contain_text("X-API-Key")
         watched.assert_clean()
 
 
-async def test_it_works_without_the_schema_and_without_explain(serve: Serve) -> None:
+async def test_graphiql_runs_operations_without_introspection_and_explain(serve: Serve) -> None:
     async with (
         serve(introspection=False, explain=False) as gateway,
         browsing(str(gateway.client.base_url)) as watched,
     ):
         page = watched.page
         await page.goto(f"{watched.origin}/graphql")
-        await expect(page.get_by_text("Introspection is switched off here")).to_be_visible()
+        await expect(page.get_by_text("Introspection is switched off")).to_be_visible()
         await write(page, tool(page), '{"x-api-key": "demo"}')
         await run(page)
         await expect(response(page)).to_contain_text("voice-concierge-staging")

@@ -1,5 +1,5 @@
-/** The totals over the sessions shown, each with its change. */
-import { element, mark, say } from "./dom.js";
+/** The totals of the sessions on the page, each with its change from the previous window. */
+import { element, setAttribute, setText } from "./dom.js";
 import { asCount, asMoney, asShare, asShortCount, change, changeOfNumber, changeOfShare } from "./figures.js";
 import { totalOf } from "./session.js";
 
@@ -20,20 +20,20 @@ export class Cards {
     });
   }
 
-  /** `before`: what the window before is called. */
-  show(sessions, before) {
+  /** `comparison`: the text after each change, such as "vs previous hour". */
+  show(sessions, comparison) {
     const total = totalOf(sessions);
     for (const { figure, text, exact, changes = change, value, note } of this.cards) {
-      say(value, text(total[figure]) + (figure === "active" ? ` of ${sessions.length}` : ""));
-      if (exact) mark(value, "title", exact(total[figure]));
+      setText(value, text(total[figure]) + (figure === "active" ? ` of ${sessions.length}` : ""));
+      if (exact) setAttribute(value, "title", exact(total[figure]));
       const difference = total.before && changes(total[figure], total.before[figure]);
-      say(note, difference ? `${difference} ${before}` : "\u00a0");
-      if (figure === "errors") mark(note, "class", `note ${trendOf(difference)}`);
+      setText(note, difference ? `${difference} ${comparison}` : "\u00a0");
+      if (figure === "errors") setAttribute(note, "class", `note ${trendClass(difference)}`);
     }
   }
 }
 
-/** More errors are worse; whether more of the rest is good is not for this page to say. */
-export function trendOf(difference) {
+/** CSS class for a change of the error rate, the only figure of which more is always worse. */
+export function trendClass(difference) {
   return difference?.startsWith("+") ? "is-worse" : difference?.startsWith("−") ? "is-better" : "";
 }

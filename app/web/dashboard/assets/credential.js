@@ -1,34 +1,35 @@
 /**
- * Who asks. It is kept in the tab's sessionStorage and nowhere else: no URL, no attribute, no other storage.
+ * The viewer's credential. It is stored in the sessionStorage of the tab and nowhere else: in no URL, no attribute and
+ * no other storage.
  *
- * @typedef {"key" | "token" | null} Kind  what this gateway wants: LangSmith's key, a token of its own, or nothing
+ * @typedef {"key" | "token" | null} Kind  what this gateway requires: a LangSmith key, a token of the gateway, or nothing
  */
-const STORED = "sessions-gateway.credential";
+const STORAGE_KEY = "sessions-gateway.credential";
 
 /** @returns {Kind} */
-export function wanted({ auth, tokens }) {
+export function requiredKind({ auth, tokens }) {
   if (auth === "passthrough") return "key";
   return tokens ? "token" : null;
 }
 
 /** @returns {?{secret: string, workspace: string}} */
-export function held() {
+export function storedCredential() {
   try {
-    return JSON.parse(sessionStorage.getItem(STORED));
+    return JSON.parse(sessionStorage.getItem(STORAGE_KEY));
   } catch {
     return null;
   }
 }
 
-export const hold = (credential) => sessionStorage.setItem(STORED, JSON.stringify(credential));
-export const forget = () => sessionStorage.removeItem(STORED);
+export const storeCredential = (credential) => sessionStorage.setItem(STORAGE_KEY, JSON.stringify(credential));
+export const forgetCredential = () => sessionStorage.removeItem(STORAGE_KEY);
 
-/** Whether it can be sent in a header. */
-export const isSendable = (text) => /^[\x21-\x7e]+$/.test(text);
+/** Whether the text can be the value of an HTTP header. */
+export const isHeaderValue = (text) => /^[\x21-\x7e]+$/.test(text);
 
-/** @param {Kind} kind */
-export function headersOf(kind) {
-  const credential = kind && held();
+/** Headers of a request with the stored credential. @param {Kind} kind */
+export function credentialHeaders(kind) {
+  const credential = kind && storedCredential();
   if (!credential) return {};
   if (kind === "token") return { Authorization: `Bearer ${credential.secret}` };
   return { "X-API-Key": credential.secret, ...(credential.workspace && { "X-Tenant-Id": credential.workspace }) };

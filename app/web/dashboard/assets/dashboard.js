@@ -1,28 +1,30 @@
 /**
- * The dashboard: a view is asked for, shown, and asked for again every 15 seconds while somebody may be looking.
+ * The dashboard fetches the sessions of the view, shows them, and refreshes them every 15 seconds while the tab is visible.
  *
- *     view     what is looked at: the fragment     credential · form   who asks
- *     gateway  the operation and its answer        session             a row, and the window before
- *     cards · bars · table · outcome · notice      figures · dom
+ *     view           window, filter, order and page, stored in the fragment of the URL
+ *     credential     the viewer's key or token             form       where the viewer enters it
+ *     gateway        sends the GraphQL operation           session    converts a row of the answer
+ *     cards · bars · table · outcome · notice              the parts of the page
+ *     figures · dom                                        formats of figures, and elements
  */
 import { Bars } from "./bars.js";
 import { Cards } from "./cards.js";
-import { headersOf, held, wanted } from "./credential.js";
-import { $, element, mark, say } from "./dom.js";
+import { credentialHeaders, requiredKind, storedCredential } from "./credential.js";
+import { $, element, setAttribute, setText } from "./dom.js";
 import { asMoney, asSeconds, asShare, asTimeOfDay } from "./figures.js";
-import { Form } from "./form.js";
-import { ask } from "./gateway.js";
+import { CredentialForm } from "./form.js";
+import { fetchSessions } from "./gateway.js";
 import { showFailures } from "./notice.js";
 import { showOperation, showOutcome } from "./outcome.js";
 import { Table } from "./table.js";
-import { changed, fragmentOf, sorted, variablesOf, viewOf, WINDOWS } from "./view.js";
+import { fragmentOf, parseView, sortedBy, variablesOf, WINDOWS, withChanges } from "./view.js";
 
-const REFRESH = 15_000;
-const TYPING = 300;
+const REFRESH_MS = 15_000;
+const SEARCH_DELAY_MS = 300;
 const settings = JSON.parse($("data").textContent);
-const kind = wanted(settings);
+const kind = requiredKind(settings);
 
-const form = kind && new Form(kind, () => load());
+const form = kind && new CredentialForm(kind, () => load());
 const cards = new Cards($("cards"));
 const charts = [
   { title: "p99 latency", figure: "p99", text: asSeconds, none: "no latencies in this window" },
@@ -31,103 +33,104 @@ const charts = [
 ].map((chart) => new Bars($("charts"), chart));
 const table = new Table($("rows"), document.querySelectorAll("[data-column]"));
 
-let view = viewOf(location.hash);
-let shown = null; // the sessions on the page
+let view = parseView(location.hash);
+let shownSessions = null;
 let isPaused = false;
-let due = 0; // when to ask again, as performance.now() has it
-let timer, typing, underway;
+let nextRefreshAt = 0; // on the clock of performance.now()
+let refreshTimer, searchTimer, requestInFlight;
 
-/** `quietly`: nobody waits for it. */
-async function load({ quietly = false } = {}) {
+/** Fetches and shows the view. `inBackground`: a refresh, which neither dims the page nor is announced. */
+async function load({ inBackground = false } = {}) {
   stop();
-  if (kind && !held()) return turnAway();
-  const asking = (underway = new AbortController());
+  if (kind && !storedCredential()) return requireCredential();
+  const request = (requestInFlight = new AbortController());
   const variables = variablesOf(view);
   showOperation(variables, settings.graphiql);
-  if (!quietly) wait();
-  const headers = { ...headersOf(kind), ...(settings.explain && { "X-Gateway-Explain": "1" }) };
-  const answer = await ask(variables, headers, asking.signal);
-  if (asking.signal.aborted) return;
-  underway = null;
-  mark($("main"), "aria-busy", "false");
-  const refused = answer.failures.find(({ code }) => code === "UNAUTHENTICATED" || code === "FORBIDDEN");
-  if (kind && refused) return turnAway(refused);
-  show(answer, quietly);
-  const longest = Math.max(0, ...answer.failures.map((failure) => failure.retryAfter ?? 0));
-  due = performance.now() + Math.max(REFRESH, longest * 1000);
-  schedule();
+  if (!inBackground) showLoading();
+  const headers = { ...credentialHeaders(kind), ...(settings.explain && { "X-Gateway-Explain": "1" }) };
+  const answer = await fetchSessions(variables, headers, request.signal);
+  if (request.signal.aborted) return;
+  requestInFlight = null;
+  setAttribute($("main"), "aria-busy", "false");
+  const refusal = answer.failures.find(({ code }) => code === "UNAUTHENTICATED" || code === "FORBIDDEN");
+  if (kind && refusal) return requireCredential(refusal);
+  show(answer, inBackground);
+  const retryAfter = Math.max(0, ...answer.failures.map((failure) => failure.retryAfter ?? 0));
+  nextRefreshAt = performance.now() + Math.max(REFRESH_MS, retryAfter * 1000);
+  scheduleRefresh();
 }
 
-function schedule() {
-  clearTimeout(timer);
-  if (isPaused || document.hidden || underway || $("main").hidden) return;
-  timer = setTimeout(() => load({ quietly: true }), Math.max(0, due - performance.now()));
+function scheduleRefresh() {
+  clearTimeout(refreshTimer);
+  if (isPaused || document.hidden || requestInFlight || $("main").hidden) return;
+  refreshTimer = setTimeout(() => load({ inBackground: true }), Math.max(0, nextRefreshAt - performance.now()));
 }
 
 function stop() {
-  clearTimeout(timer);
-  underway?.abort();
-  underway = null;
+  clearTimeout(refreshTimer);
+  requestInFlight?.abort();
+  requestInFlight = null;
 }
 
-/** Nothing of what was shown to the last one is left. */
-function turnAway(refused) {
+/** Shows the form, and removes all data from the page, because the next viewer may have another credential. */
+function requireCredential(refusal) {
   stop();
-  clearTimeout(typing);
-  shown = null;
-  table.wait(0);
+  clearTimeout(searchTimer);
+  shownSessions = null;
+  table.showPlaceholders(0);
   cards.show([], "");
   for (const chart of charts) chart.show([]);
-  for (const part of ["requests", "notice", "updated", "said", "summary"]) $(part).replaceChildren();
-  for (const part of ["main", "actions"]) $(part).hidden = true;
-  form.ask(refused);
+  for (const id of ["requests", "notice", "updated", "announcement", "summary"]) $(id).replaceChildren();
+  for (const id of ["main", "actions"]) $(id).hidden = true;
+  form.open(refusal);
 }
 
-function look(next, { replacing = false } = {}) {
-  const isHere = shown && next.local !== view.local && next.sort === view.sort;
+/** Changes the view. A new order within the page needs no request. */
+function navigate(next, { replacing = false } = {}) {
+  const isOnPage = shownSessions && next.local !== view.local && next.sort === view.sort;
   view = next;
   history[replacing ? "replaceState" : "pushState"](null, "", fragmentOf(view) || location.pathname + location.search);
   showControls();
-  if (isHere) showSessions();
+  if (isOnPage) showSessions();
   else load();
 }
 
-function wait() {
+function showLoading() {
   form?.close();
-  for (const part of ["main", "actions", "results"]) $(part).hidden = false;
-  mark($("main"), "aria-busy", "true");
-  if (shown !== null) return;
-  $("main").classList.add("is-blank");
+  for (const id of ["main", "actions", "results"]) $(id).hidden = false;
+  setAttribute($("main"), "aria-busy", "true");
+  if (shownSessions !== null) return;
+  $("main").classList.add("is-loading");
   $("notice").hidden = true;
   $("charts").hidden = false;
-  table.wait(Math.min(view.size, 10));
+  table.showPlaceholders(Math.min(view.size, 10));
 }
 
-function show(answer, quietly) {
-  showFailures(answer, shown !== null);
+function show(answer, inBackground) {
+  showFailures(answer, shownSessions !== null);
   showOutcome(answer);
-  $("results").hidden = answer.sessions === null && shown === null;
+  $("results").hidden = answer.sessions === null && shownSessions === null;
   if (answer.sessions === null) return;
-  shown = answer.sessions;
-  $("main").classList.remove("is-blank");
+  shownSessions = answer.sessions;
+  $("main").classList.remove("is-loading");
   $("next").disabled = !answer.hasNext;
   showSessions();
-  say($("updated"), `Updated ${asTimeOfDay(new Date())}`);
-  if (!quietly) say($("said"), `${shown.length} sessions, page ${view.page}.`);
+  setText($("updated"), `Updated ${asTimeOfDay(new Date())}`);
+  if (!inBackground) setText($("announcement"), `${shownSessions.length} sessions, page ${view.page}.`);
 }
 
 function showSessions() {
-  const before = `previous ${WINDOWS[view.window].name}`;
-  cards.show(shown, `vs ${before}`);
-  for (const chart of charts) chart.show(shown);
-  table.show(shown, view);
-  const sorting = "Tokens and cost are sorted on this page only: LangSmith cannot order by them.";
-  say($("notes"), view.compare ? `Small figures: change against the ${before}. ${sorting}` : sorting);
-  $("empty").hidden = shown.length > 0;
-  $("charts").hidden = shown.length === 0;
-  const isBeyond = view.page > 1 && "The pages end before this one.";
-  const isUnknown = view.search && `No session here has “${view.search}” in its name.`;
-  say($("empty-text"), isBeyond || isUnknown || "There are no sessions here.");
+  const previous = `previous ${WINDOWS[view.window].name}`;
+  cards.show(shownSessions, `vs ${previous}`);
+  for (const chart of charts) chart.show(shownSessions);
+  table.show(shownSessions, view);
+  const sorting = "Tokens and cost are sorted on this page only, because LangSmith cannot order by them.";
+  setText($("notes"), view.compare ? `Small figures show the change from the ${previous}. ${sorting}` : sorting);
+  $("empty").hidden = shownSessions.length > 0;
+  $("charts").hidden = shownSessions.length === 0;
+  const beyondLastPage = view.page > 1 && "This page is beyond the last one.";
+  const nothingFound = view.search && `No session has “${view.search}” in its name.`;
+  setText($("empty-text"), beyondLastPage || nothingFound || "There are no sessions.");
 }
 
 function showControls() {
@@ -136,59 +139,60 @@ function showControls() {
   $("compare").checked = view.compare;
   $("size").value = view.size;
   $("previous").disabled = view.page === 1;
-  say($("page"), `Page ${view.page}`);
-  table.order(view);
+  setText($("page"), `Page ${view.page}`);
+  table.markSortedColumn(view);
 }
 
-function listen() {
-  const on = (node, event, act) => node.addEventListener(event, act);
+function addListeners() {
+  const on = (node, event, listener) => node.addEventListener(event, listener);
   on($("controls"), "submit", (event) => event.preventDefault());
   on($("controls"), "change", ({ target }) => {
-    if (target.type === "radio") look(changed(view, { [target.name]: target.value }));
-    if (target === $("compare")) look(changed(view, { compare: target.checked, page: view.page }));
+    if (target.type === "radio") navigate(withChanges(view, { [target.name]: target.value }));
+    if (target === $("compare")) navigate(withChanges(view, { compare: target.checked, page: view.page }));
   });
   on($("search"), "input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => look(changed(view, { search: $("search").value.trim() }), { replacing: true }), TYPING);
+    clearTimeout(searchTimer);
+    const search = () => navigate(withChanges(view, { search: $("search").value.trim() }), { replacing: true });
+    searchTimer = setTimeout(search, SEARCH_DELAY_MS);
   });
-  for (const button of table.buttons) on(button, "click", () => look(sorted(view, button.dataset.column)));
-  on($("size"), "change", () => look(changed(view, { size: Number($("size").value) })));
-  on($("previous"), "click", () => look(changed(view, { page: view.page - 1 })));
-  on($("next"), "click", () => look(changed(view, { page: view.page + 1 })));
-  on($("start-over"), "click", () => {
+  for (const button of table.buttons) on(button, "click", () => navigate(sortedBy(view, button.dataset.column)));
+  on($("size"), "change", () => navigate(withChanges(view, { size: Number($("size").value) })));
+  on($("previous"), "click", () => navigate(withChanges(view, { page: view.page - 1 })));
+  on($("next"), "click", () => navigate(withChanges(view, { page: view.page + 1 })));
+  on($("show-all"), "click", () => {
     $("search").value = "";
-    look(changed(view, { search: "", kind: "all" }));
+    navigate(withChanges(view, { search: "", kind: "all" }));
     $("search").focus();
   });
   on($("refresh"), "click", () => load());
   on($("pause"), "click", () => {
     isPaused = !isPaused;
-    say($("pause"), isPaused ? "Resume" : "Pause");
-    schedule();
+    setText($("pause"), isPaused ? "Resume" : "Pause");
+    scheduleRefresh();
   });
-  on($("forget"), "click", () => turnAway());
-  on(document, "visibilitychange", schedule);
+  on($("forget"), "click", () => requireCredential());
+  on(document, "visibilitychange", scheduleRefresh);
   on(window, "popstate", () => {
-    clearTimeout(typing);
-    view = viewOf(location.hash);
+    clearTimeout(searchTimer);
+    view = parseView(location.hash);
     $("search").value = view.search;
     showControls();
     load();
   });
 }
 
-function begin() {
+function start() {
   $("forget").hidden = !kind;
-  say($("forget"), `Forget ${kind}`);
+  setText($("forget"), `Forget ${kind}`);
   const links = [
     ["graphql", "GraphiQL", settings.graphiql],
     ["schema.graphql", "Schema", settings.introspection],
     ["metrics", "Metrics", true],
   ];
-  for (const [href, text, is] of links) if (is) $("footer").append(element("a", { href }, text));
-  listen();
+  for (const [href, text, isServed] of links) if (isServed) $("footer").append(element("a", { href }, text));
+  addListeners();
   showControls();
   load();
 }
 
-begin();
+start();

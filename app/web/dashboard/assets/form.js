@@ -1,50 +1,50 @@
-/** Where whoever looks says who they are. */
-import { forget, held, hold, isSendable } from "./credential.js";
-import { $, say } from "./dom.js";
-import { asLine } from "./notice.js";
+/** The form for the viewer's credential. */
+import { forgetCredential, isHeaderValue, storeCredential, storedCredential } from "./credential.js";
+import { $, setText } from "./dom.js";
+import { failureText } from "./notice.js";
 
-const WORDS = {
+const TEXTS = {
   key: {
     title: "LangSmith API key",
     label: "API key",
-    why: "The sessions are read from LangSmith with your own key.",
+    why: "The gateway reads the sessions from LangSmith with your own key.",
     advice: "",
   },
   token: {
     title: "Token of this gateway",
     label: "Token",
-    why: "This gateway shows the sessions to those who have a token of it.",
-    advice: " Ask whoever runs it for one.",
+    why: "This gateway requires a token.",
+    advice: " Ask the operator of this gateway for a token.",
   },
 };
 
-export class Form {
-  /** @param {"key" | "token"} kind  @param {() => void} given  called when there is a credential */
-  constructor(kind, given) {
-    this.words = WORDS[kind];
-    say($("credential-title"), this.words.title);
-    say($("credential-why"), this.words.why);
-    say($("secret-label"), this.words.label);
+export class CredentialForm {
+  /** @param {"key" | "token"} kind  @param {() => void} onStored  called after a credential was stored */
+  constructor(kind, onStored) {
+    this.texts = TEXTS[kind];
+    setText($("credential-title"), this.texts.title);
+    setText($("credential-why"), this.texts.why);
+    setText($("secret-label"), this.texts.label);
     $("workspace-field").hidden = kind !== "key";
     $("credential").addEventListener("submit", (event) => {
       event.preventDefault();
       const [secret, workspace] = ["secret", "workspace"].map((id) => $(id).value.trim());
-      if (!isSendable(secret) || (workspace && !isSendable(workspace))) {
-        this.ask({ message: "There are characters in it that cannot be sent." });
+      if (!isHeaderValue(secret) || (workspace && !isHeaderValue(workspace))) {
+        this.open({ message: "It contains characters that cannot be sent in an HTTP header." });
         return;
       }
       $("secret").value = "";
-      hold({ secret, workspace });
-      given();
+      storeCredential({ secret, workspace });
+      onStored();
     });
   }
 
-  /** Forgets the one that is held. `refused`: the failure that says what was wrong with it. */
-  ask(refused) {
-    $("workspace").value ||= held()?.workspace ?? "";
-    forget();
-    $("credential-error").hidden = !refused;
-    say($("credential-error"), refused ? asLine(refused) + this.words.advice : "");
+  /** Forgets the stored credential, and shows the form. `failure`: why the gateway refused the credential. */
+  open(failure) {
+    $("workspace").value ||= storedCredential()?.workspace ?? "";
+    forgetCredential();
+    $("credential-error").hidden = !failure;
+    setText($("credential-error"), failure ? failureText(failure) + this.texts.advice : "");
     $("credential").hidden = false;
     $("secret").focus();
   }

@@ -1,4 +1,4 @@
-/** The one operation of this page, and what the gateway answers. */
+/** Sends the GraphQL operation of this page to the gateway, and converts the answer. */
 import { sessionOf } from "./session.js";
 
 export const ENDPOINT = "graphql";
@@ -27,24 +27,24 @@ export const DOCUMENT = `query Dashboard(
 /**
  * @typedef {{message: string, code: ?string, retryAfter: ?number}} Failure
  * @typedef {{sessions: ?import("./session.js").Session[], hasNext: boolean, failures: Failure[], milliseconds: number,
- *   explained: ?object}} Answer  `sessions` is null where there are none to show for the failures.
+ *   explain: ?object}} Answer  `sessions` is null if the operation failed; `explain` is `extensions.gateway`.
  */
 
-/** Never throws. @returns {Promise<Answer>} */
-export async function ask(variables, headers, signal) {
+/** Never throws: every error becomes a failure of the answer. @returns {Promise<Answer>} */
+export async function fetchSessions(variables, headers, signal) {
   const started = performance.now();
-  const { data, errors, extensions } = await sent({ query: DOCUMENT, variables }, headers, signal);
+  const { data, errors, extensions } = await send({ query: DOCUMENT, variables }, headers, signal);
   const connection = data?.sessions;
   return {
     sessions: connection?.nodes.map(sessionOf) ?? null,
     hasNext: connection?.pageInfo.hasNextPage ?? false,
     failures: (errors ?? []).map(failureOf),
     milliseconds: performance.now() - started,
-    explained: extensions?.gateway ?? null,
+    explain: extensions?.gateway ?? null,
   };
 }
 
-async function sent(operation, headers, signal) {
+async function send(operation, headers, signal) {
   let response;
   try {
     response = await fetch(ENDPOINT, {
@@ -54,17 +54,17 @@ async function sent(operation, headers, signal) {
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
     });
     const body = await response.json();
-    if (!body?.data && !body?.errors) throw new TypeError("This is no answer of GraphQL's.");
+    if (!body?.data && !body?.errors) throw new TypeError("The response is not a GraphQL response.");
     return body;
   } catch (error) {
-    return { errors: [{ message: described(error, response) }] };
+    return { errors: [{ message: messageOf(error, response) }] };
   }
 }
 
-function described(error, response) {
+function messageOf(error, response) {
   if (error.name === "TimeoutError") return `The gateway did not answer within ${TIMEOUT / 1000} seconds.`;
   return response
-    ? `What answered is not the gateway, or it is failing: HTTP ${response.status}.`
+    ? `The response (HTTP ${response.status}) did not come from the gateway, or the gateway is failing.`
     : "The gateway cannot be reached.";
 }
 

@@ -1,21 +1,21 @@
-/** What went wrong, above what is still shown. */
+/** Shows failures above the sessions, which stay on the page. */
 import { $, element } from "./dom.js";
 
-/** `isShown`: whether there are sessions on the page. @param {import("./gateway.js").Answer} answer */
-export function showFailures({ failures, sessions }, isShown) {
-  const lines = [...new Set(failures.map(asLine))];
+/** `hasSessions`: whether sessions are on the page. @param {import("./gateway.js").Answer} answer */
+export function showFailures({ failures, sessions }, hasSessions) {
+  const lines = [...new Set(failures.map(failureText))];
   if (lines.length && sessions === null) {
-    lines.push(`${isShown ? "Showing the last answer. " : ""}It is asked for again at the next refresh.`);
+    lines.push(`${hasSessions ? "Showing the last answer. " : ""}The next refresh will try again.`);
   }
   $("notice").hidden = lines.length === 0;
-  // The same again is not announced again.
+  // Keep an unchanged notice, so that screen readers do not announce it again.
   if ([...$("notice").children].map((line) => line.textContent).join() !== lines.join()) {
     $("notice").replaceChildren(...lines.map((line) => element("p", {}, line)));
   }
 }
 
 /** @param {import("./gateway.js").Failure} failure */
-export function asLine({ message, code, retryAfter }) {
-  const later = retryAfter ? ` There is room again in ${Math.ceil(retryAfter)} s.` : "";
-  return `${message}${later}${code ? ` (${code})` : ""}`;
+export function failureText({ message, code, retryAfter }) {
+  const retry = retryAfter ? ` Try again in ${Math.ceil(retryAfter)} s.` : "";
+  return `${message}${retry}${code ? ` (${code})` : ""}`;
 }

@@ -1,11 +1,12 @@
 /**
- * Sessions as the page shows them: their figures in the window, and in the window before it.
+ * Converts sessions of the GraphQL answer for the page: figures of the window, and of the previous window.
  *
- * LangSmith's windows have a start and no end. So the window before is the difference between one of twice the length
- * and this one: right for sums, and for the error rate through the number of errors. Percentiles have no difference.
+ * A window of LangSmith has a start but no end. So the figures of the previous window are the difference between a
+ * window of twice the length and this one. That is exact for sums, and for the error rate by way of the number of failed
+ * runs. Percentiles cannot be subtracted.
  *
  * @typedef {{runs: ?number, failed: ?number, errors: ?number, tokens: ?number, cost: ?bigint}} Figures
- *   `failed`: how many runs; `errors`: their share.
+ *   `failed`: number of failed runs; `errors`: their share of all runs, from 0 to 1; `cost`: see figures.js.
  * @typedef {Figures & {id: string, name: string, isExperiment: boolean, p50: ?number, p99: ?number, last: ?string,
  *   before: ?Figures}} Session
  */
@@ -22,14 +23,18 @@ export function sessionOf(node) {
     p50: node.latencyP50,
     p99: node.latencyP99,
     last: node.lastRunStartTime,
-    before: node.twice ? without(figuresOf(node.twice), now) : null,
+    before: node.twice ? subtract(figuresOf(node.twice), now) : null,
   };
 }
 
-/** What all of them come to. @param {Session[]} sessions @returns {Figures & {active: number, before: ?Figures}} */
+/**
+ * Totals of all sessions. `active`: number of sessions with runs.
+ *
+ * @param {Session[]} sessions @returns {Figures & {active: number, before: ?Figures}}
+ */
 export function totalOf(sessions) {
   const befores = sessions.map((session) => session.before);
-  return { ...added(sessions), before: sessions.length && befores.every(Boolean) ? added(befores) : null };
+  return { ...sumOf(sessions), before: sessions.length && befores.every(Boolean) ? sumOf(befores) : null };
 }
 
 function figuresOf(stats) {
@@ -38,7 +43,7 @@ function figuresOf(stats) {
   return { runs, errors, failed, tokens, cost: money(stats.totalCost) };
 }
 
-function without(longer, shorter) {
+function subtract(longer, shorter) {
   const [runs, failed] = [minus(longer.runs, shorter.runs), minus(longer.failed, shorter.failed)];
   return {
     runs,
@@ -49,9 +54,9 @@ function without(longer, shorter) {
   };
 }
 
-function added(all) {
-  const of = (name) => sum(all.map((each) => each[name]));
-  const [runs, failed] = [of("runs"), of("failed")];
-  const active = all.filter((each) => each.runs > 0).length;
-  return { active, runs, failed, errors: ratio(failed, runs), tokens: of("tokens"), cost: of("cost") };
+function sumOf(figures) {
+  const total = (name) => sum(figures.map((each) => each[name]));
+  const [runs, failed] = [total("runs"), total("failed")];
+  const active = figures.filter((each) => each.runs > 0).length;
+  return { active, runs, failed, errors: ratio(failed, runs), tokens: total("tokens"), cost: total("cost") };
 }

@@ -1,7 +1,7 @@
-/** The sessions, a row each; rows stay the same elements as long as their session is shown. */
-import { arrange, element, mark, say } from "./dom.js";
-import { asAge, asCount, asMoment, asMoney, asSeconds, asShare, change, changeOfShare, UNKNOWN } from "./figures.js";
-import { trendOf } from "./cards.js";
+/** The table of sessions. A session keeps its row element while it is on the page, so that a refresh keeps the focus. */
+import { element, setAttribute, setChildren, setText } from "./dom.js";
+import { asAge, asCount, asDateTime, asMoney, asSeconds, asShare, change, changeOfShare, UNKNOWN } from "./figures.js";
+import { trendClass } from "./cards.js";
 import { columnOf, isDescending } from "./view.js";
 
 const COLUMNS = [
@@ -12,17 +12,17 @@ const COLUMNS = [
   { figure: "tokens", text: asCount, changes: change },
   { figure: "cost", text: asMoney, changes: change },
 ];
-const NO_DIFFERENCE = "Percentiles of the window before cannot be told from these two windows.";
+const NO_DIFFERENCE = "LangSmith has no percentiles of the previous window alone.";
 
 export class Table {
   constructor(body, buttons) {
     Object.assign(this, { body, buttons, rows: new Map() });
   }
 
-  /** Rows without text, until there is some. */
-  wait(size) {
+  /** Shows placeholder rows until the first answer arrives. */
+  showPlaceholders(size) {
     this.rows.clear();
-    const cell = () => element("td", {}, element("span", { class: "bone" }));
+    const cell = () => element("td", {}, element("span", { class: "skeleton" }));
     const row = () => element("tr", {}, ...Array.from(this.buttons, cell));
     this.body.replaceChildren(...Array.from({ length: size }, row));
   }
@@ -30,16 +30,16 @@ export class Table {
   show(sessions, view) {
     const rows = new Map(sessions.map((session) => [session.id, this.rows.get(session.id) ?? new Row()]));
     for (const session of sessions) rows.get(session.id).show(session, view.compare);
-    arrange(this.body, within(sessions, view.local).map((session) => rows.get(session.id).element));
+    setChildren(this.body, sortedOnPage(sessions, view.local).map((session) => rows.get(session.id).element));
     this.rows = rows;
   }
 
-  /** Says which column orders them. */
-  order(view) {
+  /** Marks the column by which the rows are sorted. */
+  markSortedColumn(view) {
     const sort = view.local || view.sort;
     for (const button of this.buttons) {
       const isSorted = button.dataset.column === columnOf(sort);
-      mark(button.closest("th"), "aria-sort", isSorted ? (isDescending(sort) ? "descending" : "ascending") : null);
+      setAttribute(button.closest("th"), "aria-sort", isSorted ? (isDescending(sort) ? "descending" : "ascending") : null);
     }
   }
 }
@@ -63,27 +63,28 @@ class Row {
   }
 
   show(session, isCompared) {
-    say(this.name, session.name);
-    mark(this.name, "title", session.name);
+    setText(this.name, session.name);
+    setAttribute(this.name, "title", session.name);
     this.kind.hidden = !session.isExperiment;
     for (const { figure, text, changes, value, note } of this.cells) {
-      say(value, text(session[figure]));
+      setText(value, text(session[figure]));
       note.hidden = !isCompared;
       const difference = changes && session.before ? changes(session[figure], session.before[figure]) : UNKNOWN;
-      say(note, difference);
-      if (!changes) mark(note, "title", NO_DIFFERENCE);
-      if (figure === "errors") mark(note, "class", `note ${trendOf(difference)}`);
+      setText(note, difference);
+      if (!changes) setAttribute(note, "title", NO_DIFFERENCE);
+      if (figure === "errors") setAttribute(note, "class", `note ${trendClass(difference)}`);
     }
-    say(this.last, asAge(session.last));
-    mark(this.last, "datetime", session.last);
-    mark(this.last, "title", session.last && asMoment(new Date(session.last)));
+    setText(this.last, asAge(session.last));
+    setAttribute(this.last, "datetime", session.last);
+    setAttribute(this.last, "title", session.last && asDateTime(new Date(session.last)));
   }
 }
 
-/** In the order of a column of this page; what is not known comes last. */
-function within(sessions, local) {
-  if (!local) return sessions;
-  const [figure, turn] = [columnOf(local), isDescending(local) ? -1 : 1];
-  const [known, unknown] = [true, false].map((is) => sessions.filter((each) => (each[figure] !== null) === is));
-  return [...known.sort((one, other) => turn * Number(one[figure] - other[figure])), ...unknown];
+/** Sorts the sessions of this page by a column that LangSmith cannot order by; null values come last. */
+function sortedOnPage(sessions, sort) {
+  if (!sort) return sessions;
+  const [figure, sign] = [columnOf(sort), isDescending(sort) ? -1 : 1];
+  const known = sessions.filter((session) => session[figure] !== null);
+  const unknown = sessions.filter((session) => session[figure] === null);
+  return [...known.sort((one, other) => sign * Number(one[figure] - other[figure])), ...unknown];
 }

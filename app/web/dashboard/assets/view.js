@@ -1,4 +1,7 @@
-/** What is looked at: a frozen value that lives in the URL's fragment, so that it can be shared. Never a credential. */
+/**
+ * The view: window, filter, order and page, as a frozen value. It is stored in the fragment of the URL, so that it can be
+ * shared, and never contains a credential.
+ */
 
 export const WINDOWS = {
   "1h": { name: "hour", last: "PT1H", twice: "PT2H" },
@@ -8,7 +11,7 @@ export const WINDOWS = {
 const KINDS = { projects: true, experiments: false, all: null };
 const SIZES = [10, 20, 50, 100];
 
-/** What LangSmith can order by; by the other columns a page is sorted here. */
+/** Columns that LangSmith can order by. */
 const ORDERS = {
   name: "NAME",
   runs: "RUN_COUNT",
@@ -17,9 +20,10 @@ const ORDERS = {
   errors: "ERROR_RATE",
   last: "LAST_RUN_START_TIME",
 };
+/** Columns that LangSmith cannot order by: the dashboard sorts the sessions of one page by them. */
 const LOCAL = ["tokens", "cost"];
 
-/** `sort` is LangSmith's order; `local` that within the page, or "". A minus before the column: largest first. */
+/** `sort` is LangSmith's order, `local` the order within the page or "". A minus before the column means descending. */
 const DEFAULTS = Object.freeze({
   window: "24h",
   kind: "projects",
@@ -31,43 +35,45 @@ const DEFAULTS = Object.freeze({
   compare: true,
 });
 
-export function viewOf(fragment) {
-  const given = new URLSearchParams(fragment.replace(/^#/, ""));
-  const one = (name, isRight) => (isRight(given.get(name) ?? "") ? given.get(name) : DEFAULTS[name]);
+/** Reads the view from the fragment of the URL; a missing or invalid value becomes its default. */
+export function parseView(fragment) {
+  const params = new URLSearchParams(fragment.replace(/^#/, ""));
+  const valid = (name, isValid) => (isValid(params.get(name) ?? "") ? params.get(name) : DEFAULTS[name]);
   return Object.freeze({
-    window: one("window", (value) => Object.hasOwn(WINDOWS, value)),
-    kind: one("kind", (value) => Object.hasOwn(KINDS, value)),
-    search: given.get("search") ?? "",
-    sort: one("sort", (value) => Object.hasOwn(ORDERS, columnOf(value))),
-    local: one("local", (value) => LOCAL.includes(columnOf(value))),
-    page: Number(one("page", (value) => /^[1-9]\d{0,5}$/.test(value))),
-    size: Number(one("size", (value) => SIZES.includes(Number(value)))),
-    compare: given.get("compare") !== "no",
+    window: valid("window", (value) => Object.hasOwn(WINDOWS, value)),
+    kind: valid("kind", (value) => Object.hasOwn(KINDS, value)),
+    search: params.get("search") ?? "",
+    sort: valid("sort", (value) => Object.hasOwn(ORDERS, columnOf(value))),
+    local: valid("local", (value) => LOCAL.includes(columnOf(value))),
+    page: Number(valid("page", (value) => /^[1-9]\d{0,5}$/.test(value))),
+    size: Number(valid("size", (value) => SIZES.includes(Number(value)))),
+    compare: params.get("compare") !== "no",
   });
 }
 
-/** Only what differs from the page as it opens. */
+/** The fragment of the URL for a view, with the values that differ from the defaults. */
 export function fragmentOf(view) {
   const differing = Object.entries(view).filter(([name, value]) => value !== DEFAULTS[name]);
   const text = new URLSearchParams(differing.map(([name, value]) => [name, value === false ? "no" : value]));
   return differing.length ? `#${text}` : "";
 }
 
-/** Another view; it begins at its first page, unless that is what changes. */
-export const changed = (view, changes) => Object.freeze({ ...view, page: 1, ...changes });
+/** The view with changes, at its first page unless the changes say otherwise. */
+export const withChanges = (view, changes) => Object.freeze({ ...view, page: 1, ...changes });
 
-/** After the button of a column was used: the second time turns the order around. */
-export function sorted(view, column) {
-  const usual = column === "name" ? column : `-${column}`;
-  const other = column === "name" ? `-${column}` : column;
-  const turned = (sort) => (sort === usual ? other : usual);
-  if (LOCAL.includes(column)) return changed(view, { local: turned(view.local), page: view.page });
-  return changed(view, { sort: view.local ? usual : turned(view.sort), local: "" });
+/** The view after a click on a column: the first click sorts by it, the next one reverses the order. */
+export function sortedBy(view, column) {
+  const initial = column === "name" ? column : `-${column}`;
+  const reversed = column === "name" ? `-${column}` : column;
+  const next = (sort) => (sort === initial ? reversed : initial);
+  if (LOCAL.includes(column)) return withChanges(view, { local: next(view.local), page: view.page });
+  return withChanges(view, { sort: view.local ? initial : next(view.sort), local: "" });
 }
 
 export const columnOf = (sort) => sort.replace(/^-/, "");
 export const isDescending = (sort) => sort.startsWith("-");
 
+/** Variables of the GraphQL operation. */
 export function variablesOf(view) {
   const { last, twice } = WINDOWS[view.window];
   return {

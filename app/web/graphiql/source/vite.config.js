@@ -1,6 +1,6 @@
 // npm --prefix app/web/graphiql/source run build    (Node.js 20.19 or newer)
 //
-// Makes ../index.html and ../assets, the same bytes each time, and ../SHA256SUMS of what they were made from.
+// Builds ../index.html and ../assets reproducibly, and ../SHA256SUMS with the checksums of the sources and built files.
 
 import { createHash } from "node:crypto";
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,10 +10,11 @@ import { defineConfig } from "vite";
 
 const SOURCE = dirname(fileURLToPath(import.meta.url));
 const BUILT = resolve(SOURCE, "..");
-const MAKING = resolve(SOURCE, "node_modules/.built");
+const BUILDING = resolve(SOURCE, "node_modules/.built");
 
-// Names that change with what is in them are kept by browsers for good: app/pages.py knows them by 12 hex digits.
-const named = {
+// File names contain a hash of the content, so that browsers may cache the files for ever: app/http/web_pages.py
+// recognizes such names by their 12 hexadecimal digits.
+const fileNames = {
   hashCharacters: "hex",
   entryFileNames: "assets/[name]-[hash:12].js",
   chunkFileNames: "assets/[name]-[hash:12].js",
@@ -25,26 +26,26 @@ export default defineConfig({
   base: "./",
   publicDir: false,
   build: {
-    outDir: MAKING,
+    outDir: BUILDING,
     emptyOutDir: true,
     modulePreload: { polyfill: false },
     target: "es2022",
     chunkSizeWarningLimit: 5000,
     license: { fileName: "assets/licenses.md" },
     rolldownOptions: {
-      output: named,
-      // "use client" says nothing to a page that has no server.
+      output: fileNames,
+      // The directive "use client" has no meaning without server-side rendering.
       onLog: (level, log, handle) => log.code === "MODULE_LEVEL_DIRECTIVE" || handle(level, log),
     },
   },
-  worker: { format: "es", rolldownOptions: { output: named } },
+  worker: { format: "es", rolldownOptions: { output: fileNames } },
   experimental: {
-    // The page is at /graphql, or wherever a proxy puts it; its files are below what it is beside.
+    // The page may have any path behind a proxy, so URLs are relative: /graphql loads ./assets/graphiql/…
     renderBuiltUrl: (name, { hostType }) => (hostType === "html" ? `./assets/graphiql/${name}` : { relative: true }),
   },
   plugins: [
     {
-      // GraphiQL makes its icons' labels of the names of functions, which are shortened.
+      // GraphiQL takes the labels of its icons from the names of functions, which the minifier would shorten.
       name: "icons-keep-their-names",
       transform(code, id) {
         const [, name] = (/@graphiql.react.dist.icons./.test(id) && code.match(/^var (Svg\w+) = \(/m)) || [];
@@ -52,10 +53,10 @@ export default defineConfig({
       },
     },
     {
-      name: "only-what-was-built",
+      name: "replace-assets-and-write-checksums",
       closeBundle() {
         rmSync(resolve(BUILT, "assets"), { recursive: true, force: true });
-        cpSync(MAKING, BUILT, { recursive: true });
+        cpSync(BUILDING, BUILT, { recursive: true });
         const sum = (path) => createHash("sha256").update(readFileSync(resolve(BUILT, path))).digest("hex");
         const paths = ["", "assets/", "source/", "source/src/"].flatMap(filesIn);
         writeFileSync(resolve(BUILT, "SHA256SUMS"), paths.map((path) => `${sum(path)}  ${path}\n`).join(""));

@@ -1,37 +1,37 @@
-// Runs operations, and tells the Upstream panel what each cost.
+// Runs operations, and passes the explanation of each run to the Upstream panel.
 
 import { buildSchema, introspectionFromSchema, parse } from "graphql";
 import { endpoint, page } from "./page.js";
-import { lastRun } from "./runs.js";
+import { lastRun } from "./last-run.js";
 
 const CREDENTIALS = ["x-api-key", "authorization", "x-tenant-id", "x-organization-id"];
 
-// Those of the last tab that had any, for the tabs that have none: in memory only.
-let remembered = {};
+// The credentials of the last tab that had any, for tabs without credentials. They are in memory only.
+let lastCredentials = {};
 
-export function fetcher({ query, variables, operationName: chosen }, { headers } = {}) {
-  if (chosen === "IntrospectionQuery") return introspection();
-  const operationName = nameIn(query, chosen);
-  // What GraphiQL can stop: the gateway then stops asking LangSmith.
+export function fetcher({ query, variables, operationName: selectedName }, { headers } = {}) {
+  if (selectedName === "IntrospectionQuery") return introspection();
+  const operationName = operationNameIn(query, selectedName);
+  // GraphiQL can unsubscribe from an observable; the gateway then cancels its requests to LangSmith.
   return {
     subscribe({ next, error, complete }) {
-      const stop = new AbortController();
-      run({ query, variables, operationName }, headers, stop.signal)
+      const controller = new AbortController();
+      run({ query, variables, operationName }, headers, controller.signal)
         .then(next)
         .then(complete)
-        .catch((reason) => stop.signal.aborted || error(reason));
-      return { unsubscribe: () => stop.abort() };
+        .catch((reason) => controller.signal.aborted || error(reason));
+      return { unsubscribe: () => controller.abort() };
     },
   };
 }
 
-async function run(operation, typed, signal) {
+async function run(operation, editedHeaders, signal) {
   const started = performance.now();
   const response = await fetch(endpoint, {
     method: "POST",
     headers: {
       accept: "application/json",
-      ...credentialsAnd(typed),
+      ...withLastCredentials(editedHeaders),
       "content-type": "application/json",
       ...(page.explain && { "x-gateway-explain": "1" }),
     },
@@ -39,36 +39,37 @@ async function run(operation, typed, signal) {
     signal,
   });
   const result = await response.json().catch(() => {
-    throw new Error(`${endpoint} answered ${response.status}, without JSON.`);
+    throw new Error(`${endpoint} answered with status ${response.status} and no JSON.`);
   });
   const { gateway, ...extensions } = result.extensions ?? {};
   lastRun.set({ name: operation.operationName, gateway, ms: performance.now() - started, errors: result.errors?.length ?? 0 });
-  // The panel shows it.
+  // The Upstream panel shows `extensions.gateway`, so the response is shown without it.
   const { extensions: _, ...shown } = result;
   return Object.keys(extensions).length ? { ...shown, extensions } : shown;
 }
 
-// Just after a change of tabs, GraphiQL still has the name of the operation in the other.
-function nameIn(query, chosen) {
+// Right after a change of tabs, GraphiQL still passes the name of the operation in the previous tab.
+function operationNameIn(query, selectedName) {
   try {
-    const names = parse(query).definitions.filter((each) => each.kind === "OperationDefinition").map((each) => each.name?.value);
-    return names.length === 1 ? names[0] : chosen;
+    const operations = parse(query).definitions.filter((each) => each.kind === "OperationDefinition");
+    return operations.length === 1 ? operations[0].name?.value : selectedName;
   } catch {
-    return chosen;
+    return selectedName;
   }
 }
 
-function credentialsAnd(typed) {
-  const named = Object.entries(typed ?? {}).map(([name, value]) => [name.toLowerCase(), String(value).trim()]);
-  const filled = Object.fromEntries(named.filter(([, value]) => value && !/^bearer$/i.test(value)));
-  const credentials = Object.fromEntries(Object.entries(filled).filter(([name]) => CREDENTIALS.includes(name)));
-  if (credentials["x-api-key"] || credentials.authorization) remembered = credentials;
-  return { ...remembered, ...filled };
+// The headers of the tab that have a value, together with the last credentials.
+function withLastCredentials(editedHeaders) {
+  const entries = Object.entries(editedHeaders ?? {}).map(([name, value]) => [name.toLowerCase(), String(value).trim()]);
+  const headers = Object.fromEntries(entries.filter(([, value]) => value && !/^bearer$/i.test(value)));
+  const credentials = Object.fromEntries(Object.entries(headers).filter(([name]) => CREDENTIALS.includes(name)));
+  if (credentials["x-api-key"] || credentials.authorization) lastCredentials = credentials;
+  return { ...lastCredentials, ...headers };
 }
 
-// The schema is served to everybody; an operation for it would need a key.
+// Everybody may read /schema.graphql, while an introspection query would need a key.
 async function introspection() {
   const response = await fetch("./schema.graphql");
-  if (!response.ok) throw new Error(`/schema.graphql answered ${response.status}.`);
+  if (!response.ok) throw new Error(`/schema.graphql answered with status ${response.status}.`);
   return { data: introspectionFromSchema(buildSchema(await response.text()), { inputValueDeprecation: true }) };
 }

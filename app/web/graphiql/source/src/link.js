@@ -1,9 +1,9 @@
-// /graphql#query=…&variables=… opens a tab with that operation; what is after # never reaches the server.
+// A link /graphql#query=…&variables=… opens a tab with an operation. The part after # is never sent to the server.
 
 export function operationIn(hash) {
-  const read = new URLSearchParams(hash.slice(1).replaceAll("+", "%2B"));
-  const query = read.get("query");
-  return query === null ? null : { query, variables: pretty(read.get("variables") ?? "") };
+  const params = new URLSearchParams(hash.slice(1).replaceAll("+", "%2B"));
+  const query = params.get("query");
+  return query === null ? null : { query, variables: indented(params.get("variables") ?? "") };
 }
 
 export function linkTo({ query, variables }) {
@@ -12,14 +12,14 @@ export function linkTo({ query, variables }) {
   return `${location.origin}${location.pathname}#${parts.join("&")}`;
 }
 
-// The operation of the address, which is then taken out of it: a reload shows what the tab has become.
-export function takeLinked() {
+// Returns the operation of the URL, and removes it there, so that a reload shows the tab as it was edited.
+export function takeLinkedOperation() {
   const operation = operationIn(location.hash);
   if (operation) history.replaceState(null, "", location.pathname);
   return operation;
 }
 
-function pretty(variables) {
+function indented(variables) {
   try {
     return variables && JSON.stringify(JSON.parse(variables), null, 2);
   } catch {

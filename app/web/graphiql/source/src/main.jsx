@@ -8,7 +8,7 @@ import "@graphiql/plugin-explorer/style.css";
 import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 import { fetcher } from "./fetcher.js";
-import { linkTo, takeLinked } from "./link.js";
+import { linkTo, takeLinkedOperation } from "./link.js";
 import "./main.css";
 import { defaultHeaders, page } from "./page.js";
 import { storage } from "./storage.js";
@@ -18,7 +18,7 @@ import "./upstream.css";
 
 const EXPLORER = explorerPlugin({ showAttribution: false });
 const plugins = [page.introspection && EXPLORER, page.explain && UPSTREAM, HISTORY_PLUGIN].filter(Boolean);
-const linked = takeLinked();
+const linked = takeLinkedOperation();
 
 function Playground() {
   return (
@@ -52,17 +52,17 @@ function Playground() {
       </GraphiQL.Toolbar>
       {!page.introspection && (
         <GraphiQL.Footer>
-          <p className="hint">Introspection is switched off here: operations run, but without completion and documentation.</p>
+          <p className="hint">Introspection is switched off: operations run, but the editor has no completion and no documentation.</p>
         </GraphiQL.Footer>
       )}
-      <Linked />
-      <Narrower />
+      <LinkListener />
+      <CompactEditors />
     </GraphiQL>
   );
 }
 
 function CopyLink() {
-  const { queryEditor, variableEditor } = useGraphiQL(editors);
+  const { queryEditor, variableEditor } = useGraphiQL(selectEditors);
   const copy = () =>
     navigator.clipboard?.writeText(linkTo({ query: queryEditor?.getValue() ?? "", variables: variableEditor?.getValue() ?? "" }));
   return (
@@ -74,13 +74,13 @@ function CopyLink() {
   );
 }
 
-// A link that is followed while the page is open.
-function Linked() {
+// Opens a tab for a link that the viewer follows while the page is open.
+function LinkListener() {
   const { addTab } = useGraphiQLActions();
-  const { queryEditor, variableEditor } = useGraphiQL(editors);
+  const { queryEditor, variableEditor } = useGraphiQL(selectEditors);
   useEffect(() => {
     const open = () => {
-      const operation = takeLinked();
+      const operation = takeLinkedOperation();
       if (!operation) return;
       addTab();
       queryEditor?.setValue(operation.query);
@@ -92,17 +92,17 @@ function Linked() {
   return null;
 }
 
-// Three columns leave little room for lines.
-function Narrower() {
-  const all = useGraphiQL(allEditors);
+// Uses a smaller font and wraps lines, because the page has three columns.
+function CompactEditors() {
+  const editors = useGraphiQL(selectAllEditors);
   useEffect(() => {
-    for (const editor of all) editor?.updateOptions({ fontSize: 13, wordWrap: "on" });
-  }, [all]);
+    for (const editor of editors) editor?.updateOptions({ fontSize: 13, wordWrap: "on" });
+  }, [editors]);
   return null;
 }
 
-const allEditors = ({ queryEditor, variableEditor, headerEditor, responseEditor }) => [queryEditor, variableEditor, headerEditor, responseEditor];
+const selectAllEditors = ({ queryEditor, variableEditor, headerEditor, responseEditor }) => [queryEditor, variableEditor, headerEditor, responseEditor];
 
-const editors = ({ queryEditor, variableEditor }) => ({ queryEditor, variableEditor });
+const selectEditors = ({ queryEditor, variableEditor }) => ({ queryEditor, variableEditor });
 
 createRoot(document.getElementById("root")).render(<Playground />);

@@ -1,16 +1,16 @@
-// What the gateway wrote into the page: {auth, tokens, graphiql, explain, introspection}.
+// Settings that the gateway writes into the page: {auth, tokens, graphiql, explain, introspection}.
 export const page = JSON.parse(document.getElementById("data").textContent);
 
 export const isDemo = page.auth === "demo";
 
-// The endpoint is where the page is.
+// The GraphQL endpoint has the same path as this page.
 export const endpoint = location.pathname;
 
-const KEPT = "It counts in every tab until this page is left, and is never stored.";
+const LIFETIME = "All tabs use it until you leave this page. It is never stored.";
 
 export const defaultHeaders =
   page.auth === "passthrough"
-    ? `{\n  // LangSmith's API key. ${KEPT}\n  "X-API-Key": ""\n}`
+    ? `{\n  // LangSmith API key. ${LIFETIME}\n  "X-API-Key": ""\n}`
     : page.tokens
-      ? `{\n  // A token of this gateway. ${KEPT}\n  "Authorization": "Bearer "\n}`
+      ? `{\n  // Token of this gateway. ${LIFETIME}\n  "Authorization": "Bearer "\n}`
       : undefined;

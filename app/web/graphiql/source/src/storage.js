@@ -1,21 +1,21 @@
-// localStorage for tabs, history and settings, but never for headers: they hold keys.
-// GraphiQL's shouldPersistHeaders={false} does not keep them out of its history.
+// Stores tabs, history and settings in localStorage, but no headers, because headers contain keys.
+// GraphiQL's shouldPersistHeaders={false} is not enough: the history would still contain headers.
 
-const STRUCTURED = /:(tabState|queries|favorites)$/;
+const JSON_ITEMS = /:(tabState|queries|favorites)$/;
 
 export const storage = {
   getItem: (name) => localStorage.getItem(name),
   setItem(name, value) {
     if (name.endsWith(":headers")) return;
-    localStorage.setItem(name, STRUCTURED.test(name) ? withoutHeaders(value) : value);
+    localStorage.setItem(name, JSON_ITEMS.test(name) ? withoutHeaders(value) : value);
   },
   removeItem: (name) => localStorage.removeItem(name),
   get length() {
-    return own().length;
+    return names().length;
   },
-  clear: () => own().forEach((name) => localStorage.removeItem(name)),
+  clear: () => names().forEach((name) => localStorage.removeItem(name)),
 };
 
-const own = () => Object.keys(localStorage).filter((name) => name.startsWith("graphiql:"));
+const names = () => Object.keys(localStorage).filter((name) => name.startsWith("graphiql:"));
 
 const withoutHeaders = (json) => JSON.stringify(JSON.parse(json, (name, value) => (name === "headers" ? null : value)));

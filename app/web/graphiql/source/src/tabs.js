@@ -1,4 +1,4 @@
-// What a new visitor finds: queries of the README. Ids that exist are there in the demo only.
+// The tabs of a new visitor, with example queries. Only the demo fills in ids, because only there the ids are known.
 
 import { defaultHeaders, isDemo } from "./page.js";
 
@@ -6,7 +6,7 @@ const variables = (values) => JSON.stringify(values, null, 2);
 
 const NEWEST = `# The newest projects: latency and cost.
 # Select other fields, run it again, and
-# see in "Upstream" what that asks for.
+# see its requests in "Upstream".
 query NewestProjects {
   sessions(
     first: 10
@@ -27,8 +27,8 @@ query NewestProjects {
 }
 `;
 
-const WINDOWS = `# Two windows side by side: each is one
-# more request, for all rows, by id.
+const WINDOWS = `# Two windows side by side: each window
+# is one more request, for all rows.
 query TwoWindows {
   sessions(
     first: 5
@@ -52,9 +52,9 @@ query TwoWindows {
 `;
 
 const EXPERIMENTS = `# The experiments of a dataset, and their
-# feedback. Put its id into the variables
-# below: it is in the address of its page
-# in LangSmith, …/datasets/<id>
+# feedback. Enter the dataset's id in the
+# variables below. The URL of its page in
+# LangSmith has the id: …/datasets/<id>
 query Experiments($dataset: UUID!) {
   sessions(
     first: 10
@@ -76,11 +76,10 @@ query Experiments($dataset: UUID!) {
 }
 `;
 
-const SESSION = `# One session, whatever it holds. Put its
-# id into the variables below: it is "id"
-# of any node in another tab, and in the
-# address of its page in LangSmith,
-# …/projects/p/<id>
+const SESSION = `# One session. Enter its id in the
+# variables below. The field "id" of a
+# node has it, and so has the URL of its
+# page in LangSmith: …/projects/p/<id>
 query OneSession($id: ID!) {
   session(id: $id) {
     name

@@ -1,16 +1,16 @@
-// The panel that shows what the last run asked of LangSmith.
+// The panel that shows the requests of the last run to LangSmith.
 
 import { useSyncExternalStore } from "react";
-import { lastRun } from "./runs.js";
+import { lastRun } from "./last-run.js";
 
 export const UPSTREAM = { title: "Upstream", icon: Icon, content: Upstream };
 
 const MEANINGS = {
-  HIT: "held, and fresh",
-  STALE: "held, no longer fresh: it is asked for anew in the background",
-  COALESCED: "waited for a request that was under way",
-  REFILL: "held but for a part, and that was asked for",
-  MISS: "not held: asked for",
+  HIT: "cached and fresh",
+  STALE: "cached but stale; a refresh runs in the background",
+  COALESCED: "shared a request that was already in flight",
+  REFILL: "cached in part; the rest was fetched",
+  MISS: "not cached; fetched",
 };
 
 function Upstream() {
@@ -32,17 +32,17 @@ function Upstream() {
 }
 
 function Summary({ run }) {
-  if (!run) return <p>Run an operation, with Ctrl-Enter: what it asks of LangSmith is shown here.</p>;
-  if (!run.gateway) return <p>The operation was refused before it ran: LangSmith was asked nothing.</p>;
+  if (!run) return <p>Run an operation (Ctrl-Enter) to see its requests to LangSmith.</p>;
+  if (!run.gateway) return <p>The operation was refused before it ran. No requests to LangSmith.</p>;
   const requests = Object.values(run.gateway.fields).flatMap((field) => field.requests);
   return (
     <>
       <dl className="upstream-figures">
         <Figure name={requests.length === 1 ? "request" : "requests"} value={requests.length} />
-        <Figure name="cost, at most" value={run.gateway.cost} />
-        <Figure name="ms in all" value={run.ms.toFixed(run.ms < 10 ? 1 : 0)} />
+        <Figure name="maximum cost" value={run.gateway.cost} />
+        <Figure name="ms in total" value={run.ms.toFixed(run.ms < 10 ? 1 : 0)} />
       </dl>
-      {requests.length === 0 && <p>LangSmith was asked nothing.</p>}
+      {requests.length === 0 && <p>No requests to LangSmith.</p>}
       {run.errors > 0 && <p className="upstream-errors">{run.errors === 1 ? "1 error" : `${run.errors} errors`} in the answer.</p>}
     </>
   );
@@ -114,7 +114,7 @@ function Values({ name, values }) {
       ))}
     </div>
   );
-  if (name !== "id" || values.length <= FEW) return all;
+  if (name !== "id" || values.length <= MAX_SHOWN_IDS) return all;
   return (
     <details>
       <summary>{values.length} ids</summary>
@@ -123,7 +123,7 @@ function Values({ name, values }) {
   );
 }
 
-const FEW = 2;
+const MAX_SHOWN_IDS = 2;
 
 const seconds = (age) => (age < 10 ? `${age.toFixed(1)} s` : `${Math.round(age)} s`);
 

@@ -1,4 +1,4 @@
-// The last run, and who wants to know of the next.
+// The store of the last run, to which the Upstream panel subscribes.
 
 let value = null;
 const listeners = new Set();
