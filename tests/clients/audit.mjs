@@ -1,4 +1,4 @@
-// The audits of npm's graphql-http on the server whose URL is given; prints each with its result.
+// Runs the audits of npm's graphql-http against the server with the given URL, and prints the result of each.
 import { serverAudits } from 'graphql-http';
 
 const results = [];

@@ -1,4 +1,4 @@
-"""Node programs of this folder, run against a gateway."""
+"""Runs the Node programs of this folder against a gateway."""
 
 import asyncio
 import fcntl
@@ -19,19 +19,22 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 def needs_node(test: Test) -> Test:
-    """The first test that runs in a clone waits for npm."""
+    """Skip the test without npm, and give it time to install the packages, which the first test of a clone does."""
     skipped = pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node.js 20 with npm")
     marked: Test = pytest.mark.timeout(300)(skipped(test))
     return marked
 
 
-async def printed_by(script: str, *arguments: str) -> Any:
-    """The JSON that a script of this folder prints."""
-    return json.loads(await said_by("node", str(FOLDER / script), *arguments, cwd=FOLDER))
+async def json_of(script: str, *arguments: str) -> Any:
+    """Run a script of this folder, and return the JSON that it prints."""
+    return json.loads(await output_of("node", str(FOLDER / script), *arguments, cwd=FOLDER))
 
 
-async def said_by(program: str, *arguments: str, cwd: Path, may_find: bool = False) -> str:
-    """What node, or a program of a package, prints. `may_find`: status 1 says only that something was found."""
+async def output_of(program: str, *arguments: str, cwd: Path, allow_findings: bool = False) -> str:
+    """Run node, or a program of an npm package, and return its standard output.
+
+    `allow_findings`: exit code 1 is no failure, but means that a linter found something.
+    """
     await asyncio.to_thread(_install)
     programs = FOLDER / "node_modules" / ".bin"
     process = await asyncio.create_subprocess_exec(
@@ -43,21 +46,21 @@ async def said_by(program: str, *arguments: str, cwd: Path, may_find: bool = Fal
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    assert process.returncode in ((0, 1) if may_find else (0,)), (out + err).decode()
+    assert process.returncode in ((0, 1) if allow_findings else (0,)), (out + err).decode()
     return out.decode()
 
 
 def project(name: str, folder: Path) -> Path:
-    """A copy of a folder of this one with the schema beside it, where tools may write."""
-    made = folder / name
-    shutil.copytree(FOLDER / name, made)
-    shutil.copy(SCHEMA_FILE, made)
-    (made / "node_modules").symlink_to(FOLDER / "node_modules")
-    return made
+    """Copy a project of this folder, with the schema, to where tools may write, and return the path of the copy."""
+    copy = folder / name
+    shutil.copytree(FOLDER / name, copy)
+    shutil.copy(SCHEMA_FILE, copy)
+    (copy / "node_modules").symlink_to(FOLDER / "node_modules")
+    return copy
 
 
 def _install() -> None:
-    """One process at a time; the others then find it done."""
+    """Install the npm packages; a lock lets one process do it while the others wait."""
     with (FOLDER / ".gitignore").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         npm(FOLDER)

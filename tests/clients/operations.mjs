@@ -1,4 +1,4 @@
-// Operations that select parts of the same objects; what a client keeps of each must not spoil the others.
+// Operations that select different parts of the same objects. What a client caches of one must not change the others.
 
 export const selections = [
   '{ sessions(first: 4) { edges { node { id name runCount } } } }',
@@ -40,8 +40,8 @@ export const byId = 'query ById($id: ID!) { node(id: $id) { id ... on Session { 
 const key = { 'x-api-key': 'demo' };
 const one = 'sessions(first: 1) { nodes { id name } }';
 export const refused = {
-  nobody: { headers: {}, query: `{ ${one} }` },
-  stranger: { headers: { 'x-api-key': 'stranger' }, query: `{ ${one} }` },
+  withoutKey: { headers: {}, query: `{ ${one} }` },
+  unknownKey: { headers: { 'x-api-key': 'stranger' }, query: `{ ${one} }` },
   argument: { headers: key, query: `{ ${one} other: sessions(offset: -1) { nodes { id } } }` },
   validation: { headers: key, query: '{ sessions { nodes { nmae } } }' },
 };

@@ -1,13 +1,13 @@
 import * as operations from './operations.mjs';
 
-/** Lets a client do each of these, and prints what came of it as JSON, with what it complained of. */
-export async function report({ paged, numbered, polling, kept, refused }) {
-  const complaints = [];
-  console.warn = console.error = (...words) => complaints.push(words.join(' '));
-  const said = { paged: await paged(), numbered: await numbered(), polling: await polling(), kept: [], refused: {} };
-  for (const each of ['selections', 'windows', 'orderedByWindow', 'feedback']) {
-    said.kept.push(...(await kept(operations[each])));
+/** Runs the scenarios with a client, and prints their results as JSON, with the warnings of the client. */
+export async function report({ page, pageByNumber, poll, readFromCache, runRefused }) {
+  const warnings = [];
+  console.warn = console.error = (...words) => warnings.push(words.join(' '));
+  const results = { paged: await page(), numbered: await pageByNumber(), polled: await poll(), cached: [], refused: {} };
+  for (const name of ['selections', 'windows', 'orderedByWindow', 'feedback']) {
+    results.cached.push(...(await readFromCache(operations[name])));
   }
-  for (const [name, each] of Object.entries(operations.refused)) said.refused[name] = await refused(each);
-  console.log(JSON.stringify({ ...said, complaints }));
+  for (const [name, each] of Object.entries(operations.refused)) results.refused[name] = await runRefused(each);
+  console.log(JSON.stringify({ ...results, warnings }));
 }

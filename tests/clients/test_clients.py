@@ -1,4 +1,4 @@
-"""Clients in wide use read the gateway as `app/http/clients.md` says, each from the very files that it shows."""
+"""Popular GraphQL clients work with the gateway, with the files that the README shows."""
 
 import asyncio
 import re
@@ -14,21 +14,21 @@ from gql.transport.exceptions import TransportQueryError
 from graphql import GraphQLError, GraphQLScalarType, build_schema, specified_scalar_types
 
 from app.emulator import Emulator
-from tests.clients.node import FOLDER, needs_node, printed_by, project, said_by
-from tests.clients.with_gql import connected, polled
+from tests.clients.node import FOLDER, json_of, needs_node, output_of, project
+from tests.clients.with_gql import create_client, poll
 from tests.conftest import PATIENCE, Gateway, Serve, asked
-from tests.support.paths import APP, ROOT, SCHEMA_FILE
+from tests.support.paths import README, ROOT, SCHEMA_FILE
 
 pytestmark = pytest.mark.xdist_group("node")
 
 SDL = SCHEMA_FILE.read_text()
 SCALARS = {
     name
-    for name, each in build_schema(SDL).type_map.items()
-    if isinstance(each, GraphQLScalarType) and name not in specified_scalar_types
+    for name, type_ in build_schema(SDL).type_map.items()
+    if isinstance(type_, GraphQLScalarType) and name not in specified_scalar_types
 }
 RESPONSE_JSON = "application/graphql-response+json; charset=utf-8"
-SHOWN_FILE = re.compile(r"^\[(\S+)\]\([./]*\1\):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r"^\[(\S+)\]\(\1\):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def url_of(gateway: Gateway) -> str:
@@ -43,44 +43,46 @@ def without_typenames(value: Any) -> Any:
 
 @pytest.fixture(params=["apollo", "urql"])
 async def report(request: pytest.FixtureRequest, gateway: Gateway) -> Any:
-    """What a client that keeps objects by id made of the gateway."""
-    return await printed_by(f"{request.param}/run.mjs", url_of(gateway))
+    """Results of the scenarios in report.mjs, for each client that normalizes objects by id."""
+    return await json_of(f"{request.param}/run.mjs", url_of(gateway))
 
 
 @needs_node
-async def test_two_pages_are_one_list_and_numbered_pages_are_two(report: Any, gateway: Gateway) -> None:
+async def test_a_client_joins_cursor_pages_into_one_list_and_keeps_numbered_pages_apart(
+    report: Any, gateway: Gateway
+) -> None:
     page = await gateway.data(
         "{ sessions(first: 6, orderBy: { field: NAME }) { nodes { id } pageInfo { hasNextPage endCursor } } }"
     )
     paged = report["paged"]
     assert paged["ids"] == [node["id"] for node in page["sessions"]["nodes"]]
     assert without_typenames(paged["pageInfo"]) == page["sessions"]["pageInfo"]
-    assert {(each["status"], each["type"]) for each in paged["seen"]} == {(200, RESPONSE_JSON)}
-    four = await gateway.data("{ sessions(first: 4) { nodes { id } } }")
-    assert report["numbered"] == [node["id"] for node in four["sessions"]["nodes"]]
+    assert {(each["status"], each["type"]) for each in paged["exchanges"]} == {(200, RESPONSE_JSON)}
+    both_pages = await gateway.data("{ sessions(first: 4) { nodes { id } } }")
+    assert report["numbered"] == [node["id"] for node in both_pages["sessions"]["nodes"]]
 
 
 @needs_node
-async def test_other_fields_windows_and_rows_spoil_nothing_that_is_kept(report: Any, gateway: Gateway) -> None:
-    assert len(report["kept"]) == 9
-    for each in report["kept"]:
+async def test_a_clients_cache_stays_correct_after_other_selections_and_windows(report: Any, gateway: Gateway) -> None:
+    assert len(report["cached"]) == 9
+    for each in report["cached"]:
         assert without_typenames(each["read"]) == await gateway.data(each["query"]), each["query"]
-    assert report["complaints"] == []
+    assert report["warnings"] == []
 
 
 @needs_node
-async def test_polling_is_answered_with_304_and_shows_the_same(report: Any, gateway: Gateway) -> None:
-    polling = report["polling"]
-    assert (polling["statuses"], polling["failures"]) == ([200, 304, 304, 304], [])
-    assert without_typenames(polling["data"]) == await gateway.data(polling["query"])
+async def test_polling_with_an_etag_gets_304_and_keeps_the_data(report: Any, gateway: Gateway) -> None:
+    polled = report["polled"]
+    assert (polled["statuses"], polled["failures"]) == ([200, 304, 304, 304], [])
+    assert without_typenames(polled["data"]) == await gateway.data(polled["query"])
 
 
 @needs_node
-async def test_errors_arrive_with_their_codes_beside_what_succeeded(report: Any) -> None:
+async def test_a_client_receives_error_codes_together_with_the_data_of_other_roots(report: Any) -> None:
     refused = report["refused"]
     assert {name: (each["codes"], each["status"]) for name, each in refused.items()} == {
-        "nobody": (["UNAUTHENTICATED"], 200),
-        "stranger": (["UNAUTHENTICATED"], 200),
+        "withoutKey": (["UNAUTHENTICATED"], 200),
+        "unknownKey": (["UNAUTHENTICATED"], 200),
         "argument": (["BAD_USER_INPUT"], 200),
         "validation": (["GRAPHQL_VALIDATION_FAILED"], 400),
     }
@@ -88,16 +90,16 @@ async def test_errors_arrive_with_their_codes_beside_what_succeeded(report: Any)
     assert len(refused["argument"]["data"]["sessions"]["nodes"]) == 1
 
 
-async def generated_and_run(generator: str, folder: Path, gateway: Gateway) -> Any:
-    """What a project reports whose code is generated, and then held to its types by a strict compiler."""
-    await said_by(generator, cwd=folder)
-    await said_by("tsc", "--project", ".", cwd=folder)
-    return msgspec.json.decode(await said_by("node", "built/run.js", url_of(gateway), cwd=folder))
+async def generate_and_run(generator: str, folder: Path, gateway: Gateway) -> Any:
+    """Generate the code of a project, compile it strictly, run it, and return what it reports."""
+    await output_of(generator, cwd=folder)
+    await output_of("tsc", "--project", ".", cwd=folder)
+    return msgspec.json.decode(await output_of("node", "built/run.js", url_of(gateway), cwd=folder))
 
 
 @needs_node
 async def test_relay_compiles_and_runs_fragments_connections_and_refetches(gateway: Gateway, tmp_path: Path) -> None:
-    report = await generated_and_run("relay-compiler", project("relay", tmp_path), gateway)
+    report = await generate_and_run("relay-compiler", project("relay", tmp_path), gateway)
 
     plain = await gateway.data("""{
         sessions(first: 6, orderBy: { field: NAME }) { nodes {
@@ -117,15 +119,15 @@ async def test_relay_compiles_and_runs_fragments_connections_and_refetches(gatew
         {"id": rows[0]["id"]},
     )
     assert report["other"] == other["session"]
-    assert {(media_type, status) for _, media_type, status in report["accepted"]} == {(RESPONSE_JSON, 200)}
+    assert {(media_type, status) for _, media_type, status in report["exchanges"]} == {(RESPONSE_JSON, 200)}
 
-    # `@catch` keeps the extensions, not the message.
-    assert report["nobody"] == report["stranger"] == [{"extensions": {"code": "UNAUTHENTICATED"}}]
+    # Relay's `@catch` returns the extensions of an error without its message.
+    assert report["withoutKey"] == report["unknownKey"] == [{"extensions": {"code": "UNAUTHENTICATED"}}]
     assert report["argument"] == [{"extensions": {"code": "BAD_USER_INPUT", "argument": "id"}}]
     assert [each["extensions"]["code"] for each in report["thrown"]] == ["BAD_USER_INPUT"]
 
 
-async def test_numbers_of_the_window_that_decides_the_order_cost_nothing_more(
+async def test_statistics_of_the_window_that_orders_the_page_need_no_further_request(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
     window = 'stats: { last: "PT24H" }'
@@ -138,71 +140,75 @@ async def test_numbers_of_the_window_that_decides_the_order_cost_nothing_more(
 
 
 @needs_node
-async def test_generated_types_hold_for_a_strict_compiler_and_for_the_answers(gateway: Gateway, tmp_path: Path) -> None:
-    report = await generated_and_run("graphql-codegen", project("codegen", tmp_path), gateway)
+async def test_types_of_the_code_generator_compile_strictly_and_match_the_answers(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    report = await generate_and_run("graphql-codegen", project("codegen", tmp_path), gateway)
     assert report["answer"] == {"data": await gateway.data(report["query"], report["variables"])}
     assert len(report["tiers"]) == 2
     assert report["refused"]["codes"] == ["BAD_USER_INPUT"]
 
 
 @pytest.mark.parametrize("name", ["codegen/codegen.ts", "relay/relay.config.json"])
-def test_every_scalar_of_the_schema_has_a_type(name: str) -> None:
+def test_client_configurations_map_every_scalar_of_the_schema(name: str) -> None:
     typed = re.findall(r"""\b(\w+)"?: ['"](?:number|string|unknown)['"]""", (FOLDER / name).read_text())
     assert set(typed) - {"documentMode"} == SCALARS
 
 
 @needs_node
-async def test_graphql_eslint_finds_nothing_in_the_schema_but_a_name_of_langsmiths(tmp_path: Path) -> None:
+async def test_graphql_eslint_reports_only_a_field_name_that_langsmith_chose(tmp_path: Path) -> None:
     folder = project("eslint", tmp_path)
-    said = await said_by("eslint", "--format", "json", "schema.graphql", cwd=folder, may_find=True)
-    [file] = msgspec.json.decode(said)
-    [found] = file["messages"]
-    assert found["ruleId"] == "@graphql-eslint/no-typename-prefix"
-    assert SDL.splitlines()[found["line"] - 1].strip().startswith("sessionFeedbackStats")
+    output = await output_of("eslint", "--format", "json", "schema.graphql", cwd=folder, allow_findings=True)
+    [file] = msgspec.json.decode(output)
+    [finding] = file["messages"]
+    assert finding["ruleId"] == "@graphql-eslint/no-typename-prefix"
+    assert SDL.splitlines()[finding["line"] - 1].strip().startswith("sessionFeedbackStats")
 
 
 @needs_node
-async def test_apollo_names_documents_by_their_hash(gateway: Gateway, langsmith: Emulator) -> None:
-    report = await printed_by("apollo/persisted.mjs", url_of(gateway))
-    seen = [(each["method"], "with" if each["has"] else "without", each["status"]) for each in report["seen"]]
-    assert seen == [("GET", "without", 400), ("POST", "with", 200), ("GET", "without", 200), ("POST", "without", 200)]
+async def test_apollo_sends_persisted_queries_by_hash(gateway: Gateway, langsmith: Emulator) -> None:
+    report = await json_of("apollo/persisted.mjs", url_of(gateway))
+    exchanges = [(each["method"], each["hasQuery"], each["status"]) for each in report["exchanges"]]
+    assert exchanges == [("GET", False, 400), ("POST", True, 200), ("GET", False, 200), ("POST", False, 200)]
     assert len(asked(langsmith)) == 1
     plain = await gateway.data(report["query"])
     assert [without_typenames(each) for each in report["answers"]] == [plain] * 3
 
 
 @needs_node
-async def test_the_manifests_of_relay_and_the_code_generator_are_trusted(serve: Serve, tmp_path: Path) -> None:
+async def test_the_gateway_trusts_documents_of_manifests_from_relay_and_the_code_generator(
+    serve: Serve, tmp_path: Path
+) -> None:
     relay, codegen = project("relay", tmp_path), project("codegen", tmp_path)
     config = msgspec.json.decode((relay / "relay.config.json").read_bytes())
     persisted = {"persistConfig": {"file": "persisted.json", "algorithm": "SHA256"}}
     (relay / "persisted.json").write_text("{}")
     (relay / "relay.config.json").write_bytes(msgspec.json.encode(config | persisted))
-    written = (codegen / "codegen.ts").read_text()
-    client = "preset: 'client',"
+    configuration = (codegen / "codegen.ts").read_text()
+    preset = "preset: 'client',"
     (codegen / "codegen.ts").write_text(
-        written.replace(client, f"{client} presetConfig: {{ persistedDocuments: true }},")
+        configuration.replace(preset, f"{preset} presetConfig: {{ persistedDocuments: true }},")
     )
-    await said_by("relay-compiler", cwd=relay)
-    await said_by("graphql-codegen", cwd=codegen)
+    await output_of("relay-compiler", cwd=relay)
+    await output_of("graphql-codegen", cwd=codegen)
     for manifest in (relay / "persisted.json", codegen / "src/gql/persisted-documents.json"):
-        name, query = next((name, text) for name, text in msgspec.json.decode(manifest.read_bytes()).items())
+        document_id, query = next((name, text) for name, text in msgspec.json.decode(manifest.read_bytes()).items())
         async with serve(trusted_documents=manifest) as gateway:
             headers = {"x-api-key": "demo"}
-            body = {"documentId": name, "variables": {"id": "002c552a-ed42-4330-8b0c-ef3638120ad1"}}
-            named = (await gateway.client.post("/graphql", json=body, headers=headers)).json()
-            assert named == await gateway.run(query, body["variables"])
-            assert "errors" not in named
+            body = {"documentId": document_id, "variables": {"id": "002c552a-ed42-4330-8b0c-ef3638120ad1"}}
+            by_id = (await gateway.client.post("/graphql", json=body, headers=headers)).json()
+            assert by_id == await gateway.run(query, body["variables"])
+            assert "errors" not in by_id
             [refused] = await gateway.errors("{ sessions { nodes { id } } }")
             assert refused["extensions"]["code"] == "BAD_USER_INPUT"
 
 
-async def test_gql_reads_values_as_pythons_own_and_polls(gateway: Gateway, langsmith: Emulator) -> None:
-    client = connected(url_of(gateway), {"x-api-key": "demo"}, SDL)
+async def test_gql_converts_scalars_to_python_types_and_polls(gateway: Gateway, langsmith: Emulator) -> None:
+    client = create_client(url_of(gateway), {"x-api-key": "demo"}, SDL)
     query = "query Costs($first: Int!) { sessions(first: $first) { nodes { id startTime totalCost runCount } } }"
     answers = []
     async with asyncio.timeout(PATIENCE):
-        async for answer in polled(client, query, {"first": 2}, 0.01):
+        async for answer in poll(client, query, {"first": 2}, 0.01):
             answers.append(answer)
             if len(answers) == 3:
                 break
@@ -217,8 +223,8 @@ async def test_gql_reads_values_as_pythons_own_and_polls(gateway: Gateway, langs
     assert len(asked(langsmith)) == 1
 
 
-async def test_gql_shows_the_codes_of_errors_and_checks_operations_itself(gateway: Gateway) -> None:
-    async with connected(url_of(gateway), {}, SDL) as session:
+async def test_gql_raises_error_codes_and_validates_operations_before_it_sends_them(gateway: Gateway) -> None:
+    async with create_client(url_of(gateway), {}, SDL) as session:
         with pytest.raises(TransportQueryError) as refused:
             await session.execute(gql("{ sessions { nodes { id } } }"))
         assert [each["extensions"]["code"] for each in refused.value.errors or []] == ["UNAUTHENTICATED"]
@@ -226,9 +232,9 @@ async def test_gql_shows_the_codes_of_errors_and_checks_operations_itself(gatewa
             await session.execute(gql("{ sessions { nodes { nmae } } }"))
 
 
-def test_page_about_clients_shows_the_files_that_run_here() -> None:
-    page = (APP / "http" / "clients.md").read_text()
-    shown = SHOWN_FILE.findall(page)
-    assert len(shown) == page.count("```") // 2 >= 6
-    for name, text in shown:
-        assert text == (ROOT / name).read_text(), name
+def test_the_readmes_client_snippets_are_parts_of_the_tested_files() -> None:
+    section = README.read_text().partition("\n## Clients\n")[2].partition("\n## ")[0]
+    snippets = SNIPPET.findall(section)
+    assert len(snippets) == section.count("```") // 2 >= 6
+    for name, snippet in snippets:
+        assert snippet in (ROOT / name).read_text(), name

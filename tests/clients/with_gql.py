@@ -1,4 +1,4 @@
-"""The gateway as a Python program uses it, with gql."""
+"""A Python client of the gateway, with gql."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -12,17 +12,17 @@ from gql.utilities import update_schema_scalars
 from graphql import GraphQLScalarType, build_schema
 
 
-def connected(url: str, headers: Mapping[str, str], sdl: str) -> Client:
-    """`sdl`: what the gateway's `/schema.graphql` says. Operations are checked against it before they are sent."""
+def create_client(url: str, headers: Mapping[str, str], sdl: str) -> Client:
+    """`sdl`: the text of the gateway's `/schema.graphql`, which validates operations before they are sent."""
     schema = build_schema(sdl)
-    instants = GraphQLScalarType("DateTime", serialize=datetime.isoformat, parse_value=datetime.fromisoformat)
+    date_times = GraphQLScalarType("DateTime", serialize=datetime.isoformat, parse_value=datetime.fromisoformat)
     decimals = GraphQLScalarType("Decimal", serialize=str, parse_value=Decimal)
-    update_schema_scalars(schema, [instants, decimals])
+    update_schema_scalars(schema, [date_times, decimals])
     transport = AIOHTTPTransport(url, headers={"accept": "application/graphql-response+json", **headers})
     return Client(transport=transport, schema=schema, serialize_variables=True, parse_results=True)
 
 
-async def polled(
+async def poll(
     client: Client, query: str, variables: Mapping[str, Any], seconds: float = 15
 ) -> AsyncIterator[dict[str, Any]]:
     request = gql(query)

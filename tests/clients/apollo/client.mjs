@@ -1,22 +1,22 @@
 import { ApolloClient, HttpLink, InMemoryCache } from '@apollo/client';
 import { relayStylePagination } from '@apollo/client/utilities';
 
-/** Apollo keeps no objects without an id: rows of another selection are merged with those held, by their `key`. */
-const byKey = {
-  merge(held, rows, { mergeObjects, readField }) {
-    const heldBy = new Map((held ?? []).map((row) => [readField('key', row), row]));
-    return rows && rows.map((row) => mergeObjects(heldBy.get(readField('key', row)), row));
+/** Apollo does not normalize objects without an id: merge rows of different selections by their `key` instead. */
+const mergeByKey = {
+  merge(cached, rows, { mergeObjects, readField }) {
+    const cachedByKey = new Map((cached ?? []).map((row) => [readField('key', row), row]));
+    return rows && rows.map((row) => mergeObjects(cachedByKey.get(readField('key', row)), row));
   },
 };
-const feedback = { feedbackStats: byKey, sessionFeedbackStats: byKey };
+const feedback = { feedbackStats: mergeByKey, sessionFeedbackStats: mergeByKey };
 
-export const connected = (uri, headers, fetch = globalThis.fetch) =>
+export const createClient = (uri, headers, fetch = globalThis.fetch) =>
   new ApolloClient({
     link: new HttpLink({ uri, headers, fetch }),
     cache: new InMemoryCache({
       possibleTypes: { Node: ['Session'] },
       typePolicies: {
-        // Everything but paging; `offset` is here because numbered pages are not joined.
+        // All arguments but those of cursor paging. `offset` is a key too, because numbered pages are separate lists.
         Query: { fields: { sessions: relayStylePagination(['filter', 'orderBy', 'stats', 'offset']) } },
         Session: { fields: feedback },
         SessionStats: { fields: feedback },
@@ -24,5 +24,5 @@ export const connected = (uri, headers, fetch = globalThis.fetch) =>
     }),
   });
 
-export const polled = (client, query, variables, pollInterval = 15_000) =>
+export const poll = (client, query, variables, pollInterval = 15_000) =>
   client.watchQuery({ query, variables, pollInterval });

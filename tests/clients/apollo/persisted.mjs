@@ -1,4 +1,4 @@
-// What Apollo Client's link for persisted queries makes of the gateway whose URL is given.
+// Runs Apollo Client's link for persisted queries against the gateway with the given URL.
 import { createHash } from 'node:crypto';
 
 import { ApolloClient, HttpLink, InMemoryCache, gql } from '@apollo/client';
@@ -6,18 +6,18 @@ import { PersistedQueryLink } from '@apollo/client/link/persisted-queries';
 
 import { polled } from '../operations.mjs';
 
-const seen = [];
-const witnessed = async (url, init) => {
+const exchanges = [];
+const recordingFetch = async (url, init) => {
   const response = await fetch(url, init);
   const { searchParams } = new URL(url);
-  const has = init.body ? 'query' in JSON.parse(init.body) : searchParams.has('query');
-  seen.push({ method: init.method, has, status: response.status, type: response.headers.get('content-type') });
+  const hasQuery = init.body ? 'query' in JSON.parse(init.body) : searchParams.has('query');
+  exchanges.push({ method: init.method, hasQuery, status: response.status, type: response.headers.get('content-type') });
   return response;
 };
 const sha256 = (text) => createHash('sha256').update(text).digest('hex');
 const answers = [];
 for (const useGETForHashedQueries of [true, true, false]) {
-  const http = new HttpLink({ uri: process.argv[2], headers: { 'x-api-key': 'demo' }, fetch: witnessed });
+  const http = new HttpLink({ uri: process.argv[2], headers: { 'x-api-key': 'demo' }, fetch: recordingFetch });
   const client = new ApolloClient({
     link: new PersistedQueryLink({ sha256, useGETForHashedQueries }).concat(http),
     cache: new InMemoryCache(),
@@ -25,4 +25,4 @@ for (const useGETForHashedQueries of [true, true, false]) {
   const { data } = await client.query({ query: gql(polled) });
   answers.push(data);
 }
-console.log(JSON.stringify({ seen, answers, query: polled }));
+console.log(JSON.stringify({ exchanges, answers, query: polled }));

@@ -1,7 +1,7 @@
 import type { CodegenConfig } from '@graphql-codegen/cli';
 
 const config: CodegenConfig = {
-  schema: 'schema.graphql', // as `curl -O` has it from the gateway's /schema.graphql
+  schema: 'schema.graphql', // downloaded from the gateway's /schema.graphql
   documents: 'src/**/*.ts',
   generates: {
     'src/gql/': {

@@ -10,12 +10,12 @@ export default [
     rules: {
       ...rulesOf('schema-recommended'),
       ...rulesOf('schema-relay'),
-      // Relay's own types have no id, and a FeedbackStat is told apart by its key, within its session.
+      // Relay's own types have no id. A FeedbackStat is identified by its key, within its session.
       '@graphql-eslint/strict-id-in-types': [
         'error',
         { exceptions: { types: ['PageInfo', 'FeedbackStat'], suffixes: ['Connection', 'Edge'] } },
       ],
-      // Read strictly, Relay's specification would have no list of anything but edges.
+      // In its strict form, the rule forbids every list that is not a list of edges.
       '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false }],
     },
   },

@@ -1,62 +1,62 @@
-// What urql with graphcache makes of the gateway whose URL is given.
+// Runs urql with graphcache against the gateway with the given URL.
 import * as operations from '../operations.mjs';
+import { recording, until } from '../recording.mjs';
 import { report } from '../report.mjs';
 import { revalidating } from '../revalidating.mjs';
-import { until, witness } from '../witness.mjs';
-import { connected, polled } from './client.mjs';
+import { createClient, poll } from './client.mjs';
 
 const uri = process.argv[2];
 const key = { 'x-api-key': 'demo' };
 
-const read = (client, query, variables = {}) =>
+const readCached = (client, query, variables = {}) =>
   client.query(query, variables, { requestPolicy: 'cache-only' }).toPromise();
-const sent = (client, query, variables = {}) =>
+const fetchAgain = (client, query, variables = {}) =>
   client.query(query, variables, { requestPolicy: 'network-only' }).toPromise();
 
-async function paged() {
-  const { seen, fetch } = witness();
-  const client = connected(uri, key, fetch);
-  const { data } = await sent(client, operations.pages);
+async function page() {
+  const { exchanges, fetch } = recording();
+  const client = createClient(uri, key, fetch);
+  const { data } = await fetchAgain(client, operations.pages);
   const after = data.sessions.pageInfo.endCursor;
-  await sent(client, operations.pages, { after });
-  await sent(client, operations.pages, { after });
-  const { edges, pageInfo } = (await read(client, operations.pages)).data.sessions;
-  return { ids: edges.map(({ node }) => node.id), pageInfo, seen };
+  await fetchAgain(client, operations.pages, { after });
+  await fetchAgain(client, operations.pages, { after });
+  const { edges, pageInfo } = (await readCached(client, operations.pages)).data.sessions;
+  return { ids: edges.map(({ node }) => node.id), pageInfo, exchanges };
 }
 
-async function numbered() {
-  const client = connected(uri, key);
-  for (const offset of [0, 2]) await sent(client, operations.numbered, { offset });
-  const pages = await Promise.all([0, 2].map((offset) => read(client, operations.numbered, { offset })));
+async function pageByNumber() {
+  const client = createClient(uri, key);
+  for (const offset of [0, 2]) await fetchAgain(client, operations.numbered, { offset });
+  const pages = await Promise.all([0, 2].map((offset) => readCached(client, operations.numbered, { offset })));
   return pages.flatMap(({ data }) => data.sessions.edges.map(({ node }) => node.id));
 }
 
-/** Each is sent, in turn; then each is read from the cache alone. */
-async function kept(queries) {
-  const client = connected(uri, key);
-  for (const query of queries) await sent(client, query);
-  return Promise.all(queries.map(async (query) => ({ query, read: (await read(client, query)).data })));
+/** Sends all queries in turn, and then reads each from the cache only. */
+async function readFromCache(queries) {
+  const client = createClient(uri, key);
+  for (const query of queries) await fetchAgain(client, query);
+  return Promise.all(queries.map(async (query) => ({ query, read: (await readCached(client, query)).data })));
 }
 
-async function refused({ headers, query }) {
-  const { seen, fetch } = witness();
-  const { data, error } = await sent(connected(uri, headers, fetch), query);
+async function runRefused({ headers, query }) {
+  const { exchanges, fetch } = recording();
+  const { data, error } = await fetchAgain(createClient(uri, headers, fetch), query);
   const codes = error.graphQLErrors.map(({ extensions }) => extensions.code);
-  return { codes, status: seen[0].status, data: data ?? null };
+  return { codes, status: exchanges[0].status, data: data ?? null };
 }
 
-async function polling() {
-  const { seen, fetch } = witness();
-  const client = connected(uri, key, revalidating(fetch));
+async function pollUntilRevalidated() {
+  const { exchanges, fetch } = recording();
+  const client = createClient(uri, key, revalidating(fetch));
   const failures = [];
   let data;
-  const stop = polled(client, operations.polled, {}, (result) => {
+  const stop = poll(client, operations.polled, {}, (result) => {
     if (result.error) failures.push(String(result.error));
     data = result.data;
   }, 20);
-  await until(() => seen.length >= 4);
+  await until(() => exchanges.length >= 4);
   stop();
-  return { query: operations.polled, statuses: seen.slice(0, 4).map(({ status }) => status), failures, data };
+  return { query: operations.polled, statuses: exchanges.slice(0, 4).map(({ status }) => status), failures, data };
 }
 
-await report({ paged, numbered, polling, kept, refused });
+await report({ page, pageByNumber, poll: pollUntilRevalidated, readFromCache, runRefused });

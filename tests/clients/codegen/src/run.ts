@@ -1,4 +1,4 @@
-// Uses what the generator made in a way that compiles only if the types are right, on the gateway whose URL is given.
+// Runs a generated operation against the gateway with the given URL, in code that compiles only if its types are right.
 import { execute } from './execute';
 import { graphql } from './gql';
 import type { ExperimentsQuery, ExperimentsQueryVariables } from './gql/graphql';
@@ -28,7 +28,7 @@ const experiments = graphql(`
 
 type Row = NonNullable<ExperimentsQuery['sessions']>['nodes'][number];
 type Is<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : never;
-const promised: [
+const typeChecks: [
   Is<Row['id'], string>,
   Is<Row['tenantId'], string>,
   Is<Row['startTime'], string | null>,
@@ -44,8 +44,8 @@ const variables: ExperimentsQueryVariables = {
   filter: { referenceFree: false },
   last: 'P7D',
 };
-// @ts-expect-error a filter has no such field
-const unknown: ExperimentsQueryVariables = { filter: { called: 'x' } };
+// @ts-expect-error a filter has no field of this name
+const unknownField: ExperimentsQueryVariables = { filter: { called: 'x' } };
 
 async function main() {
   const gateway = { url: process.argv[2] as string, headers: { 'x-api-key': 'demo' } };
@@ -53,12 +53,12 @@ async function main() {
   const refused = await execute(experiments, { ...variables, last: 'a while' }, gateway);
   console.log(
     JSON.stringify({
-      promised,
+      typeChecks,
       query: experiments.toString(),
       variables,
       answer,
       tiers: answer.data?.sessions?.nodes.map(({ traceTier }) => traceTier satisfies 'LONGLIVED' | 'SHORTLIVED' | null),
-      refused: { codes: refused.errors?.map(({ extensions }) => extensions.code), unknown },
+      refused: { codes: refused.errors?.map(({ extensions }) => extensions.code), unknownField },
     }),
   );
 }

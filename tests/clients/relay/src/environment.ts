@@ -3,9 +3,9 @@ import {
   type FetchFunction, type GraphQLResponse, type GraphQLTaggedNode, type OperationType,
 } from 'relay-runtime';
 
-export function connected(url: string, headers: Record<string, string>, fetch = globalThis.fetch): Environment {
+export function createEnvironment(url: string, headers: Record<string, string>, fetch = globalThis.fetch): Environment {
   const accept = 'application/graphql-response+json, application/json;q=0.9';
-  const ask: FetchFunction = async ({ name, text }, variables) => {
+  const fetchResponse: FetchFunction = async ({ name, text }, variables) => {
     const response = await fetch(url, {
       method: 'POST',
       headers: { accept, 'content-type': 'application/json', ...headers },
@@ -13,13 +13,13 @@ export function connected(url: string, headers: Record<string, string>, fetch = 
     });
     return (await response.json()) as GraphQLResponse;
   };
-  return new Environment({ network: Network.create(ask), store: new Store(new RecordSource()) });
+  return new Environment({ network: Network.create(fetchResponse), store: new Store(new RecordSource()) });
 }
 
-/** Components that read the query are rendered anew when something changes. Ended by `unsubscribe`. */
-export const polled = <Query extends OperationType>(
+/** Fetches the query at an interval. Components that read it render again after a change. `unsubscribe` stops it. */
+export const poll = <Query extends OperationType>(
   environment: Environment, query: GraphQLTaggedNode, variables: Query['variables'], milliseconds = 15_000,
 ) => {
-  const again = () => fetchQuery<Query>(environment, query, variables, { fetchPolicy: 'network-only' });
-  return again().poll(milliseconds).subscribe({});
+  const result = fetchQuery<Query>(environment, query, variables, { fetchPolicy: 'network-only' });
+  return result.poll(milliseconds).subscribe({});
 };

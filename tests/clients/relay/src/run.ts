@@ -1,7 +1,7 @@
-// What Relay makes of the gateway whose URL is given, with what its compiler made of sessions.ts.
+// Runs Relay, with the artifacts that its compiler generated from sessions.ts, against the gateway with the given URL.
 import { fetchQuery, getSelector, type GraphQLTaggedNode, type ReaderFragment } from 'relay-runtime';
 
-import { connected, polled } from './environment';
+import { createEnvironment, poll } from './environment';
 import List from './__generated__/sessionsList.graphql';
 import type { sessionsList$data, sessionsList$key } from './__generated__/sessionsList.graphql';
 import More, { type sessionsMore } from './__generated__/sessionsMore.graphql';
@@ -17,24 +17,24 @@ type Edge = NonNullable<sessionsList$data['sessions']>['edges'][number];
 
 declare const process: { argv: string[] };
 const url = process.argv[2] as string;
-const accepted: [string | null, string | null, number][] = [];
-const witnessed: typeof fetch = async (input, init) => {
+const exchanges: [string | null, string | null, number][] = [];
+const recordingFetch: typeof fetch = async (input, init) => {
   const response = await fetch(input, init);
-  accepted.push([new Headers(init?.headers).get('accept'), response.headers.get('content-type'), response.status]);
+  exchanges.push([new Headers(init?.headers).get('accept'), response.headers.get('content-type'), response.status]);
   return response;
 };
-const environment = connected(url, { 'x-api-key': 'demo' }, witnessed);
+const environment = createEnvironment(url, { 'x-api-key': 'demo' }, recordingFetch);
 
-/** As `useFragment` does. */
+/** Reads a fragment from the store, as `useFragment` does. */
 function read<Data>(fragment: ReaderFragment, key: unknown): Data {
   const selector = getSelector(fragment, key);
-  if (selector?.kind !== 'SingularReaderSelector') throw new Error('not one record');
+  if (selector?.kind !== 'SingularReaderSelector') throw new Error('the fragment is not on a single record');
   return environment.lookup(selector).data as unknown as Data;
 }
 
 function rowOf(edge: Edge) {
   const { name, totalTokens, totalCost, day, month, feedbackStats } = read<sessionsRow$data>(Row, edge.node);
-  // Types of the custom scalars, as the configuration has them.
+  // These lines compile only if the custom scalars have the configured types.
   const tokens: number | null | undefined = totalTokens;
   const cost: string | null | undefined = totalCost;
   return { id: edge.node.id, name, totalTokens: tokens, totalCost: cost, day, month, feedbackStats };
@@ -45,15 +45,15 @@ async function rows() {
   return read<sessionsList$data>(List, data satisfies sessionsList$key).sessions!.edges;
 }
 
-async function refused(headers: Record<string, string>, id: string) {
-  const data = await fetchQuery<sessionsOneQuery>(connected(url, headers), One, { id }).toPromise();
+async function errorsOf(headers: Record<string, string>, id: string) {
+  const data = await fetchQuery<sessionsOneQuery>(createEnvironment(url, headers), One, { id }).toPromise();
   return data!.session.ok ? null : data!.session.errors;
 }
 
-/** An operation that never ran has no data, and Relay throws. */
-async function thrown(query: GraphQLTaggedNode, variables: sessionsWrongQuery['variables']) {
+/** Relay throws for a response without data, which a refused operation has. */
+async function errorsThrownFor(query: GraphQLTaggedNode, variables: sessionsWrongQuery['variables']) {
   try {
-    return await fetchQuery<sessionsWrongQuery>(connected(url, {}), query, variables).toPromise();
+    return await fetchQuery<sessionsWrongQuery>(createEnvironment(url, {}), query, variables).toPromise();
   } catch (error) {
     return (error as { source: { errors: unknown } }).source.errors;
   }
@@ -66,15 +66,15 @@ async function main() {
   const edges = await rows();
   const { id } = edges[0]!.node;
 
-  // Other fields and another window of a row that is shown: both stay.
+  // Fetch other fields and another window of a row on the page; the store keeps both.
   const { session } = (await fetchQuery<sessionsOtherQuery>(environment, Other, { id }).toPromise())!;
   const started: string | null | undefined = session?.startTime;
   const again = (await fetchQuery<sessionsRowAgain>(environment, Again, { id }).toPromise())!;
   const refetched = read<sessionsRow$data>(Row, again.node satisfies sessionsRow$key | null | undefined);
 
-  const before = accepted.length;
-  const polling = polled<sessionsQuery>(environment, First, {}, 20);
-  while (accepted.length < before + 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  const before = exchanges.length;
+  const polling = poll<sessionsQuery>(environment, First, {}, 20);
+  while (exchanges.length < before + 3) await new Promise((resolve) => setTimeout(resolve, 5));
   polling.unsubscribe();
 
   console.log(
@@ -84,12 +84,12 @@ async function main() {
       rows: edges.map(rowOf),
       other: { ...session, startTime: started },
       refetched: refetched.name,
-      accepted,
-      nobody: await refused({}, id),
-      stranger: await refused({ 'x-api-key': 'stranger' }, id),
-      argument: await refused({ 'x-api-key': 'demo' }, 'x'),
+      exchanges,
+      withoutKey: await errorsOf({}, id),
+      unknownKey: await errorsOf({ 'x-api-key': 'stranger' }, id),
+      argument: await errorsOf({ 'x-api-key': 'demo' }, 'x'),
       polled: (await rows()).map(rowOf),
-      thrown: await thrown(Wrong, { ids: ['x'] }),
+      thrown: await errorsThrownFor(Wrong, { ids: ['x'] }),
     }),
   );
 }

@@ -1,6 +1,6 @@
 import { graphql } from 'relay-runtime';
 
-// A table that loads more. `count` is an `Int` here: Relay gives no `Int!` a default value.
+// A table that loads more rows. `count` is an `Int`, because Relay does not allow a default value for an `Int!`.
 export const list = graphql`
   fragment sessionsList on Query
   @refetchable(queryName: "sessionsMore")
@@ -11,7 +11,7 @@ export const list = graphql`
   }
 `;
 
-// A row that can be fetched again by itself, through `node(id:)`.
+// A row that can be refetched by itself, through `node(id:)`.
 export const row = graphql`
   fragment sessionsRow on Session @refetchable(queryName: "sessionsRowAgain") {
     name

@@ -1,9 +1,9 @@
-/** A fetch that notes what was accepted, and what came. */
-export function witness() {
-  const seen = [];
-  const witnessed = async (url, init) => {
+/** A fetch that records requests and responses, and the list that it records them in. */
+export function recording() {
+  const exchanges = [];
+  const recordingFetch = async (url, init) => {
     const response = await fetch(url, init);
-    seen.push({
+    exchanges.push({
       method: init.method ?? 'GET',
       accept: new Headers(init.headers).get('accept'),
       type: response.headers.get('content-type'),
@@ -11,10 +11,10 @@ export function witness() {
     });
     return response;
   };
-  return { seen, fetch: witnessed };
+  return { exchanges, fetch: recordingFetch };
 }
 
-/** Resolves once the condition holds. */
+/** Resolves as soon as the condition is true. */
 export async function until(condition) {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
