@@ -17,7 +17,7 @@ same requests, and their data is compared with ours. Then they are measured in t
 (rows by fields) of one kind:
 
     repeated    the same request again and again, with all caches on
-    held        different selections of the same fields; the page is cached, responses are not, documents are known
+    cached      different selections of the same fields; the page is cached, responses are not, documents are known
     miss        a different page each time; nothing is cached
 
 Modules of the benchmark: `workload` (the requests), `nginx` (the fixed LangSmith, and the limit), `contenders` (the

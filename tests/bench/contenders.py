@@ -17,8 +17,8 @@ Start = Callable[[Cell, int, str], Command]
 """Makes the command from the cell, the contender's port and LangSmith's base URL."""
 
 _FOLDER: Final = Path(__file__).parent / "peers"
-_CACHES: Final = {Kind.REPEATED: "responses", Kind.HELD: "data", Kind.MISS: "none"}
-_CACHED: Final = frozenset({Kind.REPEATED, Kind.HELD})
+_CACHES: Final = {Kind.REPEATED: "responses", Kind.CACHED: "data", Kind.MISS: "none"}
+_WITH_CACHES: Final = frozenset({Kind.REPEATED, Kind.CACHED})
 _AS_OURS: Final = Dialect()
 _LANGSMITHS_OWN: Final = Dialect(
     before="query Sessions($first: Int!, $offset: Int) { sessions(limit: $first, offset: $offset, @PARAMS@) {",
@@ -60,7 +60,7 @@ def _bare(cell: Cell, port: int, langsmith: str) -> Command:
 
 
 def _our_env(cell: Cell, langsmith: str) -> dict[str, str]:
-    off = {Kind.HELD: {"GATEWAY_RESPONSES_MAX_BYTES": "0"}, Kind.MISS: {"GATEWAY_CACHE_TTL": "0"}}
+    off = {Kind.CACHED: {"GATEWAY_RESPONSES_MAX_BYTES": "0"}, Kind.MISS: {"GATEWAY_CACHE_TTL": "0"}}
     return {"LANGSMITH_ENDPOINT": langsmith, "GATEWAY_LOG_FORMAT": "json", **off.get(cell.kind, {})}
 
 
@@ -129,9 +129,9 @@ def _install_tailcall() -> None:
 
 
 OURS: Final = Contender("ours", _ours())
-QUIET: Final = Contender("ours-quiet", _ours(GATEWAY_LOG_LEVEL="error"), kinds=_CACHED)
+QUIET: Final = Contender("ours-quiet", _ours(GATEWAY_LOG_LEVEL="error"), kinds=_WITH_CACHES)
 """The gateway with a log of errors only."""
-BARE: Final = Contender("ours-bare", _bare, kinds=_CACHED)
+BARE: Final = Contender("ours-bare", _bare, kinds=_WITH_CACHES)
 """The gateway without logging, metrics, limits, request ids and security headers."""
 _HIVE: Final = ("node_modules/@graphql-hive/gateway/dist/bin.js", "supergraph", "--config-path", "gateway.config.js")
 PEERS: Final = (

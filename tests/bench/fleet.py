@@ -47,8 +47,8 @@ class Scene:
 
 SCENES: Final = (
     Scene("repeated", Kind.REPEATED, {}),
-    Scene("held", Kind.HELD, _NO_RESPONSES),
-    Scene("expired", Kind.HELD, {**_NO_RESPONSES, "GATEWAY_CACHE_TTL": "0.1", "GATEWAY_CACHE_STALE": "0"}),
+    Scene("cached", Kind.CACHED, _NO_RESPONSES),
+    Scene("expired", Kind.CACHED, {**_NO_RESPONSES, "GATEWAY_CACHE_TTL": "0.1", "GATEWAY_CACHE_STALE": "0"}),
 )
 
 

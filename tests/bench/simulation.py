@@ -196,10 +196,10 @@ class Workspaces(Sequence[Workspace]):
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that were put into a store, that it holds, and by which the process grew meanwhile."""
+    """Bytes that were put into a store, that are stored in it, and by which the process grew."""
 
     given: int
-    held: int
+    stored: int
     grown: int
 
 

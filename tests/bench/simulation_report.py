@@ -122,13 +122,13 @@ def targets(workers: Sequence[int], results: Results, memory: Memory) -> Iterato
         yield Target(f"{ours.name}: largest age of cached data, s", ours.max_age_seconds, oldest, at_least=False)
     failures = sum((figures.failures for figures in results.values()), Counter[str]())
     yield Target(f"requests that failed {dict(failures) or ''}".strip(), 0, failures.total(), at_least=False)
-    yield Target("bytes in the store, as a share of its limit", 1, memory.held / MAX_BYTES, at_least=False)
+    yield Target("bytes in the store, as a share of its limit", 1, memory.stored / MAX_BYTES, at_least=False)
     yield Target("growth of the process, as a share of that limit", 1, memory.grown / MAX_BYTES, at_least=False)
 
 
 def _as_item(target: Target) -> str:
-    wanted = f"{'at least' if target.at_least else 'at most'} {target.wanted:g}"
-    return f"- {target.text}: {target.measured:.2f}, wanted {wanted}: {target.verdict}"
+    required = f"{'at least' if target.at_least else 'at most'} {target.required:g}"
+    return f"- {target.text}: {target.measured:.2f}, required {required}: {target.verdict}"
 
 
 def _table(workers: Sequence[int], results: Results) -> Iterator[str]:

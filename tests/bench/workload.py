@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """How requests of a cell differ from each other; see the docstring of the package."""
 
     REPEATED = "repeated"
-    HELD = "held"
+    CACHED = "cached"
     MISS = "miss"
 
 
@@ -87,7 +87,7 @@ class Cell:
 
     def requests(self, dialect: Dialect) -> list[str]:
         """Request bodies, which are sent in turn. The load replaces `@OFFSET@`, in misses, by ever new numbers."""
-        count = _DOCUMENTS if self.kind is Kind.HELD else 1
+        count = _DOCUMENTS if self.kind is Kind.CACHED else 1
         offset = "@OFFSET@" if self.kind is Kind.MISS else 0
         variables = {"first": self.scenario.rows, "offset": offset}
         return [self._body(dialect, number, variables) for number in range(count)]

@@ -46,7 +46,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def last_instruction(name: str) -> str:
-    return [arguments for each, arguments in instructions() if each == name][-1]
+    return [arguments for instruction, arguments in instructions() if instruction == name][-1]
 
 
 def health_check() -> list[str]:
@@ -273,7 +273,9 @@ def test_compose_gives_the_gateway_only_known_settings(monkeypatch: pytest.Monke
     settings = Settings.load()
     assert settings.cache_url.get_secret_value() == f"redis://:{PASSWORD}@redis:6379/0"
     assert (settings.upstream_rate, settings.client_rate, settings.cors_origins) == (None, None, ())
-    known = {str(each.validation_alias or f"GATEWAY_{name.upper()}") for name, each in Settings.model_fields.items()}
+    known = {
+        str(setting.validation_alias or f"GATEWAY_{name.upper()}") for name, setting in Settings.model_fields.items()
+    }
     assert known.issuperset(gateway["environment"])
     assert gateway["command"][:3] == json.loads(last_instruction("CMD"))
     assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._GRACE
