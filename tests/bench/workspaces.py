@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 
 from app.credentials import Credential
-from app.emulator import Emulator, Recorded
+from app.emulator import Emulator, RecordedRequest
 from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
 from app.sessions import row
@@ -197,12 +197,12 @@ def _uuid(rng: random.Random) -> str:
 
 def _emulated_body() -> bytes:
     params = [("limit", "100"), ("include_stats", "true"), ("facets", "true")]
-    request = Recorded(path="/api/v1/sessions", params=params, headers={"x-api-key": "demo"})
-    return Emulator(clock=lambda: _NOON).answer(request).body
+    request = RecordedRequest(path="/api/v1/sessions", params=params, headers={"x-api-key": "demo"})
+    return Emulator(clock=lambda: _NOON).respond(request).body
 
 
 _BODY: Final = _emulated_body()
-_TEMPLATES: Final = [each for each in row.rows(_BODY) if each]
+_TEMPLATES: Final = [each for each in row.decode_rows(_BODY) if each]
 _SIZES: Final = {
     name: sum(len(json.dumps({name: row[name]})) for row in json.loads(_BODY)) // len(_TEMPLATES) for name in FIELDS
 }

@@ -278,7 +278,7 @@ def test_compose_gives_the_gateway_only_known_settings(monkeypatch: pytest.Monke
     }
     assert known.issuperset(gateway["environment"])
     assert gateway["command"][:3] == json.loads(last_instruction("CMD"))
-    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._GRACE
+    assert int(gateway["stop_grace_period"].removesuffix("s")) > command_line._SHUTDOWN_SECONDS
 
 
 def test_every_service_of_compose_has_a_health_check_and_publishes_to_localhost_only() -> None:

@@ -335,7 +335,7 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
         await pass_time(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await page.get_by_role("button", name="Resume").click()
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
 
         async def set_hidden(hidden: str) -> None:
             await page.evaluate(f"""() => {{
@@ -348,7 +348,7 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
         await pass_time(page, clock, 2 * REFRESH)
         assert asked(langsmith) == []
         await set_hidden("false")
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         watched.assert_clean()
 
 
