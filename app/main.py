@@ -16,9 +16,9 @@ from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
 from app.cache.fetcher import Fetcher
-from app.cache.freshness import Freshness
+from app.cache.freshness import FreshnessPolicy
 from app.cache.page_cache import PageCache
-from app.cache.prefetch import lately
+from app.cache.prefetch import selection_seconds
 from app.cache.shared.redis_records import RedisRecords
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import MemoryStore
@@ -107,7 +107,7 @@ def create_app(
         clock=clock,
         spans=spans,
     )
-    freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
+    freshness = FreshnessPolicy(settings.cache_ttl, settings.cache_stale)
     clocks = Clocks(clock, wall)
     shared = _shared(settings, link, store, clocks)
     cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, spans))
@@ -218,9 +218,9 @@ def _shared(settings: Settings, link: RedisConnection | None, store: MemoryStore
     records = RedisRecords(
         link,
         clocks,
-        lifetime=settings.cache_ttl + settings.cache_stale,
-        remembers=lately(settings.cache_ttl),
-        forgets=store.delete_scope_before,
+        lifetime_seconds=settings.cache_ttl + settings.cache_stale,
+        selection_seconds=selection_seconds(settings.cache_ttl),
+        on_scope_dropped=store.delete_scope_before,
     )
     return SharedCache(link, clocks, records)
 

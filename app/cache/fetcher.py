@@ -1,4 +1,4 @@
-"""What it takes to ask LangSmith for something that is to be kept: who waits for it, and what becomes of it."""
+"""What both caches need to fetch from LangSmith: the request itself, waiting for it, storing and reporting."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from app.cache.explain import Dependency, FieldTrace, Outcome
-from app.cache.freshness import Freshness
+from app.cache.freshness import FreshnessPolicy
 from app.cache.in_flight import InFlight
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import Store
@@ -25,9 +25,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FetchContext:
-    """Who waits for a page, and until when (of the event loop's clock). `waits` is called before it does.
+    """On whose behalf the cache is read.
 
-    `max_age`: seconds, of one who takes nothing older, and nothing stale.
+    - `credential`: sent to LangSmith; its scope separates cached pages.
+    - `deadline`: until when the caller waits (event loop time).
+    - `trace`: recorder of the root field.
+    - `max_age`: the oldest age in seconds that the client accepts. With it, nothing stale is served either.
+    - `on_wait`: called before the caller starts to wait for a request.
     """
 
     credential: Credential
@@ -39,21 +43,34 @@ class FetchContext:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """`shared`: what other processes know as well; None where there are none."""
+    """The collaborators of both caches.
+
+    - `upstream`: LangSmith.
+    - `store`: memory of this process.
+    - `policy`: how long pages are fresh and stale.
+    - `metrics`, `tracing`: count and trace each lookup.
+    - `clock`: monotonic seconds.
+    - `shared`: the second tier in Redis; None without one.
+    """
 
     upstream: Upstream
     store: Store
-    freshness: Freshness
+    policy: FreshnessPolicy
     metrics: Metrics
     clock: Clock
     shared: SharedCache | None = None
-    spans: Tracing = NO_TRACING
+    tracing: Tracing = NO_TRACING
 
-    async def fetch(self, query: PageQuery, under_way: InFlight[Any], credential: Credential) -> Page:
+    async def fetch(self, query: PageQuery, request: InFlight[Any], credential: Credential) -> Page:
+        """Fetches a page from LangSmith. HTTP requests are listed in `request.calls`. Raises a GatewayError.
+
+        If LangSmith fails a query that prefetches statistics, the query is repeated without them, so that no client
+        fails because of what others selected.
+        """
         try:
-            return await self.upstream.fetch(query, credential, under_way.calls)
+            return await self.upstream.fetch(query, credential, request.calls)
         except (UnauthenticatedError, ForbiddenError):
-            # Whoever lost the right to see it is not to see it any longer.
+            # A credential that lost its access must not see cached pages either.
             await self.store.delete_scope(credential.scope)
             if self.shared:
                 await self.shared.drop_scope(credential.scope)
@@ -61,34 +78,39 @@ class Fetcher:
         except (BadUserInputError, UpstreamError, UpstreamMalformedError):
             if not query.prefetch:
                 raise
-            # Nobody is to fail for what others wanted.
-            return await self.upstream.fetch(replace(query, prefetch=frozenset()), credential, under_way.calls)
+            return await self.upstream.fetch(replace(query, prefetch=frozenset()), credential, request.calls)
 
-    async def join(self, under_way: InFlight[T], outcome: Outcome, caller: FetchContext) -> T:
-        caller.on_wait()
+    async def join(self, request: InFlight[T], outcome: Outcome, context: FetchContext) -> T:
+        """Waits for a request, and records the outcome, also if it fails. Raises a GatewayError."""
+        context.on_wait()
         began = time.time_ns()
         try:
-            return await under_way.task.join(caller.deadline)
+            return await request.task.join(context.deadline)
         finally:
             self.record_lookup(
-                caller, outcome if under_way.outcome is None else under_way.outcome, calls=under_way.calls, began=began
+                context, outcome if request.outcome is None else request.outcome, calls=request.calls, began=began
             )
 
     async def store_page(self, key: str, page: Page) -> None:
-        if self.freshness.is_caching:
+        """Stores a page, unless caching is switched off."""
+        if self.policy.is_caching:
             await self.store.set(key, page)
 
     def record_lookup(
         self,
-        caller: FetchContext,
+        context: FetchContext,
         outcome: Outcome,
         *,
         age: float = 0.0,
         calls: Sequence[UpstreamCall] = (),
-        uses: Sequence[Dependency] = (),
+        dependencies: Sequence[Dependency] = (),
         began: int | None = None,
     ) -> None:
-        """`began`: the nanosecond of the day, where it was waited for."""
-        self.metrics.cache_lookups.labels(outcome.name).inc()
-        self.spans.record_lookup(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
-        caller.trace.record(outcome, age=age, calls=calls, uses=uses)
+        """Reports one lookup to metrics, tracing and Explain.
+
+        `age`: seconds since the oldest value was fetched. `began`: when the caller began to wait (nanoseconds since the
+        epoch); None if it did not wait.
+        """
+        self.metrics.cache.labels(outcome.name).inc()
+        self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
+        context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)

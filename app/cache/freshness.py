@@ -1,42 +1,52 @@
-"""How old may be what is held: fresh for a while, then stale, which is served while it is asked for anew."""
+"""Freshness policy of the cache: time to live, stale-while-revalidate and stale-if-error."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from app.cache.explain import Dependency
 from app.sessions.page import Page
 
 EMPTY_SECONDS: Final = 2.0
-"""How long at most "there is nothing" is believed: a session that was just created should show soon."""
+"""Longest time that an empty page is fresh, in seconds: a session that was just created should show soon."""
 
 
-class Freshness:
-    """`ttl`: seconds that a page is fresh; 0 keeps nothing. `stale`: seconds more that it may be served."""
+@dataclass(frozen=True, slots=True)
+class FreshnessPolicy:
+    """How long a cached page may be served. A page is judged by the age of its oldest value that is needed.
 
-    def __init__(self, ttl: float, stale: float, clock: Callable[[], float]) -> None:
-        self.is_caching = ttl > 0
-        self.ttl = ttl
-        self._stale = stale if self.is_caching else 0.0
-        self._clock = clock
+    - `ttl_seconds`: time to live, in which a page is fresh. 0 switches caching off.
+    - `stale_seconds`: time after the TTL in which a page may be served while it is refreshed, or while LangSmith fails.
+    - `empty_seconds`: time to live of a page without rows, if it is shorter than the TTL. An empty page is never stale.
+    """
 
-    def oldest_acceptable(self, max_age: float | None, *, stale: bool = False) -> float:
-        """What was asked for at this time or before is too old. `max_age`: of a client that wants none older."""
-        if max_age is not None:
-            return self._clock() - min(max_age, self.ttl)
-        return self._clock() - self.ttl - (self._stale if stale else 0.0)
+    ttl_seconds: float
+    stale_seconds: float
+    empty_seconds: float = EMPTY_SECONDS
 
-    def fresh_enough(self, page: Page | None, max_age: float | None, *, stale: bool = False) -> Page | None:
-        """The page, if it is young enough. That there is nothing is never believed when it is stale."""
-        if page is None:
-            return None
-        if not page.rows:
-            age = min(self.ttl, EMPTY_SECONDS) if max_age is None else min(self.ttl, EMPTY_SECONDS, max_age)
-            return page if page.fetched_at > self._clock() - age else None
-        return page if page.fetched_at > self.oldest_acceptable(max_age, stale=stale) else None
+    @property
+    def is_caching(self) -> bool:
+        return self.ttl_seconds > 0
 
-    def dependency(self, key: str, page: Page | None, asked_at: float) -> Dependency:
-        """`asked_at`: when the oldest statistic that is used was."""
+    def lifetime(self, page: Page, max_age: float | None = None) -> float:
+        """Seconds in which a page is fresh. `max_age` is the oldest age in seconds that the client accepts."""
+        ttl = self.ttl_seconds if page.rows else min(self.ttl_seconds, self.empty_seconds)
+        return ttl if max_age is None else min(ttl, max_age)
+
+    def fresh_cutoff(self, now: float, max_age: float | None = None) -> float:
+        """The time (monotonic seconds) from which on a value must have been fetched, exclusively, to be fresh."""
+        return now - (self.ttl_seconds if max_age is None else min(self.ttl_seconds, max_age))
+
+    def stale_cutoff(self, now: float, max_age: float | None = None) -> float:
+        """The same for a value that may be stale. A client that sends a `max_age` accepts no stale value."""
+        cutoff = self.fresh_cutoff(now, max_age)
+        return cutoff - self.stale_seconds if max_age is None else cutoff
+
+    def dependency(self, key: str, page: Page | None, fetched_at: float) -> Dependency:
+        """The dependency of an answer on a cached page.
+
+        `fetched_at`: when the oldest value in the answer was fetched (monotonic seconds). Without a page the answer
+        depends on something that is not cached, and is expired already.
+        """
         if page is None:
             return Dependency(key, None, 0.0)
-        ttl = self.ttl if page.rows else min(self.ttl, EMPTY_SECONDS)
-        return Dependency(key, page.version, min(asked_at, page.fetched_at) + ttl)
+        return Dependency(key, page.version, min(fetched_at, page.fetched_at) + self.lifetime(page))

@@ -1,7 +1,7 @@
-"""Which statistics of a page were wanted lately, so that it is asked for anew with all of them at once.
+"""Prefetching of statistics: a page is fetched with the statistics that were selected of it lately.
 
-A dashboard's panels select different things of the same page. Whichever comes first when it is no longer fresh asks for
-the others too; what nobody has wanted for a while is left out again.
+The panels of a dashboard select different statistics of the same page. The first of them that misses requests the
+statistics of the others too. A statistic that was not selected for a while is no longer prefetched.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,31 +11,31 @@ from app.resilience.lru_cache import LruDict
 from app.sessions.query import StatsWindow
 
 MAX_REMEMBERED_IDS: Final = 3
-"""Of more sessions than these that are looked up together, nobody remembers what was wanted of each."""
-_GENERATIONS: Final = 3
-"""Times that a page may expire until what was not wanted meanwhile is forgotten."""
+"""Selections are remembered for lookups of at most this many sessions: longer ones are lists, not dashboards."""
+_TTLS: Final = 3
 
 
-def lately(ttl: float) -> float:
-    """For how many seconds it counts what was wanted, where a page is fresh for `ttl`."""
-    return _GENERATIONS * ttl
+def selection_seconds(ttl_seconds: float) -> float:
+    """Seconds for which a selection is remembered: as long as a page takes to expire three times."""
+    return _TTLS * ttl_seconds
 
 
 class RecentSelections:
-    """`ttl`: seconds that a page is fresh."""
+    """The statistics that were selected lately, by cache key and window."""
 
-    def __init__(self, ttl: float, clock: Callable[[], float]) -> None:
-        self._seconds = lately(ttl)
+    def __init__(self, ttl_seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = selection_seconds(ttl_seconds)
         self._clock = clock
-        self._wanted: LruDict[tuple[str, StatsWindow], dict[str, float]] = LruDict()
+        self._selected_at: LruDict[tuple[str, StatsWindow], dict[str, float]] = LruDict()
 
     def record(self, key: str, window: StatsWindow, statistics: Iterable[str]) -> None:
-        """These were served."""
+        """Records that a client selected these statistics now."""
         now = self._clock()
-        wanted = self._wanted[key, window] = self._wanted.get((key, window), {})
+        selected_at = self._selected_at[key, window] = self._selected_at.get((key, window), {})
         for name in statistics:
-            wanted[name] = now
+            selected_at[name] = now
 
     def recent_statistics(self, key: str, window: StatsWindow) -> frozenset[str]:
+        """The statistics that are still remembered."""
         since = self._clock() - self._seconds
-        return frozenset(name for name, at in self._wanted.get((key, window), {}).items() if at > since)
+        return frozenset(name for name, at in self._selected_at.get((key, window), {}).items() if at > since)

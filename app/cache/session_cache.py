@@ -1,259 +1,239 @@
-"""Sessions that are looked up by id, each kept on its own, as a page of one row.
+"""Cache of single sessions, looked up by id. Each is stored as a page of one row, or of none if it does not exist.
 
-What a page knows of a session is known wherever that session is needed, and what other processes know as well. Of the
-rest, what several callers look up within a moment leaves together.
+A session that is not cached on its own may still be known from the pages that show it, or from another process; what
+is known is merged, value by value. The rest is fetched: lookups of several callers within a moment leave as one batch.
 """
 
-import asyncio
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple, assert_never
 
+from app.cache.decision import (
+    Decision,
+    Hit,
+    Miss,
+    Need,
+    Refill,
+    Served,
+    ServeStale,
+    decide,
+    fetches,
+    heaviest,
+    is_useful,
+)
 from app.cache.explain import Outcome
 from app.cache.fetcher import FetchContext, Fetcher
-from app.cache.in_flight import BATCH_WINDOW_SECONDS, InFlightRequests, LookupBatch, LookupResult, SessionPages
+from app.cache.in_flight import LookupResult
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
+from app.cache.session_batches import SessionBatches, merged, remaining
+from app.cache.shared.redis_records import SharedSessions
 from app.cache.store import session_key
-from app.credentials import Credential
 from app.resilience.singleflight import gather_or_cancel
 from app.sessions.page import Page
-from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
-from app.sessions.row import Row, detached
+from app.sessions.query import ALL_RUNS, StatsWindow
+from app.sessions.row import Row
 
-Pages = dict[str, Page | None]
-"""By id."""
+Pages = Mapping[str, Page | None]
+"""Pages of one session each, by id; None if nothing is known of it."""
+
+
+class _Lookup(NamedTuple):
+    """One call of `lookup`. `keys`: the cache keys by session id."""
+
+    keys: Mapping[str, str]
+    need: Need
+    context: FetchContext
+
+    @property
+    def scope(self) -> str:
+        return self.context.credential.scope
 
 
 class SessionCache:
-    def __init__(self, asking: Fetcher) -> None:
-        self._asking = asking
-        self._store = asking.store
-        self._shared = asking.shared
-        self._freshness = asking.freshness
-        self._clock = asking.clock
-        self._under_way: InFlightRequests[LookupBatch] = InFlightRequests()
-        self._demand = RecentSelections(asking.freshness.ttl, asking.clock)
+    """Reads sessions through the cache. `PageCache` uses it for lookups and for refills."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+        self._upstream = fetcher.upstream
+        self._store = fetcher.store
+        self._shared = fetcher.shared
+        self._policy = fetcher.policy
+        self._clock = fetcher.clock
+        self._batches = SessionBatches(fetcher)
+        self._selections = RecentSelections(fetcher.policy.ttl_seconds, fetcher.clock)
 
     async def lookup(
         self,
         ids: Sequence[str],
-        caller: FetchContext,
+        context: FetchContext,
         window: StatsWindow,
         statistics: frozenset[str],
         *,
-        on_fetch: Outcome = Outcome.MISS,
+        outcome_of_fetch: Outcome = Outcome.MISS,
     ) -> LookupResult:
-        """`on_fetch`: what it is called when LangSmith is asked. Raises a GatewayError."""
-        scope = caller.credential.scope
-        need = _LookupNeed(self._asking, window if statistics else ALL_RUNS, statistics, caller.max_age)
-        keys = {each: session_key(scope, each) for each in dict.fromkeys(ids)}
-        pages: Pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
-        lacking = need.lacking(pages)
-        was_lacking = bool(lacking)
-        wanted = self._wanted(keys.values(), need) if lacking else frozenset[str]()
-        if lacking and caller.max_age != 0:
-            found, wanted = await self._found_elsewhere(lacking, pages, need, scope, wanted)
-            pages |= found
-            lacking = need.lacking(pages)
-        dropped = 0
-        if not lacking or not need.lacking(pages, stale=True):
-            if lacking and not self._asking.upstream.is_near_limit(scope):
-                self._refresh(lacking, need, caller.credential, wanted)
-            asked_at = need.asked_at(pages)
-            uses = [self._freshness.dependency(key, pages[each], asked_at) for each, key in keys.items()]
-            outcome = Outcome.STALE if lacking else Outcome.HIT
-            self._asking.record_lookup(caller, outcome, age=self._clock() - asked_at, uses=uses)
-        else:
-            dropped = await self._fetched(lacking, pages, need, caller, wanted, on_fetch)
-            asked_at = need.asked_at(pages)
-            kept = await self._store.get_many([*keys.values()])
-            caller.trace.dependencies += map(self._freshness.dependency, keys.values(), kept, [asked_at] * len(kept))
-        if len(keys) <= MAX_REMEMBERED_IDS and statistics:
-            for key in keys.values():
-                self._demand.record(key, need.window, statistics)
-            if self._shared and was_lacking:
-                lately = self._wanted(keys.values(), need)
-                self._shared.record_session_selections(scope, keys, need.window, lately)
-        by_id = {each: _row(page, need.window) for each, page in pages.items()}
-        return LookupResult(by_id, asked_at, dropped)
+        """Sessions with statistics. `outcome_of_fetch` is recorded if LangSmith is asked. Raises a GatewayError."""
+        scope = context.credential.scope
+        keys = {session_id: session_key(scope, session_id) for session_id in ids}
+        lookup = _Lookup(keys, Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age), context)
+        pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
+        decisions = self._decide(pages, lookup)
+        overall = heaviest(decisions.values())
+        is_cached = overall is None or isinstance(overall, Hit)
+        prefetch = frozenset[str]()
+        if not is_cached:
+            prefetch = self._recent_statistics(lookup)
+            if context.max_age != 0:
+                found = await self._find_elsewhere({each: pages[each] for each in fetches(decisions)}, lookup)
+                pages |= found.pages
+                prefetch |= found.recent_statistics
+                decisions = self._decide(pages, lookup)
+                overall = heaviest(decisions.values())
+        match overall:
+            case None | Hit():
+                result = self._serve(Outcome.HIT, decisions, lookup)
+            case ServeStale():
+                self._refresh_in_background([*fetches(decisions)], prefetch, lookup)
+                result = self._serve(Outcome.STALE, decisions, lookup)
+            case Refill() | Miss():
+                result = await self._fetch_missing(decisions, prefetch, lookup, outcome_of_fetch)
+            case _:
+                assert_never(overall)
+        self._record_selections(lookup, is_published=not is_cached)
+        return result
 
     async def aclose(self) -> None:
-        """Ends what nobody waits for."""
-        await self._under_way.aclose()
+        """Cancels background refreshes."""
+        await self._batches.aclose()
 
-    def _wanted(self, keys: Collection[str], need: "_LookupNeed") -> frozenset[str]:
-        """What was wanted lately of sessions of which few are looked up, as by their own pages of a dashboard."""
-        if len(keys) > MAX_REMEMBERED_IDS or not need.statistics:
-            return frozenset()
-        return frozenset[str]().union(*(self._demand.recent_statistics(key, need.window) for key in keys))
+    def _decide(self, pages: Pages, lookup: _Lookup) -> dict[str, Decision]:
+        need, policy, now = lookup.need, self._policy, self._clock()
+        return {session_id: decide(page, need, policy, now) for session_id, page in pages.items()}
 
-    async def _found_elsewhere(
-        self, lacking: Iterable[str], pages: Pages, need: "_LookupNeed", scope: str, wanted: frozenset[str]
-    ) -> tuple[Pages, frozenset[str]]:
-        """What pages, and other processes, know of these sessions, together with what was known already."""
-        found: Pages = {}
-        for each in lacking:
-            views = await self._store.row_pages(session_key(scope, each), need.is_of_use)
-            found[each] = functools.reduce(_joined, views, pages[each])
-        is_asked_for = any(each.scope == scope for each in self._under_way)
-        if self._shared and not is_asked_for and (rest := [*need.lacking(found)]):
-            seen = await self._shared.read_sessions(scope, rest, need.window)
-            found |= {each: _joined(found[each], page) for each, page in seen.pages.items()}
-            wanted |= seen.recent_statistics
-        for each, page in found.items():
-            if page and page is not pages[each]:
-                await self._asking.store_page(session_key(scope, each), page)
-        return found, wanted
+    async def _find_elsewhere(self, pages: Pages, lookup: _Lookup) -> SharedSessions:
+        """The sessions as they are known from cached pages and from other processes, merged with their own pages.
 
-    def _refresh(
-        self, lacking: Iterable[str], need: "_LookupNeed", credential: Credential, wanted: frozenset[str]
-    ) -> None:
-        for flight in self._flights(lacking, need.window, need.statistics, credential, None, wanted)[0]:
-            self._under_way.run_in_background(flight)
+        Redis is not read while a batch of this credential is in flight, because the batch reads it.
+        """
+        is_useful_now = functools.partial(is_useful, need=lookup.need, policy=self._policy, now=self._clock())
+        known: dict[str, Page | None] = {}
+        for session_id, page in pages.items():
+            row_pages = await self._store.row_pages(lookup.keys[session_id], is_useful_now)
+            known[session_id] = functools.reduce(merged, row_pages, page)
+        recent_statistics = frozenset[str]()
+        is_in_flight = self._batches.is_in_flight(lookup.scope)
+        if self._shared and not is_in_flight and (missing := fetches(self._decide(known, lookup))):
+            shared = await self._shared.read_sessions(lookup.scope, [*missing], lookup.need.window)
+            known |= {session_id: merged(known[session_id], page) for session_id, page in shared.pages.items()}
+            recent_statistics = shared.recent_statistics
+        found = {session_id: page for session_id, page in known.items() if page and page is not pages[session_id]}
+        for session_id, page in found.items():
+            await self._fetcher.store_page(lookup.keys[session_id], page)
+        return SharedSessions(found, recent_statistics)
 
-    async def _fetched(
-        self,
-        lacking: Mapping[str, frozenset[str]],
-        pages: Pages,
-        need: "_LookupNeed",
-        caller: FetchContext,
-        wanted: frozenset[str],
-        on_fetch: Outcome,
-    ) -> int:
-        """Puts what is lacking into the pages; how many rows came without their id."""
-        young = {each: page for each, page in pages.items() if page and need.young(page)}
-        is_refill = any(page.rows for page in young.values())
-        statistics = frozenset[str]().union(*lacking.values())
-        wanted = need.missing(wanted, [young.get(each) for each in lacking])
-        flights, is_new = self._flights(lacking, need.window, statistics, caller.credential, caller.max_age, wanted)
-        outcome = (Outcome.REFILL if is_refill else on_fetch) if is_new else Outcome.COALESCED
-        found = await gather_or_cancel(*(self._asking.join(each, outcome, caller) for each in flights))
-        singles = {each: page for part in found for each, page in part.by_id.items()}
-        for each in lacking:
-            single = singles.get(each)
-            pages[each] = _joined(young.get(each), single) if single else None
-        return sum(part.dropped_rows for part in found)
+    def _serve(self, outcome: Outcome, decisions: Mapping[str, Decision], lookup: _Lookup) -> LookupResult:
+        """Answers a lookup from the cache."""
+        served = {each: made for each, made in decisions.items() if isinstance(made, Served)}
+        now = self._clock()
+        fetched_at = min((made.fetched_at for made in served.values()), default=now)
+        dependencies = [
+            self._policy.dependency(key, served[session_id].page, fetched_at) for session_id, key in lookup.keys.items()
+        ]
+        self._fetcher.record_lookup(lookup.context, outcome, age=now - fetched_at, dependencies=dependencies)
+        return LookupResult({each: _row(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
 
-    def _flights(
-        self,
-        ids: Iterable[str],
-        window: StatsWindow,
-        statistics: frozenset[str],
-        credential: Credential,
-        max_age: float | None,
-        wanted: frozenset[str],
-    ) -> tuple[list[LookupBatch], bool]:
-        """Requests that settle these ids, 100 in each that is new, and whether one is."""
-        flights: list[LookupBatch] = []
-        rest = [*ids]
+    def _refresh_in_background(self, ids: Sequence[str], prefetch: frozenset[str], lookup: _Lookup) -> None:
+        """Fetches stale sessions, unless few requests are left to this credential: those are for clients who wait."""
+        if self._upstream.is_near_limit(lookup.scope):
+            return
+        joined = self._batches.join(ids, lookup.scope, lookup.need)
+        started = self._batches.start(remaining(ids, joined), lookup.context.credential, lookup.need, prefetch)
+        self._batches.run_in_background([*joined, *started])
 
-        def join(flight: LookupBatch) -> None:
-            nonlocal rest
-            if taken := flight.try_join(rest, credential.scope, window, statistics, max_age):
-                flights.append(flight)
-                rest = [each for each in rest if each not in taken]
+    async def _fetch_missing(
+        self, decisions: Mapping[str, Decision], prefetch: frozenset[str], lookup: _Lookup, outcome_of_fetch: Outcome
+    ) -> LookupResult:
+        """Fetches the sessions that are not hits, and answers the lookup with them and with the hits."""
+        context, hits, missing = lookup.context, _hits(decisions), fetches(decisions)
+        need = replace(lookup.need, statistics=_statistics_to_fetch(missing, lookup.need))
+        prefetch = self._prefetch_to_fetch(missing, prefetch, need)
+        joined = self._batches.join([*missing], lookup.scope, need)
+        started = self._batches.start(remaining([*missing], joined), context.credential, need, prefetch)
+        is_refill = any(isinstance(each, Refill) for each in missing.values()) or any(
+            page.rows for page in hits.values()
+        )
+        outcome = Outcome.COALESCED if not started else Outcome.REFILL if is_refill else outcome_of_fetch
+        answers = await gather_or_cancel(
+            *(self._fetcher.join(batch, outcome, context) for batch in (*joined, *started))
+        )
+        fetched = {session_id: page for answer in answers for session_id, page in answer.by_id.items()}
+        pages = {
+            each: hits[each] if each in hits else _completed(missing[each], fetched.get(each)) for each in lookup.keys
+        }
+        fetched_at = _oldest_fetch(pages.values(), lookup.need, self._clock())
+        stored = await self._store.get_many([*lookup.keys.values()])
+        context.trace.dependencies += [
+            self._policy.dependency(key, page, fetched_at)
+            for key, page in zip(lookup.keys.values(), stored, strict=True)
+        ]
+        dropped_rows = sum(answer.dropped_rows for answer in answers)
+        return LookupResult({each: _row(page, need.window) for each, page in pages.items()}, fetched_at, dropped_rows)
 
-        for each in self._under_way:
-            join(each)
-        is_new = bool(rest)
-        while rest:
-            started = LookupBatch(scope=credential.scope, window=window, max_age=max_age, prefetch=wanted)
-            self._under_way.start(started, self._fetch(started, credential))
-            join(started)
-        return flights, is_new
-
-    async def _fetch(self, under_way: LookupBatch, credential: Credential) -> SessionPages:
-        await asyncio.sleep(BATCH_WINDOW_SECONDS)
-        query = under_way.close()
-        singles: dict[str, Page] = {}
-
-        async def ask(ids: Sequence[str]) -> Page:
-            part = replace(query, arguments=PageQuery.for_ids(tuple(ids)).arguments, limit=len(ids))
-            page = await self._asking.fetch(part, under_way, credential)
-            singles.update(_singles(page, ids, part.window))
-            return page
-
-        ids = sorted(under_way.ids)
-        if self._shared is None:
-            answers = [await ask(ids)]
-        else:
-            since = self._freshness.oldest_acceptable(under_way.max_age)
-            settled = await self._shared.fetch_sessions_once(
-                credential.scope, ids, query, ask, since=since, shares=lambda: under_way.was_sent
-            )
-            answers = settled.answers
-            under_way.outcome = None if answers else settled.outcome
-            singles |= settled.found
-        for each, single in singles.items():
-            key = session_key(credential.scope, each)
-            before = self._freshness.fresh_enough(await self._store.get(key), None)
-            await self._asking.store_page(key, _joined(before, single))
-        return SessionPages(singles, sum(page.dropped_rows for page in answers))
-
-
-class _LookupNeed:
-    """Which statistics a caller needs, how young, and whether what is there will do."""
-
-    def __init__(self, asking: Fetcher, window: StatsWindow, statistics: frozenset[str], max_age: float | None) -> None:
-        self.window = window
-        self.statistics = statistics
-        self._freshness = asking.freshness
-        self._clock = asking.clock
-        self._max_age = max_age
-
-    def young(self, page: Page, *, stale: bool = False) -> bool:
-        return self._freshness.fresh_enough(page, self._max_age, stale=stale) is not None
-
-    def lacking(self, pages: Mapping[str, Page | None], *, stale: bool = False) -> dict[str, frozenset[str]]:
-        """Of which sessions there is not enough that is young, and what has to be had of each."""
-        since = self._freshness.oldest_acceptable(self._max_age, stale=stale)
-        lacking = {}
-        for each, page in pages.items():
-            if page is None or not self.young(page, stale=stale):
-                lacking[each] = self.statistics
-            elif page.rows and (missing := page.missing_statistics(self.window, self.statistics, since=since)):
-                lacking[each] = missing
-        return lacking
-
-    def missing(self, statistics: frozenset[str], pages: Iterable[Page | None]) -> frozenset[str]:
-        """Which of these statistics are not known of each."""
-        since = self._freshness.oldest_acceptable(self._max_age)
+    def _prefetch_to_fetch(
+        self, missing: Mapping[str, Refill | Miss], prefetch: frozenset[str], need: Need
+    ) -> frozenset[str]:
+        """The statistics to prefetch: those of which one of the sessions has no fresh value."""
+        cutoff = self._policy.fresh_cutoff(self._clock(), need.max_age)
         return frozenset[str]().union(
-            *(page.missing_statistics(self.window, statistics, since=since) if page else statistics for page in pages)
+            *(
+                decision.page.missing_statistics(need.window, prefetch, since=cutoff)
+                if isinstance(decision, Refill)
+                else prefetch
+                for decision in missing.values()
+            )
         )
 
-    def is_of_use(self, page: Page) -> bool:
-        """Whether it knows any of it, be it stale."""
-        since = self._freshness.oldest_acceptable(self._max_age, stale=True)
-        if page.fetched_at <= since:
-            return False
-        return (
-            not self.statistics or page.missing_statistics(self.window, self.statistics, since=since) != self.statistics
+    def _recent_statistics(self, lookup: _Lookup) -> frozenset[str]:
+        """The statistics that were selected lately of these sessions. They are remembered for short lookups only."""
+        if len(lookup.keys) > MAX_REMEMBERED_IDS or not lookup.need.statistics:
+            return frozenset()
+        window = lookup.need.window
+        return frozenset[str]().union(
+            *(self._selections.recent_statistics(key, window) for key in lookup.keys.values())
         )
 
-    def asked_at(self, pages: Mapping[str, Page | None]) -> float:
-        """When the oldest of it was asked for."""
-        return min(
-            (
-                page.oldest_fetch(self.window, self.statistics) if page.rows else page.fetched_at
-                for page in pages.values()
-                if page
-            ),
-            default=self._clock(),
-        )
+    def _record_selections(self, lookup: _Lookup, *, is_published: bool) -> None:
+        need = lookup.need
+        if len(lookup.keys) > MAX_REMEMBERED_IDS or not need.statistics:
+            return
+        for key in lookup.keys.values():
+            self._selections.record(key, need.window, need.statistics)
+        if self._shared and is_published:
+            recent = self._recent_statistics(lookup)
+            self._shared.record_session_selections(lookup.scope, lookup.keys, need.window, recent)
 
 
-def _joined(page: Page | None, other: Page) -> Page:
-    return page.merged_with(other) if page else other
+def _hits(decisions: Mapping[str, Decision]) -> dict[str, Page]:
+    return {session_id: made.page for session_id, made in decisions.items() if isinstance(made, Hit)}
+
+
+def _statistics_to_fetch(missing: Mapping[str, Refill | Miss], need: Need) -> frozenset[str]:
+    return frozenset[str]().union(
+        *(decision.missing if isinstance(decision, Refill) else need.statistics for decision in missing.values())
+    )
+
+
+def _completed(decision: Refill | Miss, fetched: Page | None) -> Page | None:
+    """A fetched session, merged with the page that was to be refilled."""
+    return fetched and merged(decision.page if isinstance(decision, Refill) else None, fetched)
+
+
+def _oldest_fetch(pages: Iterable[Page | None], need: Need, now: float) -> float:
+    """When the oldest needed value of these sessions was fetched (monotonic seconds); now if none is known."""
+    known = (page for page in pages if page)
+    times = (page.oldest_fetch(need.window, need.statistics) if page.rows else page.fetched_at for page in known)
+    return min(times, default=now)
 
 
 def _row(page: Page | None, window: StatsWindow) -> Row | None:
     return page.rows_in(window)[0] if page and page.rows else None
-
-
-def _singles(page: Page, ids: Sequence[str], window: StatsWindow) -> dict[str, Page]:
-    """An answer, session by session; those that are not in it do not exist."""
-    rows = {row.id: detached(row) for row in page.rows_in(window) if row}
-    found = {each: page.row_page(rows[each]) for each in ids if each in rows}
-    # A row without its id may have been any of the others.
-    return found if page.dropped_rows else {each: found.get(each) or page.first(0) for each in ids}

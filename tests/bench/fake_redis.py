@@ -9,8 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.cache.shared.leases import _END, _LOOK, _RENEW, _TAKE
-from app.cache.shared.redis_records import _FORGET, _PAGE, _READ, _WANT, _WRITE
+from app.cache.shared.leases import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
+from app.cache.shared.redis_records import (
+    DROP_SCOPE_SCRIPT,
+    READ_PAGE_SCRIPT,
+    READ_SESSIONS_SCRIPT,
+    RECORD_SELECTION_SCRIPT,
+    WRITE_SCRIPT,
+)
 
 _MOST_FIELDS: Final = 16
 _DAY: Final = 86_400.0
@@ -35,15 +41,15 @@ class FakeRedis:
         self._one_way_seconds = latency / 2
         self._entries: dict[str, Entry] = {}
         self._by_text: dict[str, Callable[[list[str], list[bytes]], object]] = {
-            _LOOK: self._look,
-            _PAGE: self._page,
-            _WANT: self._want,
-            _FORGET: self._forget,
-            _READ: self._read,
-            _WRITE: self._write,
-            _TAKE: self._take,
-            _RENEW: self._renew,
-            _END: self._end,
+            READ_LEASES_SCRIPT: self._look,
+            READ_PAGE_SCRIPT: self._page,
+            RECORD_SELECTION_SCRIPT: self._want,
+            DROP_SCOPE_SCRIPT: self._forget,
+            READ_SESSIONS_SCRIPT: self._read,
+            WRITE_SCRIPT: self._write,
+            ACQUIRE_SCRIPT: self._take,
+            RENEW_SCRIPT: self._renew,
+            RELEASE_SCRIPT: self._end,
         }
 
     async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object:

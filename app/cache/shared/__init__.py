@@ -1,0 +1,12 @@
+"""Second tier of the cache: pages and sessions in a Redis that several processes share. Skip it on a first reading.
+
+The gateway runs without it (`GATEWAY_CACHE_URL=memory://`), and goes on without it while Redis is unavailable. With it,
+a process looks in Redis before it asks LangSmith, and of several processes that miss at the same time one asks for all.
+
+Reading order:
+
+- `shared_cache.py`: the entry point: read, or fetch at most once for all processes.
+- `leases.py`: which process may fetch; explains leases and fencing tokens.
+- `redis_records.py`: the keys in Redis and the scripts that read and write them.
+- `codec.py`, `error_codec.py`: sessions and errors as bytes.
+"""

@@ -1,9 +1,11 @@
-"""Sessions as the text that Redis holds: values, without I/O; compact, and nothing that could be run.
+"""Sessions as bytes for Redis: pure functions. Values that cannot be decoded are None, as if they were not cached.
 
-A *cell* is what was asked for together of one session: its columns, or some statistics over one window. It is a JSON
-array of values, without names; what is opaque stays the text that LangSmith sent. `VERSION`, which belongs into every
-key, changes with the fields and the form, so that no version reads what another one wrote. What cannot be read is
-None, as if it were not there.
+A *cell* is what was fetched together of one session: its columns, or some statistics over one window. It is encoded as
+a JSON array of values without names, which each session of a page would repeat. Opaque values stay the JSON that
+LangSmith sent. Unlike unpickling, decoding JSON runs no code.
+
+`VERSION` is part of every key in Redis. It is derived from the fields and the format, so that no version of the gateway
+reads what a version with other fields wrote.
 """
 
 import functools
@@ -23,120 +25,120 @@ from app.sessions.page import Page
 from app.sessions.query import StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 
-_FORM: Final = "1"
+_FORMAT: Final = "2"
+"""To be changed with the form of keys and values."""
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")
 STATISTICS: Final = tuple(name for name, field in FIELDS.items() if field.kind is not Kind.COLUMN)
 VERSION: Final = hashlib.blake2b(
-    repr([_FORM, COLUMNS, STATISTICS, [repr(DECODED[name]) for name in FIELDS]]).encode(), digest_size=4
+    repr([_FORMAT, COLUMNS, STATISTICS, [repr(DECODED[name]) for name in FIELDS]]).encode(), digest_size=4
 ).hexdigest()
+WINDOW_KEY_LENGTH: Final = 16
 _BITS: Final = {name: 1 << number for number, name in enumerate(STATISTICS)}
+_POSITIONS: Final = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
+_NO_STATISTICS: Final = dict.fromkeys(STATISTICS)
 
 
-def as_bits(statistics: Iterable[str]) -> int:
+def statistics_to_bits(statistics: Iterable[str]) -> int:
+    """A set of statistics as a number with one bit for each."""
     return sum(_BITS[name] for name in statistics)
 
 
 @functools.lru_cache(maxsize=1000)
-def names_from(bits: bytes) -> tuple[str, ...] | None:
-    """From their hexadecimal digits, in order."""
+def statistics_from_bits(digits: bytes) -> tuple[str, ...] | None:
+    """The statistics of such a number in hexadecimal digits, in the order of `STATISTICS`."""
     try:
-        number = int(bits, 16)
+        number = int(digits, 16)
     except ValueError:
         return None
     return tuple(name for name, bit in _BITS.items() if number & bit) if 0 < number < 1 << len(STATISTICS) else None
 
 
-def numbered(numbers: Iterable[bytes]) -> frozenset[str]:
-    """From their places, as decimal digits."""
-    names = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
-    return frozenset(names[each] for each in numbers if each in names)
-
-
-WINDOW_KEY_LENGTH: Final = 16
+def statistics_at(positions: Iterable[bytes]) -> frozenset[str]:
+    """The statistics at these positions of `STATISTICS`, given in decimal digits. Unknown positions are ignored."""
+    return frozenset(_POSITIONS[each] for each in positions if each in _POSITIONS)
 
 
 @functools.lru_cache(maxsize=1000)
 def window_key(window: StatsWindow) -> str:
+    """A hash of the window, of fixed length."""
     return hashlib.blake2b(repr(window.arguments).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()
 
 
 class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """Which sessions a page has, in order; None stands for one that was left out."""
+    """The sessions of a page, in order. None stands for a row that was dropped."""
 
     limit: int
     ids: tuple[str | None, ...]
 
 
-def page_text(page: Page) -> bytes:
+def encode_page(page: Page) -> bytes:
+    """The page as a `PageRecord`; its sessions are stored on their own."""
     return msgspec.json.encode(PageRecord(page.limit, tuple(row.id if row else None for row in page.rows)))
 
 
-def page_from(text: bytes) -> PageRecord | None:
+def decode_page(text: bytes) -> PageRecord | None:
     try:
         return msgspec.json.decode(text, type=PageRecord)
     except ValueError:
         return None
 
 
-def cell_text(row: Row, names: tuple[str, ...]) -> bytes:
-    """Raises ValueError, OverflowError or TypeError where a value cannot be written."""
+def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:
+    """The values of these fields. Raises ValueError, OverflowError or TypeError for a value that JSON cannot hold."""
     values = (
-        [_plain(value) for value in attrgetter(*names)(row)] if len(names) > 1 else [_plain(getattr(row, names[0]))]
+        [_as_json(value) for value in attrgetter(*names)(row)] if len(names) > 1 else [_as_json(getattr(row, names[0]))]
     )
-    odd = [number for number, value in enumerate(values) if value is MALFORMED]
-    for number in odd:
+    malformed = [number for number, value in enumerate(values) if value is MALFORMED]
+    for number in malformed:
         values[number] = None
-    return msgspec.json.encode([odd, *values])
+    return msgspec.json.encode([malformed, *values])
 
 
-def cell_from(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """The values by name."""
+def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """The values by name. `names` are those that the cell was encoded with."""
     try:
-        cell = _reader(names).decode(text)
+        cell = _decoder(names).decode(text)
     except (ValueError, RecursionError):
         return None
-    values = {name: _read(getattr(cell, name)) for name in names}
-    if not all(0 <= number < len(names) for number in cell.odd):
+    values = {name: _from_json(getattr(cell, name)) for name in names}
+    if not all(0 <= number < len(names) for number in cell.malformed):
         return None
-    return values | {names[number]: MALFORMED for number in cell.odd}
+    return values | {names[number]: MALFORMED for number in cell.malformed}
 
 
 @dataclass(frozen=True)
 class StatsCell:
-    """Some statistics of a session, and when they were asked for."""
+    """Some statistics of a session by name, and when they were fetched (monotonic seconds)."""
 
     fetched_at: float
     values: dict[str, Any]
 
 
-def session_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCell]) -> tuple[Row, dict[str, float]]:
-    """A session of all these cells, the youngest value of each statistic, and when each was asked for."""
+def build_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCell]) -> tuple[Row, dict[str, float]]:
+    """A session from its cells, with the youngest value of each statistic; and when each statistic was fetched."""
     values: dict[str, Any] = {}
-    asked_at: dict[str, float] = {}
+    fetched_at: dict[str, float] = {}
     for cell in sorted(cells, key=lambda each: each.fetched_at):
         values |= cell.values
-        asked_at |= dict.fromkeys(cell.values, cell.fetched_at)
-    return new_row(id=session_id, **columns, **(_UNKNOWN | values)), asked_at
+        fetched_at |= dict.fromkeys(cell.values, cell.fetched_at)
+    return new_row(id=session_id, **columns, **(_NO_STATISTICS | values)), fetched_at
 
 
-_UNKNOWN: Final = dict.fromkeys(STATISTICS)
-
-
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     return as_sent(value) if isinstance(value, dict) else value
 
 
-def _read(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     return None if isinstance(value, msgspec.Raw) and is_null(value) else value
 
 
 @functools.lru_cache(maxsize=1000)
-def _reader(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    fields: list[Any] = [("odd", list[int])]
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    fields: list[Any] = [("malformed", list[int])]
     for name in names:
         kind = DECODED[name]
-        if kind == Decimal | None:  # printed already
-            kind = str | None
+        if kind == Decimal | None:
+            kind = str | None  # a row holds the decimal as it is printed
         if name == "tenant_id":
             fields.append((name, kind))
         else:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""A GatewayError as bytes, so that processes that wait for a fetch raise the same error as the one that fetched."""
 
 from typing import Final
 
@@ -17,8 +17,6 @@ from app.errors import (
 
 
 class _ErrorRecord(msgspec.Struct, array_like=True):
-    """What is passed on of an error."""
-
     code: str
     message: str
     argument: str | None = None
@@ -26,27 +24,28 @@ class _ErrorRecord(msgspec.Struct, array_like=True):
 
 
 def encode(error: GatewayError) -> bytes:
-    """The error, for another process."""
+    """The error as a JSON array."""
     argument, retry_after = getattr(error, "argument", None), getattr(error, "retry_after", None)
     return msgspec.json.encode(_ErrorRecord(error.code, str(error), argument, retry_after))
 
 
 def decode(text: bytes) -> GatewayError:
-    """The error that was put so; where it cannot be read, that LangSmith failed."""
+    """The error that was encoded; an UpstreamError if the text cannot be read, or its code is unknown."""
     try:
-        told = msgspec.json.decode(text, type=_ErrorRecord)
+        record = msgspec.json.decode(text, type=_ErrorRecord)
     except (ValueError, RecursionError):
         return UpstreamError("LangSmith could not be asked. Try again shortly.")
-    if told.code == RateLimitedError.code:
-        return RateLimitedError(told.message, retry_after=told.retry_after)
-    if told.code == BadUserInputError.code:
-        refused = BadUserInputError(told.message)
-        refused.argument = told.argument
-        return refused
-    return _BY_CODE.get(told.code, UpstreamError)(told.message)
+    if record.code == RateLimitedError.code:
+        return RateLimitedError(record.message, retry_after=record.retry_after)
+    if record.code == BadUserInputError.code:
+        # The message names the argument already, which the constructor would put in front of it again.
+        error = BadUserInputError(record.message)
+        error.argument = record.argument
+        return error
+    return _BY_CODE.get(record.code, UpstreamError)(record.message)
 
 
 _BY_CODE: Final[dict[str, type[GatewayError]]] = {
-    each.code: each
-    for each in (UnauthenticatedError, ForbiddenError, UpstreamError, UpstreamTimeoutError, UpstreamMalformedError)
+    error.code: error
+    for error in (UnauthenticatedError, ForbiddenError, UpstreamError, UpstreamTimeoutError, UpstreamMalformedError)
 }

@@ -1,8 +1,26 @@
-"""Whose turn it is to ask LangSmith, among processes that share a Redis: one asks, the others wait for what it finds.
+"""Leases in Redis: of several processes that need the same thing from LangSmith, one fetches it and the others wait.
 
-A turn is a short lease, renewed while who has it lives: a process that dies costs the others no longer than that. With
-it comes a fencing token, larger than those of all turns before, so that who comes late overwrites nothing newer. Who
-waits looks again at random moments of a growing pause; what a turn ended with stays known for a while, a failure too.
+**Lease.** A lease is an exclusive right for a limited time. A process acquires one by writing a key that expires after
+`LEASE_SECONDS`, and extends it while it fetches. If the process dies, the key expires, and the next process may fetch;
+a lock without an expiry would block everybody for ever. When a fetch ends, its holder replaces the lease by the
+outcome, which is kept for a moment: waiting processes then read the result from Redis, or raise the same error.
+
+**Claim.** The value of a lease says how many rows and which statistics are being fetched. A process that needs more
+than that does not wait: it acquires a second lease, whose key includes the larger claim.
+
+**Fencing token.** A lease alone cannot prevent that two processes write: a holder that was paused (by the garbage
+collector, or the network) goes on when its lease has expired and another process holds the next one. Each lease
+therefore has a token from a counter in Redis. Results are written with their token, and a result with a lower token
+never overwrites younger values with a higher one (`WRITE_SCRIPT` in `redis_records.py`). Renewing and releasing also
+compare the token, so that a late process leaves the lease of the next holder alone.
+
+A key holds one of:
+
+    h<token> <limit> <statistics> <began>   a lease: its token and claim
+    d<token>                                the fetch is done; the result can be read from Redis
+    f<token> <error>                        the fetch failed with that error
+
+Redis does not notify waiting processes. They poll at random moments, with pauses that grow.
 """
 
 import asyncio
@@ -17,33 +35,41 @@ from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
 
 LEASE_SECONDS: Final = 3.0
-"""Seconds that a turn lasts unless it is renewed."""
-_RENEWALS: Final = 3
-_REMEMBERED: Final = 2.0
-"""Seconds that the end of a turn is known to those who waited for it."""
-_FIRST_PAUSE: Final = 0.01
-_LONGEST_PAUSE: Final = 0.15
+"""Seconds after which a lease expires unless it is renewed."""
+_RENEWALS_PER_LEASE: Final = 3
+_OUTCOME_SECONDS: Final = 2.0
+"""Seconds for which the outcome of a fetch is kept for waiting processes."""
+_FIRST_PAUSE_SECONDS: Final = 0.01
+_LONGEST_PAUSE_SECONDS: Final = 0.15
 
 
 class ScriptRunner(Protocol):
-    """Of a Redis: a Lua script with its keys and arguments. Raises Away."""
+    """A Redis that runs Lua scripts, each as one atomic step. `RedisConnection` is the real one."""
 
-    async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object: ...
+    async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object:
+        """The result of the script. Raises RedisUnavailableError."""
 
 
 @dataclass(frozen=True)
 class FetchClaim:
-    """What a holder asks for: so many rows, and these statistics, as bits. `began`: when (microseconds of the day)."""
+    """What is fetched under a lease.
+
+    - `limit`: number of rows.
+    - `statistics`: bits of the statistics (`codec.statistics_to_bits`).
+    - `began`: when the fetch began, in microseconds since the epoch.
+    """
 
     limit: int
     statistics: int
     began: int
 
     def covers(self, other: Self) -> bool:
+        """Whether a process that needs the other claim can wait for this one."""
         return self.limit >= other.limit and self.statistics & other.statistics == other.statistics
 
     @property
     def key(self) -> str:
+        """Part of a lease's key: distinguishes claims that do not cover each other."""
         return f"{self.limit}-{self.statistics:x}"
 
     def as_text(self) -> str:
@@ -52,27 +78,36 @@ class FetchClaim:
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """Who has the turn: its token, and what it asks for."""
+    """Another process that holds a lease: the key of the lease, its fencing token, and what is being fetched."""
 
+    key: str
     token: int
     claim: FetchClaim
 
 
-@dataclass
+@dataclass(frozen=True)
 class Lease:
-    """`mine`: what it is this process's turn to ask for, by the keys of its leases; `others`: what somebody else asks.
+    """The result of an attempt to acquire leases for several names.
 
-    `ended`: those of mine for which another's turn has just ended, which may be there by now.
+    - `token`: the fencing token, to be written with what is fetched.
+    - `acquired`: keys of the leases that this process holds, by name.
+    - `held_by_others`: the holders of the other names.
+    - `just_released`: names among the acquired ones whose previous lease ended a moment ago. Their result may be in
+      Redis already.
     """
 
     token: int
-    acquired: dict[str, str] = field(default_factory=dict)
-    held_by_others: dict[str, tuple[str, LeaseHolder]] = field(default_factory=dict)
-    just_released: set[str] = field(default_factory=set)
+    acquired: Mapping[str, str] = field(default_factory=dict)
+    held_by_others: Mapping[str, LeaseHolder] = field(default_factory=dict)
+    just_released: frozenset[str] = frozenset()
 
 
 class Leases:
-    """`prefix` is that of all keys, which carry the scope as their hash tag, so that a cluster keeps them together."""
+    """Acquires, renews and releases leases.
+
+    `prefix` begins all keys. The scope is the hash tag of a key (`{scope}`), so that a Redis Cluster keeps all keys of
+    a scope in one slot, and a script may use several of them.
+    """
 
     def __init__(self, redis: ScriptRunner, prefix: str) -> None:
         self._redis = redis
@@ -81,129 +116,154 @@ class Leases:
     async def acquire(
         self, scope: str, names: Collection[str], claim: FetchClaim, need: FetchClaim | None = None
     ) -> Lease:
-        """A turn for those of the names that nobody asks for, or not as much of as is needed. Raises Away.
+        """Tries to acquire a lease for each name. Raises RedisUnavailableError.
 
-        `need`: where that is less than what is claimed.
+        `claim` is what this process would fetch. `need` is the part of it that it cannot do without: it waits for a
+        holder whose claim covers that, and competes with all others.
         """
         need = need or claim
-        turn = await self._take(scope, {name: self._key(scope, name) for name in names}, claim)
-        short = [name for name, (_, holder) in turn.held_by_others.items() if not holder.claim.covers(need)]
-        if short:
-            keys = {name: self._key(scope, f"{name}+{need.key}") for name in short}
-            more = await self._take(scope, keys, claim)
-            turn.token = max(turn.token, more.token)
-            turn.acquired |= more.acquired
-            turn.just_released |= more.just_released
-            for name in short:
-                del turn.held_by_others[name]
-            turn.held_by_others |= more.held_by_others
-        return turn
+        lease = await self._acquire_keys(scope, {name: self._key(scope, name) for name in names}, claim)
+        short = [name for name, holder in lease.held_by_others.items() if not holder.claim.covers(need)]
+        if not short:
+            return lease
+        larger = await self._acquire_keys(
+            scope, {name: self._key(scope, f"{name}+{need.key}") for name in short}, claim
+        )
+        waited_for = {name: holder for name, holder in lease.held_by_others.items() if name not in short}
+        return Lease(
+            max(lease.token, larger.token),
+            {**lease.acquired, **larger.acquired},
+            {**waited_for, **larger.held_by_others},
+            lease.just_released | larger.just_released,
+        )
 
     @contextlib.asynccontextmanager
-    async def renewing(self, turn: Lease) -> AsyncIterator[None]:
-        """Renews it meanwhile."""
-        renewing = asyncio.create_task(self._renew(turn))
+    async def renewing(self, lease: Lease) -> AsyncIterator[None]:
+        """Renews a lease for as long as the context is open."""
+        renewal = asyncio.create_task(self._renew(lease))
         try:
             yield
         finally:
-            renewing.cancel()
+            renewal.cancel()
 
-    async def release(self, turn: Lease, failure: GatewayError | None = None, *, known: bool = True) -> None:
-        """`known`: whether those who wait are to share the outcome; or else they ask for themselves."""
-        outcome = (b"d" if failure is None else b"f" + error_codec.encode(failure)) if known else b""
+    async def release(self, lease: Lease, failure: GatewayError | None = None, *, shares_outcome: bool = True) -> None:
+        """Ends a lease: done, or failed. Does nothing while Redis is unavailable, since the lease expires by itself.
+
+        Without `shares_outcome` the outcome is nobody else's (for example because the last client has disconnected),
+        and waiting processes fetch for themselves.
+        """
+        outcome = b"" if not shares_outcome else b"d" if failure is None else b"f" + error_codec.encode(failure)
         with contextlib.suppress(RedisUnavailableError):
             await self._redis.script(
-                _END,
-                [*turn.acquired.values()],
-                [f"h{turn.token} ", outcome, round(_REMEMBERED * 1000), f"{turn.token} "],
+                RELEASE_SCRIPT,
+                [*lease.acquired.values()],
+                [f"h{lease.token} ", outcome, round(_OUTCOME_SECONDS * 1000), f"{lease.token} "],
             )
 
-    async def wait_released(self, others: Mapping[str, tuple[str, LeaseHolder]]) -> None:
-        """Waits until all these turns have ended, in whatever way but a failure, which is raised. Raises Away."""
-        waiting = dict(others.values())
-        pause = _FIRST_PAUSE
-        while waiting:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret, and a simulation seeds it
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            keys = [*waiting]
-            values = await self._redis.script(_LOOK, keys, [])
-            for key, value in zip(keys, values if isinstance(values, list) else [None] * len(keys), strict=True):
-                token = waiting[key].token
-                if _token_of(value) != token or value[:1] != b"h":
-                    del waiting[key]
-                if _token_of(value) == token and value[:1] == b"f":
-                    raise error_codec.decode(value.partition(b" ")[2])
+    async def wait_released(self, holders: Collection[LeaseHolder]) -> None:
+        """Waits until all these leases have ended. Raises the error of the first that failed.
 
-    async def _take(self, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
+        A lease that expired, or that was released without an outcome, has ended too. Raises RedisUnavailableError.
+        """
+        tokens = {holder.key: holder.token for holder in holders}
+        pause = _FIRST_PAUSE_SECONDS
+        while tokens:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret, and a simulation seeds it
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            keys = [*tokens]
+            values = await self._redis.script(READ_LEASES_SCRIPT, keys, [])
+            for key, value in zip(keys, values if isinstance(values, list) else [None] * len(keys), strict=True):
+                is_same_lease = _token_of(value) == tokens[key]
+                if is_same_lease and value[:1] == b"f":
+                    raise error_codec.decode(value.partition(b" ")[2])
+                if not is_same_lease or value[:1] != b"h":
+                    del tokens[key]
+
+    async def _acquire_keys(self, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
         answer = await self._redis.script(
-            _TAKE, [self._key(scope, "fence"), *keys.values()], [round(LEASE_SECONDS * 1000), claim.as_text()]
+            ACQUIRE_SCRIPT, [self._key(scope, "fence"), *keys.values()], [round(LEASE_SECONDS * 1000), claim.as_text()]
         )
         token, *values = answer if isinstance(answer, list) else [0]
-        turn = Lease(int(token))
+        acquired, held_by_others, just_released = dict[str, str](), dict[str, LeaseHolder](), set[str]()
         for (name, key), value in zip(keys.items(), values, strict=True):
-            if value[:1] == b"h" and (holder := _holder(value)):
-                turn.held_by_others[name] = key, holder
+            if value[:1] == b"h" and (holder := _holder(key, value)):
+                held_by_others[name] = holder
             else:
-                turn.acquired[name] = key
+                acquired[name] = key
                 if value:
-                    turn.just_released.add(name)
-        return turn
+                    just_released.add(name)
+        return Lease(int(token), acquired, held_by_others, frozenset(just_released))
 
-    async def _renew(self, turn: Lease) -> None:
+    async def _renew(self, lease: Lease) -> None:
         while True:
-            await asyncio.sleep(LEASE_SECONDS / _RENEWALS)
+            await asyncio.sleep(LEASE_SECONDS / _RENEWALS_PER_LEASE)
             with contextlib.suppress(RedisUnavailableError):
                 await self._redis.script(
-                    _RENEW, [*turn.acquired.values()], [f"h{turn.token} ", round(LEASE_SECONDS * 1000)]
+                    RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.token} ", round(LEASE_SECONDS * 1000)]
                 )
 
     def _key(self, scope: str, name: str) -> str:
-        return f"{self._prefix}{{{scope}}}:turn:{name}"
+        return f"{self._prefix}{{{scope}}}:lease:{name}"
 
 
 def _token_of(value: object) -> int | None:
-    """The token in what a key holds: `h<token> <claim>`, `d<token> ` or `f<token> <error>`."""
     token = value[1:].partition(b" ")[0] if isinstance(value, bytes) else b""
     return int(token) if token.isdigit() else None
 
 
-def _holder(value: bytes) -> LeaseHolder | None:
+def _holder(key: str, value: bytes) -> LeaseHolder | None:
     try:
         token, limit, statistics, began = value[1:].split()
-        return LeaseHolder(int(token), FetchClaim(int(limit), int(statistics, 16), int(began)))
+        return LeaseHolder(key, int(token), FetchClaim(int(limit), int(statistics, 16), int(began)))
     except ValueError:
         return None
 
 
-_TAKE: Final = """
+# Acquires the leases that are free. Guarantees:
+# - Tokens grow: INCR and the leases are one atomic step, so that of two processes the later one has the larger token.
+# - At most one holder per key: a key that holds a lease is left alone; any other value is overwritten.
+# - The previous values are returned, so that the caller knows the holders and the leases that have just ended.
+# `pcall` returns an error instead of aborting the script. A poisoned key (another type, or a counter that is no number)
+# must not make leases unavailable for ever: a poisoned lease is overwritten, and a poisoned counter starts again at the
+# seconds since the epoch, a number that counting leases does not reach.
+# The counter expires after a day without leases. Results expire long before, so that no old token is left to compare.
+# KEYS: counter, leases. ARGV: milliseconds, claim. Result: token, previous value of each lease ('' if none).
+ACQUIRE_SCRIPT: Final = """
 local token = redis.pcall('INCR', KEYS[1])
 if type(token) ~= 'number' then
-  -- It cannot be read. The seconds of the day are more than all tokens before.
   token = tonumber(redis.call('TIME')[1])
   redis.call('SET', KEYS[1], string.format('%.0f', token))
 end
 redis.call('EXPIRE', KEYS[1], 86400)
-local found = {token}
+local result = {token}
 for i = 2, #KEYS do
-  local before = redis.pcall('GET', KEYS[i])
-  if type(before) ~= 'string' then before = nil end
-  if not before or string.sub(before, 1, 1) ~= 'h' then
+  local previous = redis.pcall('GET', KEYS[i])
+  if type(previous) ~= 'string' then previous = nil end
+  if not previous or string.sub(previous, 1, 1) ~= 'h' then
     redis.call('SET', KEYS[i], 'h' .. string.format('%.0f', token) .. ' ' .. ARGV[2], 'PX', ARGV[1])
   end
-  found[i] = before or ''
+  result[i] = previous or ''
 end
-return found
+return result
 """
-_RENEW: Final = """
+
+# Extends the leases that still have this token. Comparing and extending are one atomic step: a lease that expired and
+# was acquired by another process in between is not extended.
+# KEYS: leases. ARGV: 'h<token> ', milliseconds.
+RENEW_SCRIPT: Final = """
 for i = 1, #KEYS do
-  local held = redis.call('GET', KEYS[i])
-  if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+  local value = redis.call('GET', KEYS[i])
+  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
 end
 """
-_END: Final = """
+
+# Replaces the leases that still have this token by the outcome, or deletes them if there is none to share. Comparing
+# and replacing are one atomic step, for the same reason.
+# KEYS: leases. ARGV: 'h<token> ', outcome ('d', 'f<error>' or ''), milliseconds, '<token> '.
+RELEASE_SCRIPT: Final = """
 for i = 1, #KEYS do
-  local held = redis.call('GET', KEYS[i])
-  if held and string.sub(held, 1, #ARGV[1]) == ARGV[1] then
+  local value = redis.call('GET', KEYS[i])
+  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
     if ARGV[2] == '' then
       redis.call('DEL', KEYS[i])
     else
@@ -212,4 +272,7 @@ for i = 1, #KEYS do
   end
 end
 """
-_LOOK: Final = "return redis.call('MGET', unpack(KEYS))"
+
+# Reads several leases at once. MGET returns nil for a key of another type, which counts as a lease that has ended.
+# It runs as a script because the connection only runs scripts.
+READ_LEASES_SCRIPT: Final = "return redis.call('MGET', unpack(KEYS))"

@@ -1,8 +1,17 @@
-"""Pages and sessions as a Redis holds them, read and written.
+"""Pages and sessions in Redis: their keys, and the scripts that read and write them.
 
-A page is held there as the sessions it has, in order; a session as a hash of its columns and of the statistics that
-were asked for together, so that every page that needs a cell finds it. Times are of the wall clock, which hosts are
-supposed to keep; all keys of a credential carry its scope as their hash tag, and expire.
+Keys, all of which begin with `RECORDS_PREFIX` and the scope as hash tag, and expire:
+
+    page:<digest>                      the sessions of a page, in order (a text)
+    page:<digest>:selected:<window>    statistics of the page that were selected lately (a hash)
+    session:<id>                       a session (a hash): `columns`, and `<window><bits>` for the statistics that were
+                                       fetched together; `<window>selected<position>` for those selected lately
+    dropped                            what the scope had before this time no longer counts (a text)
+
+Since a page refers to its sessions, every page that shows a session finds the statistics that were fetched for another
+one. A value is `<token> <fetched at> <body>`: the fencing token of the lease (see `leases.py`), and microseconds since
+the epoch by the wall clock, on which processes have to agree. An empty `columns` body says that LangSmith does not know
+the session.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,15 +29,15 @@ from app.sessions.query import PageQuery, StatsWindow
 from app.sessions.row import Row
 
 RECORDS_PREFIX: Final = f"{KEY_PREFIX}{codec.VERSION}:"
-SLACK: Final = 0.001
-"""Seconds within which two times are the same: they have passed through two clocks."""
+CLOCK_TOLERANCE_SECONDS: Final = 0.001
+"""Times that differ by no more than this are equal. They were converted between two clocks, and rounded."""
 _COLUMNS: Final = b"columns"
-_WANTED: Final = "wanted"
+_SELECTED: Final = "selected"
 
 
 @dataclass(frozen=True)
 class SharedPage:
-    """`wanted`: statistics of the page that were wanted lately, wherever."""
+    """A page that another process fetched, and its statistics that clients of any process selected lately."""
 
     page: Page | None
     recent_statistics: frozenset[str] = frozenset()
@@ -36,14 +45,20 @@ class SharedPage:
 
 @dataclass(frozen=True)
 class SharedSessions:
+    """Sessions by id, each as a page of its own, and their statistics that clients selected lately."""
+
     pages: Mapping[str, Page]
     recent_statistics: frozenset[str] = frozenset()
 
 
 class RedisRecords:
-    """`lifetime`: seconds that a record is of use; `remembers`: that it is known what was wanted.
+    """Reads and writes the records. All methods raise RedisUnavailableError.
 
-    `forgets` is told that nothing of a scope counts that was asked for before that time (monotonic). All raise Away.
+    - `redis`, `clocks`: the connection; monotonic and wall clock.
+    - `lifetime_seconds`: after which a record expires.
+    - `selection_seconds`: for which a selection is remembered.
+    - `on_scope_dropped`: called if another process has dropped a scope, with the scope and the time (monotonic seconds)
+      before which what was fetched no longer counts.
     """
 
     def __init__(
@@ -51,41 +66,38 @@ class RedisRecords:
         redis: ScriptRunner,
         clocks: Clocks,
         *,
-        lifetime: float,
-        remembers: float,
-        forgets: Callable[[str, float], Awaitable[None]],
+        lifetime_seconds: float,
+        selection_seconds: float,
+        on_scope_dropped: Callable[[str, float], Awaitable[None]],
     ) -> None:
         self._redis = redis
         self._clocks = clocks
-        self._lifetime_ms = round(lifetime * 1000)
-        self._remembers = remembers
-        self._forgets = forgets
+        self._lifetime_ms = round(lifetime_seconds * 1000)
+        self._selection_seconds = selection_seconds
+        self._on_scope_dropped = on_scope_dropped
 
     async def read_page(self, scope: str, query: PageQuery, newer_than: float) -> SharedPage:
-        """That page with the statistics of the query's window, if one is there that was asked for after that time."""
-        keys = [self._key(scope, "forgotten"), self._page_key(scope, query), self._wanted_key(scope, query)]
-        found: Any = await self._redis.script(_PAGE, keys, [])
-        forgotten = await self._forgotten(scope, found[0])
-        lately = dict(zip(found[2][::2], found[2][1::2], strict=True))
-        return SharedPage(
-            await self._page(scope, query, self._value(found[1], forgotten), newer_than),
-            self._lately(lately.items()),
-        )
+        """The page with the statistics of the query's window, if it was fetched after `newer_than` (monotonic)."""
+        keys = [self._key(scope, "dropped"), self._page_key(scope, query), self._selection_key(scope, query)]
+        values: Any = await self._redis.script(READ_PAGE_SCRIPT, keys, [])
+        dropped_at = await self._dropped_at(scope, values[0])
+        selected = dict(zip(values[2][::2], values[2][1::2], strict=True))
+        page = await self._page(scope, query, self._record(values[1], dropped_at), newer_than)
+        return SharedPage(page, self._recent_statistics(selected.items()))
 
     async def read_sessions(self, scope: str, ids: Sequence[str], window: StatsWindow) -> SharedSessions:
-        """Those that are there, each as a page of its own, with the statistics over that window."""
-        prefix = codec.window_key(window)
-        keys = [self._key(scope, "forgotten"), *(self._key(scope, f"session:{each}") for each in ids)]
-        found: Any = await self._redis.script(_READ, keys, [prefix])
-        forgotten = await self._forgotten(scope, found[0])
-        pages, lately = {}, frozenset[str]()
+        """Those of the sessions that are in Redis, with their statistics over the window."""
+        keys = [self._key(scope, "dropped"), *(self._key(scope, f"session:{each}") for each in ids)]
+        found: Any = await self._redis.script(READ_SESSIONS_SCRIPT, keys, [codec.window_key(window)])
+        dropped_at = await self._dropped_at(scope, found[0])
+        pages, recent_statistics = {}, frozenset[str]()
         for session_id, values in zip(ids, found[1:], strict=True):
             fields = dict(zip(values[::2], values[1::2], strict=True))
-            if page := self._single(session_id, fields, window, forgotten):
+            if page := self._session(session_id, fields, window, dropped_at):
                 pages[session_id] = page
             if len(ids) <= MAX_REMEMBERED_IDS:
-                lately |= self._lately(fields.items())
-        return SharedSessions(pages, lately)
+                recent_statistics |= self._recent_statistics(fields.items())
+        return SharedSessions(pages, recent_statistics)
 
     async def write(
         self,
@@ -94,114 +106,125 @@ class RedisRecords:
         window: StatsWindow,
         token: int,
         *,
-        of: PageQuery | None = None,
-        asked_for: Sequence[str] = (),
+        query: PageQuery | None = None,
+        requested_ids: Sequence[str] = (),
     ) -> None:
-        """What LangSmith answered, `of` a page or for ids that were `asked_for`: those that it lacks do not exist."""
-        known = page.stats_by_window.get(window)
-        names = tuple(name for name in codec.STATISTICS if known and name in known.fetched_at)
-        field = f"{codec.window_key(window)}{codec.as_bits(names):x}" if names else ""
-        keys = [self._page_key(scope, of) if of else self._key(scope, "none")]
+        """Writes an answer of LangSmith: the page of `query`, or the sessions of `requested_ids`.
+
+        Requested sessions that are not in the answer are written as unknown to LangSmith. `token` is the fencing token
+        of the lease under which the answer was fetched.
+        """
+        stats = page.stats_by_window.get(window)
+        names = tuple(name for name in codec.STATISTICS if stats and name in stats.fetched_at)
+        field = f"{codec.window_key(window)}{codec.statistics_to_bits(names):x}" if names else ""
+        keys = [self._page_key(scope, query) if query else self._key(scope, "none")]
         args: list[bytes | str | int] = [
             token,
             self._lifetime_ms,
             self._clocks.as_micros(page.fetched_at),
-            codec.page_text(page) if of else b"",
+            codec.encode_page(page) if query else b"",
             field,
         ]
         try:
             for row in page.rows_in(window):
                 if row is not None:
                     keys.append(self._key(scope, f"session:{row.id}"))
-                    args += [codec.cell_text(row, codec.COLUMNS), codec.cell_text(row, names) if names else b""]
+                    args += [codec.encode_cell(row, codec.COLUMNS), codec.encode_cell(row, names) if names else b""]
         except (ValueError, TypeError, OverflowError):
-            return  # no value of which another process could read what it is
+            return  # other processes could not read this answer, and fetch it themselves
         if not page.dropped_rows:
-            for session_id in {*asked_for} - {row.id for row in page.rows if row}:
+            for session_id in {*requested_ids} - {row.id for row in page.rows if row}:
                 keys.append(self._key(scope, f"session:{session_id}"))
                 args += [b"", b""]
-        await self._redis.script(_WRITE, keys, args)
+        await self._redis.script(WRITE_SCRIPT, keys, args)
 
     async def record_page_selection(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
-        await self._want([self._wanted_key(scope, query)], "", statistics)
+        """Records that a client selected these statistics of a page now."""
+        await self._record_selection([self._selection_key(scope, query)], "", statistics)
 
     async def record_session_selections(
         self, scope: str, ids: Iterable[str], window: StatsWindow, statistics: frozenset[str]
     ) -> None:
+        """Records that a client selected these statistics of some sessions now."""
         keys = [self._key(scope, f"session:{each}") for each in ids]
-        await self._want(keys, codec.window_key(window), statistics)
+        await self._record_selection(keys, codec.window_key(window), statistics)
 
     async def drop_scope(self, scope: str) -> None:
-        """All that a credential has."""
-        at = self._clocks.now_as_micros()
-        await self._redis.script(_FORGET, [self._key(scope, "forgotten")], [at, self._lifetime_ms])
+        """Invalidates all that was fetched for a credential scope, in all processes."""
+        now = self._clocks.now_as_micros()
+        await self._redis.script(DROP_SCOPE_SCRIPT, [self._key(scope, "dropped")], [now, self._lifetime_ms])
 
-    async def _want(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
-        names = [f"{prefix}{_WANTED}{codec.STATISTICS.index(name)}" for name in sorted(statistics)]
-        lifetime = round(self._remembers * 1000)
-        await self._redis.script(_WANT, keys, [lifetime, f"0 {self._clocks.now_as_micros()} ", *names])
+    async def _record_selection(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
+        fields = [f"{prefix}{_SELECTED}{codec.STATISTICS.index(name)}" for name in sorted(statistics)]
+        lifetime_ms = round(self._selection_seconds * 1000)
+        args: list[bytes | str | int] = [lifetime_ms, f"0 {self._clocks.now_as_micros()} ", *fields]
+        await self._redis.script(RECORD_SELECTION_SCRIPT, keys, args)
 
-    def _lately(self, noted: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
-        """Which of them were noted, and not too long ago."""
-        since = self._clocks.monotonic() - self._remembers
-        ages = ((name.rpartition(_WANTED.encode())[2], self._value(value, since)) for name, value in noted)
-        return codec.numbered(number for number, text in ages if text)
+    def _recent_statistics(self, fields: Iterable[tuple[bytes, bytes]]) -> frozenset[str]:
+        since = self._clocks.monotonic() - self._selection_seconds
+        selected = ((name.rpartition(_SELECTED.encode())[2], self._record(value, since)) for name, value in fields)
+        return codec.statistics_at(position for position, record in selected if record)
 
-    async def _page(self, scope: str, query: PageQuery, text: "_Record | None", newer_than: float) -> Page | None:
-        record = codec.page_from(text.body) if text else None
-        if text is None or record is None or text.asked_at <= newer_than + SLACK:
+    async def _page(self, scope: str, query: PageQuery, record: "_Record | None", newer_than: float) -> Page | None:
+        page = codec.decode_page(record.body) if record else None
+        if record is None or page is None or record.fetched_at <= newer_than + CLOCK_TOLERANCE_SECONDS:
             return None
-        singles = (await self.read_sessions(scope, [each for each in record.ids if each], query.window)).pages
+        sessions = (await self.read_sessions(scope, [each for each in page.ids if each], query.window)).pages
         rows = [
-            singles[each].rows[0] if each and each in singles and singles[each].rows else None for each in record.ids
+            sessions[each].rows[0] if each and each in sessions and sessions[each].rows else None for each in page.ids
         ]
-        if rows.count(None) != record.ids.count(None):
-            return None
-        return _page_of(rows, [*singles.values()], record.limit, query.window, text.asked_at)
+        if rows.count(None) != page.ids.count(None):
+            return None  # a session of the page is missing
+        return _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
 
-    def _single(
-        self, session_id: str, values: Mapping[bytes, bytes], window: StatsWindow, forgotten: float | None
+    def _session(
+        self, session_id: str, values: Mapping[bytes, bytes], window: StatsWindow, dropped_at: float | None
     ) -> Page | None:
-        columns = self._value(values.get(_COLUMNS), forgotten)
+        columns = self._record(values.get(_COLUMNS), dropped_at)
         if columns is None:
             return None
-        if not columns.body:  # LangSmith does not know it
-            return Page(rows=(), limit=1, fetched_at=columns.asked_at)
-        decoded = codec.cell_from(columns.body, codec.COLUMNS)
+        if not columns.body:
+            return Page(rows=(), limit=1, fetched_at=columns.fetched_at)
+        decoded = codec.decode_cell(columns.body, codec.COLUMNS)
         if decoded is None:
             return None
-        held: list[StatsCell] = []
+        cells: list[StatsCell] = []
         for name, value in values.items():
-            text = self._value(value, forgotten) if name != _COLUMNS else None
-            names = codec.names_from(name[codec.WINDOW_KEY_LENGTH :]) if text else None
-            cell = codec.cell_from(text.body, names) if text and names else None
-            if text and cell is not None:
-                held.append(StatsCell(text.asked_at, cell))
-        row, asked_at = codec.session_row(session_id, decoded, held)
-        size = sum(map(len, values.values()))
-        known = {window: WindowStats((row,), asked_at)} if asked_at else {}
-        return Page(rows=(row,), limit=1, fetched_at=columns.asked_at, stats_by_window=known, body_bytes=size)
+            record = self._record(value, dropped_at) if name != _COLUMNS else None
+            names = codec.statistics_from_bits(name[codec.WINDOW_KEY_LENGTH :]) if record else None
+            cell = codec.decode_cell(record.body, names) if record and names else None
+            if record and cell is not None:
+                cells.append(StatsCell(record.fetched_at, cell))
+        row, fetched_at = codec.build_row(session_id, decoded, cells)
+        return Page(
+            rows=(row,),
+            limit=1,
+            fetched_at=columns.fetched_at,
+            stats_by_window={window: WindowStats((row,), fetched_at)} if fetched_at else {},
+            body_bytes=sum(map(len, values.values())),
+        )
 
-    async def _forgotten(self, scope: str, value: bytes | None) -> float | None:
+    async def _dropped_at(self, scope: str, value: bytes | None) -> float | None:
+        """When the scope was dropped. Drops it in this process too."""
         if value is None or not value.isdigit():
             return None
-        at = self._clocks.from_micros(int(value))
-        await self._forgets(scope, at)
-        return at
+        dropped_at = self._clocks.from_micros(int(value))
+        await self._on_scope_dropped(scope, dropped_at)
+        return dropped_at
 
-    def _value(self, value: bytes | None, forgotten: float | None) -> "_Record | None":
-        """`<token> <asked at> <body>`, where it can be read and counts."""
+    def _record(self, value: bytes | None, newer_than: float | None) -> "_Record | None":
+        """The record in a value; None if it cannot be read, or was fetched at that time or earlier."""
         parts = value.split(b" ", 2) if value else []
         if len(parts) < 3 or not (parts[0].isdigit() and parts[1].isdigit()):
             return None
-        asked_at = self._clocks.from_micros(int(parts[1]))
-        return _Record(asked_at, parts[2]) if forgotten is None or asked_at > forgotten else None
+        fetched_at = self._clocks.from_micros(int(parts[1]))
+        return _Record(fetched_at, parts[2]) if newer_than is None or fetched_at > newer_than else None
 
     def _page_key(self, scope: str, query: PageQuery) -> str:
         return self._key(scope, f"page:{query.digest}")
 
-    def _wanted_key(self, scope: str, query: PageQuery) -> str:
-        return f"{self._page_key(scope, query)}:{_WANTED}:{codec.window_key(query.window)}"
+    def _selection_key(self, scope: str, query: PageQuery) -> str:
+        return f"{self._page_key(scope, query)}:{_SELECTED}:{codec.window_key(query.window)}"
 
     def _key(self, scope: str, name: str) -> str:
         return f"{RECORDS_PREFIX}{{{scope}}}:{name}"
@@ -209,61 +232,92 @@ class RedisRecords:
 
 @dataclass(frozen=True)
 class _Record:
-    asked_at: float
+    """`fetched_at` is in monotonic seconds of this process."""
+
+    fetched_at: float
     body: bytes
 
 
-def _page_of(
-    rows: Sequence[Row | None], singles: Sequence[Page], limit: int, window: StatsWindow, fetched_at: float
+def _build_page(
+    rows: Sequence[Row | None], sessions: Sequence[Page], limit: int, window: StatsWindow, fetched_at: float
 ) -> Page:
-    """It knows what is known of each of its rows, as of the one that was asked for first."""
-    each_known = [known.fetched_at if (known := single.stats_by_window.get(window)) else {} for single in singles]
-    names = set(each_known[0]).intersection(*each_known) if each_known else ()
-    asked_at = {name: min(known[name] for known in each_known) for name in names}
+    """A page from its sessions. It has the statistics that all of them have, each as old as the oldest value."""
+    all_fetched = [stats.fetched_at if (stats := page.stats_by_window.get(window)) else {} for page in sessions]
+    names = set(all_fetched[0]).intersection(*all_fetched) if all_fetched else ()
+    oldest = {name: min(fetched[name] for fetched in all_fetched) for name in names}
     return Page(
         rows=tuple(rows),
         limit=limit,
         fetched_at=fetched_at,
-        stats_by_window={window: WindowStats(tuple(rows), asked_at)} if asked_at else {},
-        body_bytes=sum(single.body_bytes for single in singles),
+        stats_by_window={window: WindowStats(tuple(rows), oldest)} if oldest else {},
+        body_bytes=sum(page.body_bytes for page in sessions),
     )
 
 
-_PAGE: Final = """
-local found = redis.call('MGET', KEYS[1], KEYS[2])
-local wanted = redis.pcall('HGETALL', KEYS[3])
-found[3] = wanted.err and {} or wanted
-return found
+# Reads a page at one moment, with the time when its scope was dropped and the selections. `pcall` returns an error for
+# a key of another type, instead of aborting the script: a poisoned hash counts as no selections. MGET returns nil for
+# such a key.
+# KEYS: dropped, page, selections. Result: two texts, and the fields and values of the hash.
+READ_PAGE_SCRIPT: Final = """
+local result = redis.call('MGET', KEYS[1], KEYS[2])
+local selected = redis.pcall('HGETALL', KEYS[3])
+result[3] = selected.err and {} or selected
+return result
 """
-_FORGET: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
-_WANT: Final = """
+
+# Writes the time of the drop. Records are not deleted: readers ignore what is older than this, also what a slow process
+# writes afterwards.
+# KEYS: dropped. ARGV: microseconds, milliseconds to live.
+DROP_SCOPE_SCRIPT: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
+
+# Writes selections into hashes, atomically with their expiry, so that no hash stays for ever. A session's hash has
+# columns and statistics beside the selections: its expiry is extended, never shortened. A poisoned key, of another
+# type, is deleted first.
+# KEYS: hashes. ARGV: milliseconds to live, value, fields.
+RECORD_SELECTION_SCRIPT: Final = """
 for i = 1, #KEYS do
   if redis.call('TYPE', KEYS[i]).ok ~= 'hash' then redis.call('DEL', KEYS[i]) end
   for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 end
 """
-_READ: Final = """
-local found = redis.call('MGET', KEYS[1])
+
+# Reads sessions at one moment, with the time when their scope was dropped. Only the columns and the fields of one
+# window are returned. `pcall` returns an error table for a poisoned key, whose length is 0: the session counts as not
+# cached.
+# KEYS: dropped, sessions. ARGV: window. Result: a text, and fields and values of each hash.
+READ_SESSIONS_SCRIPT: Final = """
+local result = redis.call('MGET', KEYS[1])
 for i = 2, #KEYS do
-  local all, kept = redis.pcall('HGETALL', KEYS[i]), {}
+  local all, fields = redis.pcall('HGETALL', KEYS[i]), {}
   for j = 1, #all, 2 do
     if all[j] == 'columns' or string.sub(all[j], 1, #ARGV[1]) == ARGV[1] then
-      kept[#kept + 1] = all[j]
-      kept[#kept + 1] = all[j + 1]
+      fields[#fields + 1] = all[j]
+      fields[#fields + 1] = all[j + 1]
     end
   end
-  found[i] = kept
+  result[i] = fields
 end
-return found
+return result
 """
-_WRITE: Final = """
-local token, lifetime, asked, field = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
+
+# Writes an answer of LangSmith: a page, and its sessions. Guarantees:
+# - All or nothing: no reader sees a page without its sessions.
+# - A newer value stays. It is newer if its fencing token is larger *and* it was fetched later: the token alone orders
+#   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
+# - Statistics are only written beside columns: a session that does not exist has none.
+# - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted.
+# - Poisoned keys (of another type, or with values that cannot be read) are overwritten. `pcall` returns the error of a
+#   poisoned page key instead of aborting the script.
+# KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, page ('' if none), field of the
+# statistics ('' if none); then columns and statistics of each session.
+WRITE_SCRIPT: Final = """
+local token, lifetime, fetched, field = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 local head = ARGV[1] .. ' ' .. ARGV[3] .. ' '
 local function is_newer(value)
   if type(value) ~= 'string' then return false end
-  local its_token, its_asked = string.match(value, '^(%d+) (%d+) ')
-  return its_token and tonumber(its_token) > token and tonumber(its_asked) > asked
+  local its_token, its_fetched = string.match(value, '^(%d+) (%d+) ')
+  return its_token and tonumber(its_token) > token and tonumber(its_fetched) > fetched
 end
 if ARGV[4] ~= '' and not is_newer(redis.pcall('GET', KEYS[1])) then
   redis.call('SET', KEYS[1], head .. ARGV[4], 'PX', lifetime)
@@ -278,8 +332,8 @@ for i = 2, #KEYS do
   if redis.call('HLEN', key) > 16 then
     local all = redis.call('HGETALL', key)
     for j = 1, #all, 2 do
-      local its_asked = string.match(all[j + 1], '^%d+ (%d+) ')
-      if not its_asked or tonumber(its_asked) < asked - lifetime * 1000 then redis.call('HDEL', key, all[j]) end
+      local its_fetched = string.match(all[j + 1], '^%d+ (%d+) ')
+      if not its_fetched or tonumber(its_fetched) < fetched - lifetime * 1000 then redis.call('HDEL', key, all[j]) end
     end
   end
   redis.call('PEXPIRE', key, lifetime)

@@ -31,11 +31,11 @@ def row_of(**values: Any) -> Row:
 
 
 def through(row: Row, names: tuple[str, ...] = codec.STATISTICS) -> Row:
-    columns = codec.cell_from(codec.cell_text(row, codec.COLUMNS), codec.COLUMNS)
-    statistics = codec.cell_from(codec.cell_text(row, names), names)
+    columns = codec.decode_cell(codec.encode_cell(row, codec.COLUMNS), codec.COLUMNS)
+    statistics = codec.decode_cell(codec.encode_cell(row, names), names)
     assert columns is not None
     assert statistics is not None
-    read, asked_at = codec.session_row(row.id, columns, [codec.StatsCell(7.0, statistics)])
+    read, asked_at = codec.build_row(row.id, columns, [codec.StatsCell(7.0, statistics)])
     assert asked_at == dict.fromkeys(names, 7.0)
     return read
 
@@ -80,42 +80,42 @@ def test_feedback_that_was_looked_at_is_written_as_it_came() -> None:
 
 
 def test_of_each_statistic_the_youngest_value_counts() -> None:
-    columns = codec.cell_from(codec.cell_text(row_of(name="one"), codec.COLUMNS), codec.COLUMNS)
+    columns = codec.decode_cell(codec.encode_cell(row_of(name="one"), codec.COLUMNS), codec.COLUMNS)
     assert columns is not None
     younger = codec.StatsCell(2.0, {"run_count": 2, "total_tokens": None})
     older = codec.StatsCell(1.0, {"run_count": 1, "error_rate": 0.5})
     row: Any
     for held in ([younger, older], [older, younger]):
-        row, asked_at = codec.session_row(SESSION, columns, held)
+        row, asked_at = codec.build_row(SESSION, columns, held)
         assert (row.run_count, row.error_rate, row.total_tokens, row.name) == (2, 0.5, None, "one")
         assert asked_at == {"run_count": 2.0, "error_rate": 1.0, "total_tokens": 2.0}
 
 
 @pytest.mark.parametrize("names", [codec.COLUMNS, codec.STATISTICS, ("run_count",)])
 def test_what_is_cut_short_cannot_be_read(names: tuple[str, ...]) -> None:
-    text = codec.cell_text(row_of(name="one", run_count=7), names)
-    assert codec.cell_from(text, names) is not None
+    text = codec.encode_cell(row_of(name="one", run_count=7), names)
+    assert codec.decode_cell(text, names) is not None
     for length in range(len(text)):
-        assert codec.cell_from(text[:length], names) is None
+        assert codec.decode_cell(text[:length], names) is None
 
 
 @given(text=st.binary(max_size=40))
 def test_rubbish_cannot_be_read(text: bytes) -> None:
-    assert codec.cell_from(text, codec.STATISTICS) is None
-    assert codec.cell_from(b"[[99],1]", ("run_count",)) is None
-    assert codec.cell_from(b"[[],1,2]", ("run_count",)) is None
-    assert codec.names_from(text + b"x") is None
-    assert codec.page_from(text + b"]") is None
+    assert codec.decode_cell(text, codec.STATISTICS) is None
+    assert codec.decode_cell(b"[[99],1]", ("run_count",)) is None
+    assert codec.decode_cell(b"[[],1,2]", ("run_count",)) is None
+    assert codec.statistics_from_bits(text + b"x") is None
+    assert codec.decode_page(text + b"]") is None
 
 
 @given(names=st.sets(st.sampled_from(codec.STATISTICS), min_size=1))
 def test_statistics_are_named_by_their_bits(names: set[str]) -> None:
-    found = codec.names_from(f"{codec.as_bits(names):x}".encode())
+    found = codec.statistics_from_bits(f"{codec.statistics_to_bits(names):x}".encode())
     assert found == tuple(name for name in codec.STATISTICS if name in names)
 
 
 def test_it_holds_values_only() -> None:
-    text = codec.cell_text(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), codec.STATISTICS)
+    text = codec.encode_cell(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), codec.STATISTICS)
     odd, *values = json.loads(text)
     assert odd == []
     assert dict(zip(codec.STATISTICS, values, strict=True)) == dict.fromkeys(codec.STATISTICS) | {

@@ -38,7 +38,7 @@ async def test_the_second_waits_for_the_first(turns: Leases) -> None:
     assert (set(first.acquired), set(first.held_by_others)) == ({"a", "b"}, set())
     assert (set(second.acquired), set(second.held_by_others)) == ({"c"}, {"b"})
     assert second.token > first.token
-    waiting = asyncio.create_task(turns.wait_released(second.held_by_others))
+    waiting = asyncio.create_task(turns.wait_released(second.held_by_others.values()))
     await turns.release(first)
     await waiting
     third = await turns.acquire("scope", ["b"], CLAIM)
@@ -75,7 +75,7 @@ async def test_who_waits_shares_a_failure(turns: Leases, failure: errors.Gateway
     second = await turns.acquire("scope", ["a"], CLAIM)
     await turns.release(first, failure)
     with pytest.raises(type(failure)) as raised:
-        await turns.wait_released(second.held_by_others)
+        await turns.wait_released(second.held_by_others.values())
     assert (str(raised.value), raised.value.extensions) == (str(failure), failure.extensions)
     # Who comes now is not told, and may ask.
     assert set((await turns.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
@@ -84,8 +84,8 @@ async def test_who_waits_shares_a_failure(turns: Leases, failure: errors.Gateway
 async def test_a_turn_that_was_given_up_tells_nothing(turns: Leases) -> None:
     first = await turns.acquire("scope", ["a"], CLAIM)
     second = await turns.acquire("scope", ["a"], CLAIM)
-    await turns.release(first, errors.ForbiddenError("No."), known=False)
-    await turns.wait_released(second.held_by_others)
+    await turns.release(first, errors.ForbiddenError("No."), shares_outcome=False)
+    await turns.wait_released(second.held_by_others.values())
     assert not (await turns.acquire("scope", ["a"], CLAIM)).just_released
 
 
@@ -154,7 +154,7 @@ def test_workers_ask_once_for_all(redis: RealRedis, tmp_path: Path) -> None:
 
 
 def _turns_taken(client: Any) -> int:
-    return max((int(value or 0) for value in map(client.get, client.keys("*:turn:fence"))), default=0)
+    return max((int(value or 0) for value in map(client.get, client.keys("*:lease:fence"))), default=0)
 
 
 def _asked(server: Server) -> Any:

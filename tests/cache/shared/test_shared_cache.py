@@ -34,15 +34,15 @@ class Pair:
 
     async def written(self) -> None:
         """Returns when nobody has a turn any more."""
-        await self._until(lambda: not any(value.startswith(b"h") for value in self.values("*:turn:[ps]*")))
+        await self._until(lambda: not any(value.startswith(b"h") for value in self.values("*:lease:[ps]*")))
 
     async def noted(self) -> None:
         """Returns when it is there to be read what was wanted of a page."""
-        await self._until(lambda: any(re.fullmatch(rb"\d+ \d+ ", value) for value in self.values("*:wanted:*")))
+        await self._until(lambda: any(re.fullmatch(rb"\d+ \d+ ", value) for value in self.values("*:selected:*")))
 
     async def waiting(self, count: int) -> None:
         """Returns when so many turns were asked for."""
-        await self._until(lambda: any(int(value) >= count for value in self.values("*:turn:fence")))
+        await self._until(lambda: any(int(value) >= count for value in self.values("*:lease:fence")))
 
     def values(self, pattern: str) -> list[bytes]:
         """Of texts, and of the fields of hashes."""
@@ -270,7 +270,9 @@ async def test_keys_have_a_prefix_and_expire_and_hold_no_credential(pair: Pair) 
     await pair.written()
     with pair.redis.client() as client:
         for key in client.keys("*"):
-            assert re.fullmatch(rb"sessions-gateway:[0-9a-f]{8}:\{[0-9a-f]{32}\}:(page|session|turn):[\w:-]+", key), key
+            assert re.fullmatch(rb"sessions-gateway:[0-9a-f]{8}:\{[0-9a-f]{32}\}:(page|session|lease):[\w:-]+", key), (
+                key
+            )
             assert 0 < client.pttl(key) <= 86_400_000
             assert client.pttl(key) <= 75_000 or key.endswith(b":fence")
         everything = b"".join(client.dump(key) for key in client.keys("*"))
@@ -305,7 +307,7 @@ async def test_what_was_wanted_and_cannot_be_read_is_overwritten(pair: Pair, spo
     await pair.written()
     await pair.noted()
     with pair.redis.client() as client:
-        for key in client.keys("*:wanted:*"):
+        for key in client.keys("*:selected:*"):
             _spoil(client, key, spoiled)
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
     await pair.noted()
@@ -316,7 +318,7 @@ async def test_turns_that_cannot_be_read_are_taken(pair: Pair, langsmith: Emulat
     await pair.one.data(PAGE)
     await pair.written()
     with pair.redis.client() as client:
-        for key in client.keys("*:turn:*"):
+        for key in client.keys("*:lease:*"):
             _spoil(client, key, spoiled)
     asked(langsmith)
     assert await outcome(pair.other, WIDER) == ("REFILL", 0, 1)
