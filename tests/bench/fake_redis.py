@@ -9,12 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from app.cache.shared.leases import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
-from app.cache.shared.redis_records import (
+from app.cache.shared.scripts import (
+    ACQUIRE_SCRIPT,
     DROP_SCOPE_SCRIPT,
+    READ_LEASES_SCRIPT,
     READ_PAGE_SCRIPT,
     READ_SESSIONS_SCRIPT,
     RECORD_SELECTION_SCRIPT,
+    RELEASE_SCRIPT,
+    RENEW_SCRIPT,
     WRITE_SCRIPT,
 )
 

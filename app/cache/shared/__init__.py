@@ -6,7 +6,7 @@ a process looks in Redis before it asks LangSmith, and of several processes that
 Reading order:
 
 - `shared_cache.py`: the entry point: read, or fetch at most once for all processes.
-- `leases.py`: which process may fetch; explains leases and fencing tokens.
-- `redis_records.py`: the keys in Redis and the scripts that read and write them.
+- `cross_process_fetch.py`: how such a fetch goes. `leases.py`: explains leases and fencing tokens.
+- `redis_records.py`: the keys and values in Redis. `scripts.py`: the Lua scripts, and what each guarantees.
 - `codec.py`, `error_codec.py`: sessions and errors as bytes.
 """

@@ -11,7 +11,7 @@ than that does not wait: it acquires a second lease, whose key includes the larg
 **Fencing token.** A lease alone cannot prevent that two processes write: a holder that was paused (by the garbage
 collector, or the network) goes on when its lease has expired and another process holds the next one. Each lease
 therefore has a token from a counter in Redis. Results are written with their token, and a result with a lower token
-never overwrites younger values with a higher one (`WRITE_SCRIPT` in `redis_records.py`). Renewing and releasing also
+never overwrites younger values with a higher one (`WRITE_SCRIPT` in `scripts.py`). Renewing and releasing also
 compare the token, so that a late process leaves the lease of the next holder alone.
 
 A key holds one of:
@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from app.cache.shared import error_codec
+from app.cache.shared.scripts import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
 from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
 
@@ -217,62 +218,3 @@ def _holder(key: str, value: bytes) -> LeaseHolder | None:
         return LeaseHolder(key, int(token), FetchClaim(int(limit), int(statistics, 16), int(began)))
     except ValueError:
         return None
-
-
-# Acquires the leases that are free. Guarantees:
-# - Tokens grow: INCR and the leases are one atomic step, so that of two processes the later one has the larger token.
-# - At most one holder per key: a key that holds a lease is left alone; any other value is overwritten.
-# - The previous values are returned, so that the caller knows the holders and the leases that have just ended.
-# `pcall` returns an error instead of aborting the script. A poisoned key (another type, or a counter that is no number)
-# must not make leases unavailable for ever: a poisoned lease is overwritten, and a poisoned counter starts again at the
-# seconds since the epoch, a number that counting leases does not reach.
-# The counter expires after a day without leases. Results expire long before, so that no old token is left to compare.
-# KEYS: counter, leases. ARGV: milliseconds, claim. Result: token, previous value of each lease ('' if none).
-ACQUIRE_SCRIPT: Final = """
-local token = redis.pcall('INCR', KEYS[1])
-if type(token) ~= 'number' then
-  token = tonumber(redis.call('TIME')[1])
-  redis.call('SET', KEYS[1], string.format('%.0f', token))
-end
-redis.call('EXPIRE', KEYS[1], 86400)
-local result = {token}
-for i = 2, #KEYS do
-  local previous = redis.pcall('GET', KEYS[i])
-  if type(previous) ~= 'string' then previous = nil end
-  if not previous or string.sub(previous, 1, 1) ~= 'h' then
-    redis.call('SET', KEYS[i], 'h' .. string.format('%.0f', token) .. ' ' .. ARGV[2], 'PX', ARGV[1])
-  end
-  result[i] = previous or ''
-end
-return result
-"""
-
-# Extends the leases that still have this token. Comparing and extending are one atomic step: a lease that expired and
-# was acquired by another process in between is not extended.
-# KEYS: leases. ARGV: 'h<token> ', milliseconds.
-RENEW_SCRIPT: Final = """
-for i = 1, #KEYS do
-  local value = redis.call('GET', KEYS[i])
-  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
-end
-"""
-
-# Replaces the leases that still have this token by the outcome, or deletes them if there is none to share. Comparing
-# and replacing are one atomic step, for the same reason.
-# KEYS: leases. ARGV: 'h<token> ', outcome ('d', 'f<error>' or ''), milliseconds, '<token> '.
-RELEASE_SCRIPT: Final = """
-for i = 1, #KEYS do
-  local value = redis.call('GET', KEYS[i])
-  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
-    if ARGV[2] == '' then
-      redis.call('DEL', KEYS[i])
-    else
-      redis.call('SET', KEYS[i], string.sub(ARGV[2], 1, 1) .. ARGV[4] .. string.sub(ARGV[2], 2), 'PX', ARGV[3])
-    end
-  end
-end
-"""
-
-# Reads several leases at once. MGET returns nil for a key of another type, which counts as a lease that has ended.
-# It runs as a script because the connection only runs scripts.
-READ_LEASES_SCRIPT: Final = "return redis.call('MGET', unpack(KEYS))"

@@ -1,4 +1,4 @@
-"""Pages and sessions in Redis: their keys, and the scripts that read and write them.
+"""Pages and sessions in Redis: their keys and values, written and read by the scripts in `scripts.py`.
 
 Keys, all of which begin with `RECORDS_PREFIX` and the scope as hash tag, and expire:
 
@@ -22,6 +22,13 @@ from app.cache.prefetch import MAX_REMEMBERED_IDS
 from app.cache.shared import codec
 from app.cache.shared.codec import StatsCell
 from app.cache.shared.leases import ScriptRunner
+from app.cache.shared.scripts import (
+    DROP_SCOPE_SCRIPT,
+    READ_PAGE_SCRIPT,
+    READ_SESSIONS_SCRIPT,
+    RECORD_SELECTION_SCRIPT,
+    WRITE_SCRIPT,
+)
 from app.redis.connection import KEY_PREFIX
 from app.resilience.clock import Clocks
 from app.sessions.page import Page, WindowStats
@@ -252,90 +259,3 @@ def _build_page(
         stats_by_window={window: WindowStats(tuple(rows), oldest)} if oldest else {},
         body_bytes=sum(page.body_bytes for page in sessions),
     )
-
-
-# Reads a page at one moment, with the time when its scope was dropped and the selections. `pcall` returns an error for
-# a key of another type, instead of aborting the script: a poisoned hash counts as no selections. MGET returns nil for
-# such a key.
-# KEYS: dropped, page, selections. Result: two texts, and the fields and values of the hash.
-READ_PAGE_SCRIPT: Final = """
-local result = redis.call('MGET', KEYS[1], KEYS[2])
-local selected = redis.pcall('HGETALL', KEYS[3])
-result[3] = selected.err and {} or selected
-return result
-"""
-
-# Writes the time of the drop. Records are not deleted: readers ignore what is older than this, also what a slow process
-# writes afterwards.
-# KEYS: dropped. ARGV: microseconds, milliseconds to live.
-DROP_SCOPE_SCRIPT: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
-
-# Writes selections into hashes, atomically with their expiry, so that no hash stays for ever. A session's hash has
-# columns and statistics beside the selections: its expiry is extended, never shortened. A poisoned key, of another
-# type, is deleted first.
-# KEYS: hashes. ARGV: milliseconds to live, value, fields.
-RECORD_SELECTION_SCRIPT: Final = """
-for i = 1, #KEYS do
-  if redis.call('TYPE', KEYS[i]).ok ~= 'hash' then redis.call('DEL', KEYS[i]) end
-  for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
-  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
-end
-"""
-
-# Reads sessions at one moment, with the time when their scope was dropped. Only the columns and the fields of one
-# window are returned. `pcall` returns an error table for a poisoned key, whose length is 0: the session counts as not
-# cached.
-# KEYS: dropped, sessions. ARGV: window. Result: a text, and fields and values of each hash.
-READ_SESSIONS_SCRIPT: Final = """
-local result = redis.call('MGET', KEYS[1])
-for i = 2, #KEYS do
-  local all, fields = redis.pcall('HGETALL', KEYS[i]), {}
-  for j = 1, #all, 2 do
-    if all[j] == 'columns' or string.sub(all[j], 1, #ARGV[1]) == ARGV[1] then
-      fields[#fields + 1] = all[j]
-      fields[#fields + 1] = all[j + 1]
-    end
-  end
-  result[i] = fields
-end
-return result
-"""
-
-# Writes an answer of LangSmith: a page, and its sessions. Guarantees:
-# - All or nothing: no reader sees a page without its sessions.
-# - A newer value stays. It is newer if its fencing token is larger *and* it was fetched later: the token alone orders
-#   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
-# - Statistics are only written beside columns: a session that does not exist has none.
-# - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted.
-# - Poisoned keys (of another type, or with values that cannot be read) are overwritten. `pcall` returns the error of a
-#   poisoned page key instead of aborting the script.
-# KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, page ('' if none), field of the
-# statistics ('' if none); then columns and statistics of each session.
-WRITE_SCRIPT: Final = """
-local token, lifetime, fetched, field = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
-local head = ARGV[1] .. ' ' .. ARGV[3] .. ' '
-local function is_newer(value)
-  if type(value) ~= 'string' then return false end
-  local its_token, its_fetched = string.match(value, '^(%d+) (%d+) ')
-  return its_token and tonumber(its_token) > token and tonumber(its_fetched) > fetched
-end
-if ARGV[4] ~= '' and not is_newer(redis.pcall('GET', KEYS[1])) then
-  redis.call('SET', KEYS[1], head .. ARGV[4], 'PX', lifetime)
-end
-for i = 2, #KEYS do
-  local key, columns, statistics = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
-  if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
-  if not is_newer(redis.call('HGET', key, 'columns')) then redis.call('HSET', key, 'columns', head .. columns) end
-  if field ~= '' and columns ~= '' and not is_newer(redis.call('HGET', key, field)) then
-    redis.call('HSET', key, field, head .. statistics)
-  end
-  if redis.call('HLEN', key) > 16 then
-    local all = redis.call('HGETALL', key)
-    for j = 1, #all, 2 do
-      local its_fetched = string.match(all[j + 1], '^%d+ (%d+) ')
-      if not its_fetched or tonumber(its_fetched) < fetched - lifetime * 1000 then redis.call('HDEL', key, all[j]) end
-    end
-  end
-  redis.call('PEXPIRE', key, lifetime)
-end
-"""

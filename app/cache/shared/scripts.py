@@ -1,0 +1,157 @@
+"""Lua scripts of the second tier. Redis runs each as one atomic step: no other command runs in between.
+
+All keys of a call carry the same scope as their hash tag, as Redis Cluster demands of a script. A key is *poisoned* if
+it holds another type, or a value that cannot be read, for example because another program wrote it. `redis.call` would
+abort the script for such a key, each time anew; `redis.pcall` returns the error as a value, so that the script goes on
+without the key, or overwrites it.
+"""
+
+from typing import Final
+
+# --- Leases (see `leases.py` for the format of their values) ---
+
+# Acquires the leases that are free. Guarantees:
+# - Tokens grow: INCR and the leases are one atomic step, so that of two processes the later one has the larger token.
+# - At most one holder per key: a key that holds a lease is left alone; any other value is overwritten.
+# - The previous values are returned, so that the caller knows the holders and the leases that have just ended.
+# `pcall` returns an error instead of aborting the script. A poisoned key (another type, or a counter that is no number)
+# must not make leases unavailable for ever: a poisoned lease is overwritten, and a poisoned counter starts again at the
+# seconds since the epoch, a number that counting leases does not reach.
+# The counter expires after a day without leases. Results expire long before, so that no old token is left to compare.
+# KEYS: counter, leases. ARGV: milliseconds, claim. Result: token, previous value of each lease ('' if none).
+ACQUIRE_SCRIPT: Final = """
+local token = redis.pcall('INCR', KEYS[1])
+if type(token) ~= 'number' then
+  token = tonumber(redis.call('TIME')[1])
+  redis.call('SET', KEYS[1], string.format('%.0f', token))
+end
+redis.call('EXPIRE', KEYS[1], 86400)
+local result = {token}
+for i = 2, #KEYS do
+  local previous = redis.pcall('GET', KEYS[i])
+  if type(previous) ~= 'string' then previous = nil end
+  if not previous or string.sub(previous, 1, 1) ~= 'h' then
+    redis.call('SET', KEYS[i], 'h' .. string.format('%.0f', token) .. ' ' .. ARGV[2], 'PX', ARGV[1])
+  end
+  result[i] = previous or ''
+end
+return result
+"""
+
+# Extends the leases that still have this token. Comparing and extending are one atomic step: a lease that expired and
+# was acquired by another process in between is not extended.
+# KEYS: leases. ARGV: 'h<token> ', milliseconds.
+RENEW_SCRIPT: Final = """
+for i = 1, #KEYS do
+  local value = redis.call('GET', KEYS[i])
+  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+end
+"""
+
+# Replaces the leases that still have this token by the outcome, or deletes them if there is none to share. Comparing
+# and replacing are one atomic step, for the same reason.
+# KEYS: leases. ARGV: 'h<token> ', outcome ('d', 'f<error>' or ''), milliseconds, '<token> '.
+RELEASE_SCRIPT: Final = """
+for i = 1, #KEYS do
+  local value = redis.call('GET', KEYS[i])
+  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
+    if ARGV[2] == '' then
+      redis.call('DEL', KEYS[i])
+    else
+      redis.call('SET', KEYS[i], string.sub(ARGV[2], 1, 1) .. ARGV[4] .. string.sub(ARGV[2], 2), 'PX', ARGV[3])
+    end
+  end
+end
+"""
+
+# Reads several leases at once. MGET returns nil for a key of another type, which counts as a lease that has ended.
+# It runs as a script because the connection only runs scripts.
+READ_LEASES_SCRIPT: Final = "return redis.call('MGET', unpack(KEYS))"
+
+# --- Records (see `redis_records.py` for their keys and values) ---
+
+# Reads a page at one moment, with the time when its scope was dropped and the selections. `pcall` returns an error for
+# a key of another type, instead of aborting the script: a poisoned hash counts as no selections. MGET returns nil for
+# such a key.
+# KEYS: dropped, page, selections. Result: two texts, and the fields and values of the hash.
+READ_PAGE_SCRIPT: Final = """
+local result = redis.call('MGET', KEYS[1], KEYS[2])
+local selected = redis.pcall('HGETALL', KEYS[3])
+result[3] = selected.err and {} or selected
+return result
+"""
+
+# Writes the time of the drop. Records are not deleted: readers ignore what is older than this, also what a slow process
+# writes afterwards.
+# KEYS: dropped. ARGV: microseconds, milliseconds to live.
+DROP_SCOPE_SCRIPT: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
+
+# Writes selections into hashes, atomically with their expiry, so that no hash stays for ever. A session's hash has
+# columns and statistics beside the selections: its expiry is extended, never shortened. A poisoned key, of another
+# type, is deleted first.
+# KEYS: hashes. ARGV: milliseconds to live, value, fields.
+RECORD_SELECTION_SCRIPT: Final = """
+for i = 1, #KEYS do
+  if redis.call('TYPE', KEYS[i]).ok ~= 'hash' then redis.call('DEL', KEYS[i]) end
+  for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
+  if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
+end
+"""
+
+# Reads sessions at one moment, with the time when their scope was dropped. Only the columns and the fields of one
+# window are returned. `pcall` returns an error table for a poisoned key, whose length is 0: the session counts as not
+# cached.
+# KEYS: dropped, sessions. ARGV: window. Result: a text, and fields and values of each hash.
+READ_SESSIONS_SCRIPT: Final = """
+local result = redis.call('MGET', KEYS[1])
+for i = 2, #KEYS do
+  local all, fields = redis.pcall('HGETALL', KEYS[i]), {}
+  for j = 1, #all, 2 do
+    if all[j] == 'columns' or string.sub(all[j], 1, #ARGV[1]) == ARGV[1] then
+      fields[#fields + 1] = all[j]
+      fields[#fields + 1] = all[j + 1]
+    end
+  end
+  result[i] = fields
+end
+return result
+"""
+
+# Writes an answer of LangSmith: a page, and its sessions. Guarantees:
+# - All or nothing: no reader sees a page without its sessions.
+# - A newer value stays. It is newer if its fencing token is larger *and* it was fetched later: the token alone orders
+#   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
+# - Statistics are only written beside columns: a session that does not exist has none.
+# - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted.
+# - Poisoned keys (of another type, or with values that cannot be read) are overwritten. `pcall` returns the error of a
+#   poisoned page key instead of aborting the script.
+# KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, page ('' if none), field of the
+# statistics ('' if none); then columns and statistics of each session.
+WRITE_SCRIPT: Final = """
+local token, lifetime, fetched, field = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
+local head = ARGV[1] .. ' ' .. ARGV[3] .. ' '
+local function is_newer(value)
+  if type(value) ~= 'string' then return false end
+  local its_token, its_fetched = string.match(value, '^(%d+) (%d+) ')
+  return its_token and tonumber(its_token) > token and tonumber(its_fetched) > fetched
+end
+if ARGV[4] ~= '' and not is_newer(redis.pcall('GET', KEYS[1])) then
+  redis.call('SET', KEYS[1], head .. ARGV[4], 'PX', lifetime)
+end
+for i = 2, #KEYS do
+  local key, columns, statistics = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
+  if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
+  if not is_newer(redis.call('HGET', key, 'columns')) then redis.call('HSET', key, 'columns', head .. columns) end
+  if field ~= '' and columns ~= '' and not is_newer(redis.call('HGET', key, field)) then
+    redis.call('HSET', key, field, head .. statistics)
+  end
+  if redis.call('HLEN', key) > 16 then
+    local all = redis.call('HGETALL', key)
+    for j = 1, #all, 2 do
+      local its_fetched = string.match(all[j + 1], '^%d+ (%d+) ')
+      if not its_fetched or tonumber(its_fetched) < fetched - lifetime * 1000 then redis.call('HDEL', key, all[j]) end
+    end
+  end
+  redis.call('PEXPIRE', key, lifetime)
+end
+"""
