@@ -62,7 +62,7 @@ def summary(decision: Decision) -> str:
             return "miss"
 
 
-def test_a_page_that_is_not_cached_is_a_miss() -> None:
+def test_decision_without_cached_page_is_a_miss() -> None:
     assert decided(None) == "miss"
 
 

@@ -1,4 +1,4 @@
-"""Explain: what each root field cost upstream, for who asks to be told."""
+"""Explain: `extensions.gateway` reports cache outcomes and upstream requests to clients that send its header."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.conftest import Clock, Gateway, Serve
 NAMES = "{ sessions(first: 2) { nodes { name } } }"
 
 
-async def test_each_root_field_says_which_requests_it_made(gateway: Gateway, clock: Clock) -> None:
+async def test_explain_lists_the_requests_of_each_root_field(gateway: Gateway, clock: Clock) -> None:
     explained = await gateway.explain(
         "{ sessions(first: 2) { nodes { name } } ranked: sessions(first: 1, orderBy: {field: ERROR_RATE}) "
         "{ nodes { runCount errorRate } } __typename }"
@@ -44,12 +44,12 @@ async def test_each_root_field_says_which_requests_it_made(gateway: Gateway, clo
 
 
 async def outcome(gateway: Gateway, query: str, **headers: str) -> tuple[str, float, int]:
-    """How the cache answered, how old the answer is, and how many requests were made."""
+    """The cache outcome, the age in seconds, and the number of requests of the only root field."""
     field = (await gateway.explain(query))["fields"]["sessions"]
     return field["cache"], field["age"], len(field["requests"])
 
 
-async def test_it_says_how_the_cache_answered_and_how_old_the_answer_is(gateway: Gateway, clock: Clock) -> None:
+async def test_explain_reports_cache_outcome_and_age(gateway: Gateway, clock: Clock) -> None:
     assert await outcome(gateway, NAMES) == ("MISS", 0, 1)
     clock.forward(4.5)
     assert await outcome(gateway, NAMES) == ("HIT", 4.5, 0)
@@ -59,18 +59,18 @@ async def test_it_says_how_the_cache_answered_and_how_old_the_answer_is(gateway:
     assert (await outcome(gateway, NAMES))[0] == "MISS"
 
 
-async def test_those_who_share_a_request_both_show_it(gateway: Gateway, langsmith: Emulator) -> None:
-    gate = langsmith.pause()
-    asking = [asyncio.create_task(gateway.explain(NAMES)) for _ in range(2)]
-    await langsmith.wait_for_requests(1)
-    gate.set()
-    fields = [(await each)["fields"]["sessions"] for each in asking]
+async def test_explain_lists_a_shared_request_for_each_operation(gateway: Gateway, langsmith: Emulator) -> None:
+    resume = langsmith.pause()
+    operations = [asyncio.create_task(gateway.explain(NAMES)) for _ in range(2)]
+    await langsmith.arrived(1)
+    resume.set()
+    fields = [(await each)["fields"]["sessions"] for each in operations]
     assert sorted(field["cache"] for field in fields) == ["COALESCED", "MISS"]
     assert fields[0]["requests"] == fields[1]["requests"]
     assert len(langsmith.requests) == 1
 
 
-async def test_it_shows_what_failed_and_how_often_it_was_tried(serve: Serve, langsmith: Emulator) -> None:
+async def test_explain_reports_failed_requests_and_attempts(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=1) as gateway:
         langsmith.faults.append(Fault(status=503, headers={"retry-after": "0"}))
         (request,) = (await gateway.explain(NAMES))["fields"]["sessions"]["requests"]
@@ -80,24 +80,24 @@ async def test_it_shows_what_failed_and_how_often_it_was_tried(serve: Serve, lan
         assert (request["status"], request["attempts"]) == (None, 2)
 
 
-async def test_a_root_that_asked_for_nothing_shows_nothing(gateway: Gateway) -> None:
+async def test_explain_lists_no_requests_for_a_root_field_without_any(gateway: Gateway) -> None:
     assert await gateway.explain("{ __typename }") == {"cost": 0, "fields": {}}
     explained = await gateway.explain("{ sessions(first: 0) { nodes { id } } }")
     assert explained["fields"].get("sessions", {"requests": []})["requests"] == []
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-gateway-explain": "0"}, {"x-gateway-explain": ""}])
-async def test_it_is_told_only_to_who_asks(gateway: Gateway, headers: dict[str, str]) -> None:
+async def test_explain_is_absent_without_its_request_header(gateway: Gateway, headers: dict[str, str]) -> None:
     body: dict[str, Any] = await gateway.run(NAMES, None, **headers)
     assert "extensions" not in body
 
 
-async def test_it_can_be_switched_off(serve: Serve) -> None:
+async def test_explain_can_be_switched_off(serve: Serve) -> None:
     async with serve(explain=False) as gateway:
         assert "extensions" not in await gateway.run(NAMES, None, **{"x-gateway-explain": "1"})
 
 
-async def test_it_does_not_say_where_langsmith_is(serve: Serve, upstream_url: str) -> None:
+async def test_explain_does_not_reveal_the_address_of_langsmith(serve: Serve, upstream_url: str) -> None:
     async with serve() as gateway:
         response = await gateway.post(NAMES, None, **{"x-gateway-explain": "1"})
     assert upstream_url.removeprefix("http://") not in response.text

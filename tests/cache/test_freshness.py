@@ -1,4 +1,4 @@
-"""What is no longer fresh is served for a while, while it is asked for anew; and a client may want nothing older."""
+"""Stale-while-revalidate, stale-if-error, and the age that a client accepts (`Cache-Control` of the request)."""
 
 import asyncio
 import re
@@ -22,7 +22,7 @@ async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
 
 
 async def outcome(gateway: Gateway, query: str = PAGE, **headers: str) -> tuple[str, float, int]:
-    """How the cache answered, how old it is, and how many requests it made for that."""
+    """The cache outcome, the age in seconds, and the number of requests of the only root field."""
     response = await gateway.post(query, None, **{"x-gateway-explain": "1", **headers})
     body = response.json()
     assert "errors" not in body, body
@@ -30,31 +30,31 @@ async def outcome(gateway: Gateway, query: str = PAGE, **headers: str) -> tuple[
     return field["cache"], field["age"], len(field["requests"])
 
 
-async def settled(gateway: Gateway, langsmith: Emulator, count: int) -> None:
-    """So many requests have come, and what they brought is kept."""
-    ended = 0.0
-    while ended < count:
+async def wait_finished(gateway: Gateway, count: int) -> None:
+    """Waits until the gateway has finished this number of upstream requests."""
+    finished = 0.0
+    while finished < count:
         text = (await gateway.client.get("/metrics")).text
-        ended = sum(float(number) for number in re.findall(r"gateway_upstream_requests_total{.*} (\S+)", text))
+        finished = sum(float(number) for number in re.findall(r"gateway_upstream_requests_total{.*} (\S+)", text))
 
 
-async def test_what_is_stale_is_served_and_asked_for_anew_once(
+async def test_stale_page_is_served_and_refreshed_once_in_the_background(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     first = await gateway.data(PAGE)
     clock.forward(20)
-    gate = langsmith.pause()
+    resume = langsmith.pause()
     for _ in range(5):
         assert await outcome(gateway) == ("STALE", 20, 0)
     assert await gateway.data(PAGE) == first
-    await langsmith.wait_for_requests(2)
-    gate.set()
-    await settled(gateway, langsmith, 2)
+    await langsmith.arrived(2)
+    resume.set()
+    await wait_finished(gateway, 2)
     assert await outcome(gateway) == ("HIT", 0, 0)
     assert len(asked(langsmith)) == 2
 
 
-async def test_an_answer_that_is_stale_is_not_kept(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_response_with_stale_page_is_not_cacheable(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.data(PAGE)
     clock.forward(20)
     langsmith.faults.append(DOWN)
@@ -63,7 +63,7 @@ async def test_an_answer_that_is_stale_is_not_kept(gateway: Gateway, langsmith: 
     assert "etag" not in response.headers
 
 
-async def test_it_is_served_while_langsmith_fails_and_no_longer(
+async def test_stale_page_is_served_while_langsmith_fails_until_the_stale_time_is_over(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     first = await gateway.data(PAGE)
@@ -79,7 +79,7 @@ async def test_it_is_served_while_langsmith_fails_and_no_longer(
 START = Clock()
 
 
-async def test_a_selection_that_was_never_asked_for_is_not_made_up(
+async def test_stale_page_without_a_selected_statistic_is_a_miss(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     await gateway.data(PAGE)
@@ -87,33 +87,35 @@ async def test_a_selection_that_was_never_asked_for_is_not_made_up(
     assert (await outcome(gateway, PAGE.replace("runCount", "errorRate")))[0] == "MISS"
 
 
-async def test_statistics_have_each_their_own_age(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_stale_page_is_served_stale_even_with_fresh_statistics(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
     await gateway.data(PAGE)
     clock.forward(10)
     await gateway.data(PAGE.replace("runCount", "errorRate"))
     clock.forward(10)
-    # The page itself is stale, whatever it shows.
+    # The page is older than its TTL. That its statistic is fresh does not matter.
     assert (await outcome(gateway, PAGE.replace("runCount", "errorRate")))[0] == "STALE"
 
 
-async def test_one_session_is_served_stale_too(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_stale_session_is_served_and_refreshed_in_the_background(
+    gateway: Gateway, langsmith: Emulator, clock: Clock
+) -> None:
     [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
     query = f'{{ session(id: "{node["id"]}") {{ name totalTokens }} }}'
     first = await gateway.data(query)
     clock.forward(20)
-    gate = langsmith.pause()
+    resume = langsmith.pause()
     for _ in range(3):
         assert await outcome(gateway, query) == ("STALE", 20, 0)
     assert await gateway.data(query) == first
-    gate.set()
-    await settled(gateway, langsmith, 3)
+    resume.set()
+    await wait_finished(gateway, 3)
     assert (await outcome(gateway, query))[0] == "HIT"
     assert len(asked(langsmith)) == 3
 
 
-async def test_that_there_is_nothing_is_never_believed_when_it_is_stale(
-    gateway: Gateway, langsmith: Emulator, clock: Clock
-) -> None:
+async def test_empty_page_is_never_served_stale(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     query = '{ sessions(filter: {name: "nobody"}) { nodes { id } } }'
     await gateway.data(query)
     clock.forward(3)
@@ -121,27 +123,27 @@ async def test_that_there_is_nothing_is_never_believed_when_it_is_stale(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_who_is_turned_away_sees_nothing_that_was_held(
+async def test_refused_credential_loses_all_its_cached_pages(
     gateway: Gateway, langsmith: Emulator, clock: Clock, status: int
 ) -> None:
     other = "{ sessions(first: 1, offset: 5) { nodes { name } } }"
     await gateway.data(PAGE)
     await gateway.data(other)
-    mine = await gateway.data(PAGE, key="demo-2")
+    of_other_key = await gateway.data(PAGE, key="demo-2")
     clock.forward(20)
     langsmith.faults.append(Fault(status=status, times=None))
-    # Served once more, while LangSmith is asked.
+    # The stale page is served once more, and refreshed in the background. The refresh is refused.
     assert (await outcome(gateway))[0] == "STALE"
-    await settled(gateway, langsmith, 4)
+    await wait_finished(gateway, 4)
     for query in (PAGE, other):
         (error,) = await gateway.errors(query)
         assert error["extensions"]["code"] in {"UNAUTHENTICATED", "FORBIDDEN"}
     langsmith.faults.clear()
-    assert await gateway.data(PAGE, key="demo-2") == mine
+    assert await gateway.data(PAGE, key="demo-2") == of_other_key
     assert 'gateway_cache_lookups_total{outcome="STALE"} 2.0' in (await gateway.client.get("/metrics")).text
 
 
-async def test_who_wants_nothing_older_gets_nothing_older(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_max_age_limits_the_age_of_an_answer(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.data(PAGE)
     clock.forward(5)
     assert (await outcome(gateway, **{"cache-control": "max-age=6"}))[0] == "HIT"
@@ -152,25 +154,25 @@ async def test_who_wants_nothing_older_gets_nothing_older(gateway: Gateway, lang
     assert (await outcome(gateway, **{"cache-control": "max-age=60"}))[0] == "MISS"
 
 
-async def test_kept_answers_are_not_for_those(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_no_cache_bypasses_cached_responses(gateway: Gateway, langsmith: Emulator) -> None:
     for _ in range(3):
         await gateway.post(PAGE, None, **{"cache-control": "no-cache"})
     assert len(asked(langsmith)) == 3
 
 
-async def test_those_who_ask_past_the_cache_share_a_request(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_concurrent_no_cache_requests_share_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(PAGE)
-    gate = langsmith.pause()
-    async with gateway.in_process() as at_once:
-        asking = [asyncio.create_task(at_once.post(PAGE, None, **{"cache-control": "no-cache"})) for _ in range(10)]
-        await langsmith.wait_for_requests(2)
-        gate.set()
-        answers: list[dict[str, Any]] = [(await each).json() for each in asking]
+    resume = langsmith.pause()
+    async with gateway.in_process() as direct:
+        requests = [asyncio.create_task(direct.post(PAGE, None, **{"cache-control": "no-cache"})) for _ in range(10)]
+        await langsmith.arrived(2)
+        resume.set()
+        answers: list[dict[str, Any]] = [(await each).json() for each in requests]
     assert all(answer == answers[0] and "errors" not in answer for answer in answers)
     assert len(asked(langsmith)) == 2
 
 
-async def test_without_a_time_to_live_nothing_is_stale(serve: Serve, langsmith: Emulator, clock: Clock) -> None:
+async def test_nothing_is_served_stale_while_caching_is_off(serve: Serve, langsmith: Emulator, clock: Clock) -> None:
     async with serve(cache_ttl=0, cache_stale=60) as gateway:
         await gateway.data(PAGE)
         langsmith.faults.append(DOWN)
@@ -194,5 +196,5 @@ async def test_without_a_time_to_live_nothing_is_stale(serve: Serve, langsmith: 
         ("max-age=" + "9" * 40, None),
     ],
 )
-def test_what_a_client_says_of_age_is_read(text: str, age: float | None) -> None:
+def test_cache_control_is_parsed_into_a_max_age(text: str, age: float | None) -> None:
     assert parse_max_age(text) == age

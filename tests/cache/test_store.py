@@ -1,4 +1,4 @@
-"""What is held stays within its bound, and what was used last stays longest."""
+"""The store stays within its bound, and evicts the least recently used page first."""
 
 import gc
 import re
@@ -25,7 +25,7 @@ async def held_bytes(gateway: Gateway) -> float:
     return float(match[1])
 
 
-async def test_the_bound_holds_whatever_is_asked(serve: Serve) -> None:
+async def test_store_stays_within_its_bound_of_bytes(serve: Serve) -> None:
     bound = 300_000
     async with serve(cache_max_bytes=bound) as gateway:
         seen = []
@@ -36,7 +36,7 @@ async def test_the_bound_holds_whatever_is_asked(serve: Serve) -> None:
     assert max(seen) > bound / 2
 
 
-async def test_what_was_used_last_stays_longest(serve: Serve, langsmith: Emulator) -> None:
+async def test_store_evicts_the_least_recently_used_page(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_max_bytes=300_000) as gateway:
         favourite = f"{{ sessions(first: 10) {{ nodes {{ {EVERY} }} }} }}"
         await gateway.data(favourite)
@@ -50,7 +50,7 @@ async def test_what_was_used_last_stays_longest(serve: Serve, langsmith: Emulato
         assert len(asked(langsmith)) == 1
 
 
-async def test_a_page_larger_than_the_bound_is_served_and_not_held(serve: Serve, langsmith: Emulator) -> None:
+async def test_page_larger_than_the_bound_is_served_but_not_stored(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_max_bytes=10_000) as gateway:
         query = f"{{ sessions(first: 50) {{ nodes {{ {EVERY} }} }} }}"
         assert len((await gateway.data(query))["sessions"]["nodes"]) == 50
@@ -60,7 +60,7 @@ async def test_a_page_larger_than_the_bound_is_served_and_not_held(serve: Serve,
 
 
 @pytest.mark.parametrize("statistics", [frozenset(), STATS | FACETS], ids=["columns", "everything"])
-async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str, statistics: frozenset[str]) -> None:
+async def test_estimated_weight_of_a_page_covers_its_memory(upstream_url: str, statistics: frozenset[str]) -> None:
     query = PageQuery(statistics=statistics)
     async with http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*v1.params(query)])
@@ -84,7 +84,7 @@ async def test_a_page_takes_no_more_memory_than_it_is_weighed(upstream_url: str,
     assert (after - before) <= weighed <= 4 * (after - before)
 
 
-async def test_what_is_over_is_replaced_not_added(serve: Serve, clock: Clock) -> None:
+async def test_expired_page_is_replaced_by_the_next_one(serve: Serve, clock: Clock) -> None:
     async with serve() as gateway:
         query = f"{{ sessions(first: 10) {{ nodes {{ {EVERY} }} }} }}"
         await gateway.data(query)

@@ -1,4 +1,4 @@
-"""What Redis holds of a session reads back as what LangSmith sent; what cannot be read is as if it were not there."""
+"""A session decodes to what was encoded, including malformed values; bytes that cannot be decoded are None."""
 
 import json
 from typing import Any
@@ -30,69 +30,69 @@ def row_of(**values: Any) -> Row:
     return row
 
 
-def through(row: Row, names: tuple[str, ...] = codec.STATISTICS) -> Row:
+def round_trip(row: Row, names: tuple[str, ...] = codec.STATISTICS) -> Row:
     columns = codec.decode_cell(codec.encode_cell(row, codec.COLUMNS), codec.COLUMNS)
     statistics = codec.decode_cell(codec.encode_cell(row, names), names)
     assert columns is not None
     assert statistics is not None
-    read, asked_at = codec.build_row(row.id, columns, [codec.StatsCell(7.0, statistics)])
-    assert asked_at == dict.fromkeys(names, 7.0)
+    read, fetched_at = codec.build_row(row.id, columns, [codec.StatsCell(7.0, statistics)])
+    assert fetched_at == dict.fromkeys(names, 7.0)
     return read
 
 
-def shown(row: Row) -> list[Any]:
-    """Opaque values as what they say, and what is malformed as such."""
-    return [(name, _shown(getattr(row, name))) for name in row.__struct_fields__]
+def comparable(row: Row) -> list[Any]:
+    """The values of a row by name, with opaque values as bytes."""
+    return [(name, _comparable(getattr(row, name))) for name in row.__struct_fields__]
 
 
-def _shown(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     match value:
         case msgspec.Raw():
             return bytes(value)
         case dict():
-            return {key: _shown(each) for key, each in value.items()}
+            return {key: _comparable(each) for key, each in value.items()}
         case msgspec.Struct():
-            return _shown(getattr(value, "raw"))  # noqa: B009 - not every struct has one
+            return _comparable(getattr(value, "raw"))  # noqa: B009 - not every struct has one
         case _:
             return value
 
 
 @given(values=st.fixed_dictionaries({}, optional=dict.fromkeys([*codec.COLUMNS[1:], *codec.STATISTICS], ODD)))
-def test_whatever_langsmith_sent_is_the_same_afterwards(values: dict[str, Any]) -> None:
+def test_generated_sessions_decode_to_what_was_encoded(values: dict[str, Any]) -> None:
     row = row_of(**values)
-    assert shown(through(row)) == shown(row)
+    assert comparable(round_trip(row)) == comparable(row)
 
 
-async def test_all_that_the_embedded_langsmith_sends_is_the_same_afterwards(upstream_url: str) -> None:
+async def test_sessions_of_the_emulator_decode_to_what_was_encoded(upstream_url: str) -> None:
     params = v1.params(PageQuery(statistics=STATS | FACETS))
     async with http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*params])
     for row in decode_rows(answer.content):
         assert row
-        assert shown(through(row)) == shown(row)
+        assert comparable(round_trip(row)) == comparable(row)
 
 
-def test_feedback_that_was_looked_at_is_written_as_it_came() -> None:
+def test_feedback_that_was_parsed_is_encoded_as_it_was_received() -> None:
     row: Any = row_of(feedback_stats={"correctness": {"n": 3, "avg": 0.5, "comments": ["yes"]}, "odd": None})
-    before = shown(row)
+    before = comparable(row)
     assert [stat.key for stat in row.feedback_stats_listed] == ["correctness", "odd"]
-    assert shown(through(row)) == before
+    assert comparable(round_trip(row)) == before
 
 
-def test_of_each_statistic_the_youngest_value_counts() -> None:
+def test_row_has_the_youngest_value_of_each_statistic() -> None:
     columns = codec.decode_cell(codec.encode_cell(row_of(name="one"), codec.COLUMNS), codec.COLUMNS)
     assert columns is not None
     younger = codec.StatsCell(2.0, {"run_count": 2, "total_tokens": None})
     older = codec.StatsCell(1.0, {"run_count": 1, "error_rate": 0.5})
     row: Any
-    for held in ([younger, older], [older, younger]):
-        row, asked_at = codec.build_row(SESSION, columns, held)
+    for cells in ([younger, older], [older, younger]):
+        row, fetched_at = codec.build_row(SESSION, columns, cells)
         assert (row.run_count, row.error_rate, row.total_tokens, row.name) == (2, 0.5, None, "one")
-        assert asked_at == {"run_count": 2.0, "error_rate": 1.0, "total_tokens": 2.0}
+        assert fetched_at == {"run_count": 2.0, "error_rate": 1.0, "total_tokens": 2.0}
 
 
 @pytest.mark.parametrize("names", [codec.COLUMNS, codec.STATISTICS, ("run_count",)])
-def test_what_is_cut_short_cannot_be_read(names: tuple[str, ...]) -> None:
+def test_truncated_cell_is_not_decoded(names: tuple[str, ...]) -> None:
     text = codec.encode_cell(row_of(name="one", run_count=7), names)
     assert codec.decode_cell(text, names) is not None
     for length in range(len(text)):
@@ -100,7 +100,7 @@ def test_what_is_cut_short_cannot_be_read(names: tuple[str, ...]) -> None:
 
 
 @given(text=st.binary(max_size=40))
-def test_rubbish_cannot_be_read(text: bytes) -> None:
+def test_malformed_bytes_are_not_decoded(text: bytes) -> None:
     assert codec.decode_cell(text, codec.STATISTICS) is None
     assert codec.decode_cell(b"[[99],1]", ("run_count",)) is None
     assert codec.decode_cell(b"[[],1,2]", ("run_count",)) is None
@@ -109,12 +109,12 @@ def test_rubbish_cannot_be_read(text: bytes) -> None:
 
 
 @given(names=st.sets(st.sampled_from(codec.STATISTICS), min_size=1))
-def test_statistics_are_named_by_their_bits(names: set[str]) -> None:
+def test_statistics_convert_to_bits_and_back(names: set[str]) -> None:
     found = codec.statistics_from_bits(f"{codec.statistics_to_bits(names):x}".encode())
     assert found == tuple(name for name in codec.STATISTICS if name in names)
 
 
-def test_it_holds_values_only() -> None:
+def test_cell_holds_values_without_names() -> None:
     text = codec.encode_cell(row_of(run_count=7, total_cost="0.10", run_facets=[{"key": "k"}]), codec.STATISTICS)
     odd, *values = json.loads(text)
     assert odd == []

@@ -1,4 +1,4 @@
-"""Processes that share a Redis know what one of them asked, ask once for all, and do without it when it is gone."""
+"""Processes that share a Redis find what one of them fetched, fetch once for all, and go on without Redis."""
 
 import asyncio
 import re
@@ -26,137 +26,137 @@ DOWN = Fault(status=503, times=None)
 
 @dataclass
 class Pair:
-    """Two gateways with one Redis; what they write and wait for there."""
+    """Two gateways that share a Redis."""
 
     one: Gateway
     other: Gateway
     redis: RealRedis
 
-    async def written(self) -> None:
-        """Returns when nobody has a turn any more."""
+    async def wait_written(self) -> None:
+        """Waits until all leases are released, which happens after the results are written."""
         await self._until(lambda: not any(value.startswith(b"h") for value in self.values("*:lease:[ps]*")))
 
-    async def noted(self) -> None:
-        """Returns when it is there to be read what was wanted of a page."""
+    async def wait_selection_written(self) -> None:
+        """Waits until the selection of a page is written."""
         await self._until(lambda: any(re.fullmatch(rb"\d+ \d+ ", value) for value in self.values("*:selected:*")))
 
-    async def waiting(self, count: int) -> None:
-        """Returns when so many turns were asked for."""
+    async def wait_lease_attempts(self, count: int) -> None:
+        """Waits until processes have tried this number of times to acquire leases."""
         await self._until(lambda: any(int(value) >= count for value in self.values("*:lease:fence")))
 
     def values(self, pattern: str) -> list[bytes]:
-        """Of texts, and of the fields of hashes."""
+        """The values of texts, and of the fields of hashes."""
         with self.redis.client() as client:
             texts, hashes = (client.scan_iter(pattern, _type=kind) for kind in ("string", "hash"))
             return [*filter(None, map(client.get, texts)), *chain.from_iterable(map(client.hvals, hashes))]
 
     async def _until(self, holds: Callable[[], object]) -> None:
-        while not holds():  # noqa: ASYNC110 - Redis tells nobody
+        while not holds():  # noqa: ASYNC110 - Redis notifies nobody
             await asyncio.sleep(0.002)
 
 
-def sharing(redis: RealRedis) -> dict[str, Any]:
+def redis_settings(redis: RealRedis) -> dict[str, Any]:
     return {"cache_url": redis.url, "cache_stale": 60, "upstream_retries": 0}
 
 
 @pytest.fixture
 async def pair(serve: Serve, redis: RealRedis) -> AsyncIterator[Pair]:
-    async with serve(**sharing(redis)) as one, serve(**sharing(redis)) as other:
+    async with serve(**redis_settings(redis)) as one, serve(**redis_settings(redis)) as other:
         yield Pair(one, other, redis)
 
 
 async def outcome(gateway: Gateway, query: str, variables: Any = None, /, **headers: str) -> tuple[str, float, int]:
-    """How the cache answered, how old it is, and how many requests were made for it."""
+    """The cache outcome, the age in seconds, and the number of requests of the only root field."""
     body = await gateway.run(query, variables, **{"x-gateway-explain": "1", **headers})
     assert "errors" not in body, body["errors"]
     (field,) = body["extensions"]["gateway"]["fields"].values()
     return field["cache"], field["age"], len(field["requests"])
 
 
-async def test_what_one_has_asked_the_other_knows(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
+async def test_page_fetched_by_one_process_is_a_hit_in_the_other(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
     first = await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     clock.forward(5)
     assert await outcome(pair.other, PAGE) == ("HIT", 5, 0)
     assert await pair.other.data(PAGE) == first
     assert len(asked(langsmith)) == 1
 
 
-async def test_a_page_a_search_and_a_session_share_what_they_know(pair: Pair, langsmith: Emulator) -> None:
+async def test_page_search_and_lookup_share_sessions_across_processes(pair: Pair, langsmith: Emulator) -> None:
     nodes = (await pair.one.data(PAGE))["sessions"]["nodes"]
-    await pair.written()
+    await pair.wait_written()
     assert await outcome(pair.other, BY_ID, {"id": nodes[2]["id"]}) == ("HIT", 0, 0)
     search = f'{{ sessions(filter: {{name: "{nodes[3]["name"]}"}}) {{ nodes {{ id runCount }} }} }}'
     await pair.other.data("{ sessions(first: 5) { nodes { id } } }")
     asked(langsmith)
     assert (await pair.other.data(search.replace("runCount", "")))["sessions"]["nodes"] == [{"id": nodes[3]["id"]}]
     assert len(asked(langsmith)) == 1
-    # Which sessions it finds was to be asked for; their statistics are known.
+    # The search had to be fetched, because it may find other sessions. Their statistics are in Redis.
     assert (await pair.other.data(search))["sessions"]["nodes"][0]["runCount"] == nodes[3]["runCount"]
     assert asked(langsmith) == []
 
 
-async def test_only_what_nobody_knows_is_asked_for(pair: Pair, langsmith: Emulator) -> None:
+async def test_refill_requests_only_statistics_that_no_process_has(pair: Pair, langsmith: Emulator) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     asked(langsmith)
     await pair.other.data(WIDER)
     [refill] = asked(langsmith)
     assert [value for name, value in refill if name == "stats_select"] == ["error_rate"]
     assert len(ids_in(refill)) == 5
-    await pair.written()
+    await pair.wait_written()
     assert await outcome(pair.one, WIDER) == ("HIT", 0, 0)
 
 
-async def test_what_was_wanted_anywhere_is_asked_for_together(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
+async def test_statistics_selected_in_any_process_are_prefetched(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
     for gateway, query in ((pair.one, PAGE), (pair.other, WIDER)):
         for _ in range(2):
             await gateway.data(query)
-            await pair.written()
+            await pair.wait_written()
             clock.forward(20)
             await gateway.data(query)
-            await pair.written()
+            await pair.wait_written()
     asked(langsmith)
     clock.forward(20)
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     [params] = asked(langsmith)
     assert {value for name, value in params if name == "stats_select"} == {"run_count", "latency_p50", "error_rate"}
 
 
-async def test_that_a_session_does_not_exist_is_known_too(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
-    nobody = {"id": "00000000-0000-4000-8000-000000000000"}
-    assert await pair.one.data(BY_ID, nobody) == {"session": None}
-    await pair.written()
-    assert await pair.other.data(BY_ID, nobody) == {"session": None}
+async def test_unknown_session_is_shared_across_processes(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
+    unknown = {"id": "00000000-0000-4000-8000-000000000000"}
+    assert await pair.one.data(BY_ID, unknown) == {"session": None}
+    await pair.wait_written()
+    assert await pair.other.data(BY_ID, unknown) == {"session": None}
     assert len(asked(langsmith)) == 1
     clock.forward(3)
-    assert await pair.other.data(BY_ID, nobody) == {"session": None}
+    assert await pair.other.data(BY_ID, unknown) == {"session": None}
     assert len(asked(langsmith)) == 1
 
 
-async def test_what_is_stale_is_asked_for_anew_once_for_all(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
+async def test_stale_page_is_refreshed_once_for_all_processes(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
     for gateway in (pair.one, pair.other):
         await gateway.data(PAGE)
-        await pair.written()
+        await pair.wait_written()
     clock.forward(20)
-    gate = langsmith.pause()
+    resume = langsmith.pause()
     assert [await outcome(gateway, PAGE) for gateway in (pair.one, pair.other)] == [("STALE", 20, 0)] * 2
-    await pair.waiting(3)
-    gate.set()
-    await pair.written()
+    await pair.wait_lease_attempts(3)
+    resume.set()
+    await pair.wait_written()
     assert await outcome(pair.one, PAGE) == ("HIT", 0, 0)
-    while (await outcome(pair.other, PAGE))[0] == "STALE":  # it looks at random moments
+    while (await outcome(pair.other, PAGE))[0] == "STALE":  # it polls at random moments
         pass
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
     assert len(asked(langsmith)) == 2
 
 
-async def test_a_process_that_is_new_serves_what_is_stale(
+async def test_new_process_serves_stale_page_of_another(
     pair: Pair, serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
     first = await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     clock.forward(20)
     langsmith.faults.append(DOWN)
     assert await outcome(pair.other, PAGE) == ("STALE", 20, 0)
@@ -164,100 +164,102 @@ async def test_a_process_that_is_new_serves_what_is_stale(
 
 
 @pytest.mark.parametrize("query", [PAGE, "{ sessions(first: 5) { nodes { id } } }"])
-async def test_two_that_miss_at_a_time_make_one_request(pair: Pair, langsmith: Emulator, query: str) -> None:
-    gate = langsmith.pause()
-    asking = [asyncio.create_task(each.data(query)) for each in (pair.one, pair.other) for _ in range(5)]
-    await pair.waiting(2)
-    gate.set()
-    answers = await asyncio.gather(*asking)
+async def test_processes_that_miss_at_the_same_time_make_one_request(
+    pair: Pair, langsmith: Emulator, query: str
+) -> None:
+    resume = langsmith.pause()
+    requests = [asyncio.create_task(each.data(query)) for each in (pair.one, pair.other) for _ in range(5)]
+    await pair.wait_lease_attempts(2)
+    resume.set()
+    answers = await asyncio.gather(*requests)
     assert all(answer == answers[0] for answer in answers)
     assert len(asked(langsmith)) == 1
 
 
-async def test_who_wants_less_waits_for_who_asks_for_more_and_not_the_other_way_round(
-    pair: Pair, langsmith: Emulator
-) -> None:
-    gate = langsmith.pause()
+async def test_process_waits_for_a_fetch_that_covers_its_need_only(pair: Pair, langsmith: Emulator) -> None:
+    resume = langsmith.pause()
     one = asyncio.create_task(pair.one.data(PAGE))
-    await pair.waiting(1)
+    await pair.wait_lease_attempts(1)
     less = asyncio.create_task(outcome(pair.other, "{ sessions(first: 3) { nodes { runCount } } }"))
-    await pair.waiting(2)
+    await pair.wait_lease_attempts(2)
     other = asyncio.create_task(pair.other.data(WIDER))
-    await langsmith.wait_for_requests(2)
-    gate.set()
+    await langsmith.arrived(2)
+    resume.set()
     await one
     await other
     assert (await less)[0] == "COALESCED"
     assert len(asked(langsmith)) == 2
 
 
-async def test_lookups_of_two_are_one_request_for_each_session(pair: Pair, langsmith: Emulator) -> None:
+async def test_concurrent_lookups_fetch_each_session_once_for_all_processes(pair: Pair, langsmith: Emulator) -> None:
     nodes = (await pair.one.data("{ sessions(first: 5) { nodes { id } } }"))["sessions"]["nodes"]
     asked(langsmith)
-    gate = langsmith.pause()
-    both = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { totalCost } } }"
+    resume = langsmith.pause()
+    query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { totalCost } } }"
     ids = [node["id"] for node in nodes]
-    one = asyncio.create_task(pair.one.data(both, {"ids": ids[:3]}))
-    await langsmith.wait_for_requests(1)
-    other = asyncio.create_task(pair.other.data(both, {"ids": ids[1:]}))
-    await langsmith.wait_for_requests(2)
-    gate.set()
+    one = asyncio.create_task(pair.one.data(query, {"ids": ids[:3]}))
+    await langsmith.arrived(1)
+    other = asyncio.create_task(pair.other.data(query, {"ids": ids[1:]}))
+    await langsmith.arrived(2)
+    resume.set()
     assert (await one)["nodes"][1:] == (await other)["nodes"][:2]
     first, second = asked(langsmith)
     assert (ids_in(first), ids_in(second)) == (set(ids[:3]), set(ids[3:]))
 
 
-async def test_a_failure_is_shared_by_who_waits_and_not_kept(pair: Pair, langsmith: Emulator) -> None:
+async def test_failure_is_shared_with_waiting_processes_but_not_cached(pair: Pair, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=422, body=b'{"detail": [{"loc": ["query", "name"]}]}'))
-    gate = langsmith.pause()
-    asking = [asyncio.create_task(each.errors(PAGE)) for each in (pair.one, pair.other)]
-    await pair.waiting(2)
-    gate.set()
-    one, other = await asyncio.gather(*asking)
+    resume = langsmith.pause()
+    requests = [asyncio.create_task(each.errors(PAGE)) for each in (pair.one, pair.other)]
+    await pair.wait_lease_attempts(2)
+    resume.set()
+    one, other = await asyncio.gather(*requests)
     assert one == other
     assert one[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.name"}
     assert len(asked(langsmith)) == 1
     assert await outcome(pair.other, PAGE) == ("MISS", 0, 1)
 
 
-async def test_who_leaves_gives_up_its_turn(pair: Pair, langsmith: Emulator) -> None:
-    gate = langsmith.pause()
+async def test_lease_is_released_when_the_last_client_disconnects(pair: Pair, langsmith: Emulator) -> None:
+    resume = langsmith.pause()
     leaving = asyncio.create_task(pair.one.data(PAGE))
-    await langsmith.wait_for_requests(1)
+    await langsmith.arrived(1)
     staying = asyncio.create_task(pair.other.data(PAGE))
-    await pair.waiting(2)
+    await pair.wait_lease_attempts(2)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await langsmith.wait_for_requests(2)
-    gate.set()
+    await langsmith.arrived(2)
+    resume.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
 
 
-async def test_who_asks_past_the_cache_is_not_answered_from_it(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
+async def test_no_cache_bypasses_redis_but_shares_concurrent_fetches(
+    pair: Pair, langsmith: Emulator, clock: Clock
+) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     clock.forward(5)
-    past = {"cache-control": "no-cache"}
-    assert await outcome(pair.other, PAGE, **past) == ("MISS", 0, 1)
-    await pair.written()
+    no_cache = {"cache-control": "no-cache"}
+    assert await outcome(pair.other, PAGE, **no_cache) == ("MISS", 0, 1)
+    await pair.wait_written()
     assert await outcome(pair.one, PAGE, **{"cache-control": "max-age=3"}) == ("HIT", 0, 0)
     asked(langsmith)
-    gate = langsmith.pause()
-    asking = [asyncio.create_task(outcome(each, PAGE, **past)) for each in (pair.one, pair.other)]
-    await pair.waiting(4)
-    gate.set()
-    assert sorted(await asyncio.gather(*asking)) == [("COALESCED", 0, 0), ("MISS", 0, 1)]
+    resume = langsmith.pause()
+    requests = [asyncio.create_task(outcome(each, PAGE, **no_cache)) for each in (pair.one, pair.other)]
+    await pair.wait_lease_attempts(4)
+    resume.set()
+    assert sorted(await asyncio.gather(*requests)) == [("COALESCED", 0, 0), ("MISS", 0, 1)]
     assert len(asked(langsmith)) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_who_is_turned_away_by_one_sees_nothing_stale_of_the_other(
+async def test_credential_refused_in_one_process_loses_stale_pages_in_the_other(
     pair: Pair, langsmith: Emulator, clock: Clock, status: int
 ) -> None:
     for gateway in (pair.one, pair.other):
         await gateway.data(PAGE)
         await gateway.data(PAGE, key="demo-2")
-        await pair.written()
+        await pair.wait_written()
     clock.forward(20)
     langsmith.faults.append(Fault(status=status, times=None))
     assert await pair.one.errors(WIDER.replace("5", "7"))
@@ -265,9 +267,9 @@ async def test_who_is_turned_away_by_one_sees_nothing_stale_of_the_other(
     assert (await pair.other.post(PAGE, key="demo-2")).json()["data"]["sessions"]
 
 
-async def test_keys_have_a_prefix_and_expire_and_hold_no_credential(pair: Pair) -> None:
+async def test_redis_keys_have_a_prefix_and_an_expiry_and_no_credential(pair: Pair) -> None:
     await pair.one.data(PAGE, key="demo")
-    await pair.written()
+    await pair.wait_written()
     with pair.redis.client() as client:
         for key in client.keys("*"):
             assert re.fullmatch(rb"sessions-gateway:[0-9a-f]{8}:\{[0-9a-f]{32}\}:(page|session|lease):[\w:-]+", key), (
@@ -279,87 +281,87 @@ async def test_keys_have_a_prefix_and_expire_and_hold_no_credential(pair: Pair) 
     assert b"demo" not in everything.replace(b"demo-", b"")
 
 
-SPOILED = pytest.mark.parametrize("spoiled", ["cut", "rubbish", "list", "token", "empty"])
+POISONED = pytest.mark.parametrize("poison", ["cut", "rubbish", "list", "token", "empty"])
 
 
 @pytest.mark.parametrize("kind", ["page", "session"])
-@SPOILED
-async def test_what_cannot_be_read_is_asked_for_and_overwritten(
-    pair: Pair, serve: Serve, langsmith: Emulator, kind: str, spoiled: str
+@POISONED
+async def test_poisoned_record_is_fetched_and_overwritten(
+    pair: Pair, serve: Serve, langsmith: Emulator, kind: str, poison: str
 ) -> None:
     first = await pair.one.data(PAGE)
-    await pair.written()
-    await pair.noted()
+    await pair.wait_written()
+    await pair.wait_selection_written()
     with pair.redis.client() as client:
         for key in client.keys(f"*:{kind}:*"):
-            _spoil(client, key, spoiled)
+            _poison(client, key, poison)
     asked(langsmith)
     assert await pair.other.data(PAGE) == first
     assert len(asked(langsmith)) == 1
-    await pair.written()
-    async with serve(**sharing(pair.redis)) as third:
+    await pair.wait_written()
+    async with serve(**redis_settings(pair.redis)) as third:
         assert await outcome(third, PAGE) == ("HIT", 0, 0)
 
 
-@SPOILED
-async def test_what_was_wanted_and_cannot_be_read_is_overwritten(pair: Pair, spoiled: str) -> None:
+@POISONED
+async def test_poisoned_selection_is_overwritten(pair: Pair, poison: str) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
-    await pair.noted()
+    await pair.wait_written()
+    await pair.wait_selection_written()
     with pair.redis.client() as client:
         for key in client.keys("*:selected:*"):
-            _spoil(client, key, spoiled)
+            _poison(client, key, poison)
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
-    await pair.noted()
+    await pair.wait_selection_written()
 
 
-@pytest.mark.parametrize("spoiled", ["rubbish", "list", "empty"])
-async def test_turns_that_cannot_be_read_are_taken(pair: Pair, langsmith: Emulator, spoiled: str) -> None:
+@pytest.mark.parametrize("poison", ["rubbish", "list", "empty"])
+async def test_poisoned_leases_do_not_hinder_a_refill(pair: Pair, langsmith: Emulator, poison: str) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     with pair.redis.client() as client:
         for key in client.keys("*:lease:*"):
-            _spoil(client, key, spoiled)
+            _poison(client, key, poison)
     asked(langsmith)
     assert await outcome(pair.other, WIDER) == ("REFILL", 0, 1)
-    await pair.written()
+    await pair.wait_written()
     assert await outcome(pair.one, WIDER) == ("HIT", 0, 0)
     assert "redis_unavailable" not in pair.other.log.getvalue()
 
 
-def _spoil(client: Any, key: bytes, how: str) -> None:
-    if how == "list":
+def _poison(client: Any, key: bytes, kind: str) -> None:
+    if kind == "list":
         client.delete(key)
         client.lpush(key, "x")
         return
-    spoiled: dict[str, Callable[[bytes], bytes]] = {
+    replacements: dict[str, Callable[[bytes], bytes]] = {
         "cut": lambda value: value[: len(value) // 2],
         "rubbish": lambda _: b"\x00\xff{}",
         "token": lambda value: b"9" * 15 + value[value.index(b" ") :][:20],
         "empty": lambda _: b"",
     }
-    text = spoiled[how]
+    replace = replacements[kind]
     if client.type(key) == b"hash":
         for field, value in client.hgetall(key).items():
-            client.hset(key, field, text(value))
+            client.hset(key, field, replace(value))
     else:
-        client.set(key, text(client.get(key)), keepttl=True)
+        client.set(key, replace(client.get(key)), keepttl=True)
 
 
-async def test_what_another_version_wrote_is_not_read(pair: Pair, langsmith: Emulator) -> None:
+async def test_records_of_another_version_are_not_read(pair: Pair, langsmith: Emulator) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     with pair.redis.client() as client:
         for key in client.keys("*"):
             client.rename(key, re.sub(rb":[0-9a-f]{8}:", b":00000000:", key, count=1))
     assert await outcome(pair.other, PAGE) == ("MISS", 0, 1)
 
 
-async def test_when_redis_is_killed_requests_go_on_and_when_it_is_back_it_is_used(
+async def test_requests_go_on_without_redis_and_use_it_after_its_restart(
     pair: Pair, langsmith: Emulator, clock: Clock
 ) -> None:
     first = await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     pair.redis.kill()
     for offset in range(4):
         other = PAGE.replace("first: 5", f"first: 5, offset: {offset}")
@@ -371,24 +373,24 @@ async def test_when_redis_is_killed_requests_go_on_and_when_it_is_back_it_is_use
     clock.forward(70)
     asked(langsmith)
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
     assert len(asked(langsmith)) == 1
     assert len(lines(pair.other, "redis_available")) == 1
 
 
-async def test_redis_may_be_killed_while_one_asks_and_the_other_waits(pair: Pair, langsmith: Emulator) -> None:
-    gate = langsmith.pause()
-    asking = [asyncio.create_task(each.data(PAGE)) for each in (pair.one, pair.other)]
-    await pair.waiting(2)
+async def test_waiting_process_fetches_if_redis_is_killed_meanwhile(pair: Pair, langsmith: Emulator) -> None:
+    resume = langsmith.pause()
+    requests = [asyncio.create_task(each.data(PAGE)) for each in (pair.one, pair.other)]
+    await pair.wait_lease_attempts(2)
     pair.redis.kill()
-    await langsmith.wait_for_requests(2)
-    gate.set()
-    one, other = await asyncio.gather(*asking)
+    await langsmith.arrived(2)
+    resume.set()
+    one, other = await asyncio.gather(*requests)
     assert one == other
 
 
-async def test_a_frozen_redis_costs_a_moment(pair: Pair) -> None:
+async def test_frozen_redis_is_given_up_after_a_few_requests(pair: Pair) -> None:
     pair.redis.freeze()
     try:
         async with asyncio.timeout(5):
@@ -399,9 +401,9 @@ async def test_a_frozen_redis_costs_a_moment(pair: Pair) -> None:
     assert len(lines(pair.one, "redis_unavailable")) == 1
 
 
-async def test_a_full_redis_answers_what_it_has(pair: Pair, langsmith: Emulator) -> None:
+async def test_full_redis_is_still_read(pair: Pair, langsmith: Emulator) -> None:
     await pair.one.data(PAGE)
-    await pair.written()
+    await pair.wait_written()
     pair.redis.configure(maxmemory=1)
     try:
         assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
@@ -411,28 +413,30 @@ async def test_a_full_redis_answers_what_it_has(pair: Pair, langsmith: Emulator)
         pair.redis.configure(maxmemory=0)
 
 
-async def test_without_a_time_to_live_nothing_is_shared(serve: Serve, redis: RealRedis) -> None:
-    async with serve(**sharing(redis), cache_ttl=0) as gateway:
+async def test_redis_stays_empty_while_caching_is_off(serve: Serve, redis: RealRedis) -> None:
+    async with serve(**redis_settings(redis), cache_ttl=0) as gateway:
         await gateway.data(PAGE)
     assert redis.keys() == []
 
 
 @settings(max_examples=15)
 @given(steps=STEPS)
-def test_two_that_share_change_no_answer(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
-    """Operations of several clients at two gateways, at the same time, are answered as one by one without a cache."""
+def test_answers_of_processes_that_share_redis_equal_those_without_cache(
+    steps: list[tuple[list[tuple[str, Operation]], float]],
+) -> None:
+    """Concurrent operations at two gateways get the answers that each gets alone from a gateway without a cache."""
 
     async def run() -> None:
         langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
         clock = Clock()
         async with serving(langsmith) as url, AsyncExitStack() as stack:
-            own = sharing(stack.enter_context(real_redis()))
+            shared = redis_settings(stack.enter_context(real_redis()))
             one, other, without = [
                 await stack.enter_async_context(started(url, clock, now=lambda: NOON, **values))
-                for values in (own, own, {"cache_ttl": 0})
+                for values in (shared, shared, {"cache_ttl": 0})
             ]
-            for batch, pause in steps:
-                calls = [(each.query, each.variables, key) for key, each in batch]
+            for step, pause in steps:
+                calls = [(each.query, each.variables, key) for key, each in step]
                 together = await asyncio.gather(
                     *(each.run(query, variables, key=key) for query, variables, key in calls for each in (one, other))
                 )
