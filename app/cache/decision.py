@@ -1,4 +1,4 @@
-"""What the cache does for a request: serve a cached page, serve it stale, refill it, or fetch it anew.
+"""What the cache does for a request: serve a cached page, serve it stale, refill it, or fetch it.
 
 `decide` is a pure function over frozen values, used for pages and for single sessions. A caller reads the cache and the
 clock before, and acts on the decision after. The rules:

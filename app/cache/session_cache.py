@@ -80,7 +80,7 @@ class SessionCache:
         decisions = self._decide(pages, lookup)
         overall = heaviest(decisions.values())
         is_cached = overall is None or isinstance(overall, Hit)
-        prefetch = frozenset[str]()
+        prefetch: frozenset[str] = frozenset()
         if not is_cached:
             prefetch = self._recent_statistics(lookup)
             if context.max_age != 0:

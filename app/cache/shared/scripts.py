@@ -2,7 +2,7 @@
 
 All keys of a call carry the same scope as their hash tag, as Redis Cluster demands of a script. A key is *poisoned* if
 it holds another type, or a value that cannot be read, for example because another program wrote it. `redis.call` would
-abort the script for such a key, each time anew; `redis.pcall` returns the error as a value, so that the script goes on
+abort the script for such a key every time; `redis.pcall` returns the error as a value, so that the script goes on
 without the key, or overwrites it.
 """
 
