@@ -8,7 +8,7 @@ from typing import Any, Final
 import strawberry
 
 from app.cache.fetcher import Fetcher
-from app.cache.freshness import Freshness
+from app.cache.freshness import FreshnessPolicy
 from app.cache.page_cache import PageCache
 from app.cache.store import MemoryStore
 from app.check.example_variables import ExampleVariables
@@ -29,7 +29,7 @@ from app.sessions.scalars import PLAIN
 from app.settings import Settings
 
 _SECONDS: Final = 60.0
-"""Freshness of pages and deadline of operations. A dry run takes milliseconds, so neither is ever reached."""
+"""FreshnessPolicy of pages and deadline of operations. A dry run takes milliseconds, so neither is ever reached."""
 _UNLIMITED: Final = 10**9
 
 
@@ -80,7 +80,7 @@ class DryRun:
         clock = asyncio.get_running_loop().time
         upstream = RecordingUpstream(v1.sessions_url(base_url), variables.placeholders, clock)
         store = MemoryStore(self._settings.cache_max_bytes)
-        cache = PageCache(Fetcher(upstream, store, Freshness(_SECONDS, 0, clock), Metrics(), clock))
+        cache = PageCache(Fetcher(upstream, store, FreshnessPolicy(_SECONDS, 0), Metrics(), clock))
         executor = Executor(
             self._schema,
             limits,

@@ -60,7 +60,9 @@ class SessionLoader:
             return await batch.task.join(fetch_context.deadline)
         finally:
             if (trace := batch.fetch_context.trace).outcome is not None:
-                fetch_context.trace.record(trace.outcome, age=trace.age, calls=trace.calls, uses=trace.dependencies)
+                fetch_context.trace.record(
+                    trace.outcome, age=trace.age, calls=trace.calls, dependencies=trace.dependencies
+                )
 
     async def load_window(
         self, ids: Iterable[str], fetch_context: FetchContext, *, window: StatsWindow, statistics: frozenset[str]

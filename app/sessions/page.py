@@ -10,6 +10,8 @@ import msgspec
 from app.sessions.query import PageQuery, StatsWindow
 from app.sessions.row import Row, detached
 
+NEVER: Final = float("-inf")
+"""The fetch time of a value that was never fetched."""
 _versions: Final = itertools.count(1)
 
 
@@ -124,11 +126,19 @@ class Page:
         return replace(newer, stats_by_window=merged, body_bytes=max(older.body_bytes, newer.body_bytes))
 
     def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:
-        """The time at which the oldest of these statistics was requested; without any, the time of the page."""
+        """The time at which the oldest of these statistics was requested; without any, the time of the page.
+
+        It is `NEVER` if one of them was not requested over this window.
+        """
+        if not statistics:
+            return self.fetched_at
         stats = self.stats_by_window.get(window)
-        return (
-            min((stats.fetched_at[name] for name in statistics), default=self.fetched_at) if stats else self.fetched_at
-        )
+        if stats is None:
+            return NEVER
+        try:
+            return min(map(stats.fetched_at.__getitem__, statistics))
+        except KeyError:
+            return NEVER
 
     def rows_in(self, window: StatsWindow) -> tuple[Row | None, ...]:
         """The rows with those statistics over the window that are known."""

@@ -7,9 +7,9 @@ from typing import Any, Final, Protocol
 
 from app.cache.explain import FieldTrace, Outcome
 from app.cache.fetcher import FetchContext, Fetcher
-from app.cache.freshness import Freshness
+from app.cache.freshness import FreshnessPolicy
 from app.cache.page_cache import PageCache
-from app.cache.prefetch import lately
+from app.cache.prefetch import selection_seconds
 from app.cache.shared.redis_records import RedisRecords
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import MemoryStore
@@ -103,7 +103,7 @@ class GatewayCaches:
             value = entry.value
             value_bytes = len(value) if isinstance(value, bytes) else sum(map(len, [*value, *value.values()]))
             redis_bytes += len(key) + value_bytes
-            redis_pages += isinstance(value, bytes) and ":page:" in key and ":turn:" not in key
+            redis_pages += isinstance(value, bytes) and ":page:" in key and ":lease:" not in key
         return Sizes(sum(weights) / max(len(weights), 1), redis_bytes / max(redis_pages, 1))
 
     def _cache(self, langsmith: SimulatedLangSmith, store: MemoryStore, stale: float) -> PageCache:
@@ -111,10 +111,16 @@ class GatewayCaches:
         if self._redis:
             clocks = Clocks(self._now, lambda: self._now() + _WALL_CLOCK_START)
             forgets = store.delete_scope_before
-            records = RedisRecords(self._redis, clocks, lifetime=TTL + stale, remembers=lately(TTL), forgets=forgets)
+            records = RedisRecords(
+                self._redis,
+                clocks,
+                lifetime_seconds=TTL + stale,
+                selection_seconds=selection_seconds(TTL),
+                on_scope_dropped=forgets,
+            )
             shared = SharedCache(self._redis, clocks, records)
             self._shared.append(shared)
-        freshness = Freshness(TTL, stale, self._now)
+        freshness = FreshnessPolicy(TTL, stale)
         upstream: Any = langsmith
         return PageCache(Fetcher(upstream, store, freshness, Metrics(), self._now, shared))
 

@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 
-from app.cache.shared.leases import _END, _LOOK, _RENEW, _TAKE
-from app.cache.shared.redis_records import _FORGET, _PAGE, _READ, _WANT, _WRITE
+from app.cache.shared.scripts import (
+    ACQUIRE_SCRIPT,
+    DROP_SCOPE_SCRIPT,
+    READ_LEASES_SCRIPT,
+    READ_PAGE_SCRIPT,
+    READ_SESSIONS_SCRIPT,
+    RECORD_SELECTION_SCRIPT,
+    RELEASE_SCRIPT,
+    RENEW_SCRIPT,
+    WRITE_SCRIPT,
+)
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
@@ -168,15 +177,15 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
     outcome = rng.choice((b"d", b'f["FORBIDDEN","no"]', b""))
     selections = rng.sample(("abw7", "cdw8"), rng.randint(0, 2))
     calls: list[tuple[str, list[str], list[bytes | str | int]]] = [
-        (_LOOK, mixed(some("page", 2) + some("lease", 2)), []),
-        (_PAGE, ["forgotten", *mixed(["page:0"]), "wanted"], []),
-        (_WANT, rng.choice((["wanted"], sessions)), [95_000, f"0 {fetched_at} ", *selections]),
-        (_FORGET, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
-        (_READ, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),
-        (_WRITE, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, page, field, *cells]),
-        (_TAKE, ["fence", *mixed(some("lease", 3))], [50_000, f"{rng.choice((10, 20))} 3f 1700"]),
-        (_RENEW, some("lease", 3), [f"h{token} ", 70_000]),
-        (_END, some("lease", 3), [f"h{token} ", outcome, 80_000, f"{token} "]),
+        (READ_LEASES_SCRIPT, mixed(some("page", 2) + some("lease", 2)), []),
+        (READ_PAGE_SCRIPT, ["forgotten", *mixed(["page:0"]), "wanted"], []),
+        (RECORD_SELECTION_SCRIPT, rng.choice((["wanted"], sessions)), [95_000, f"0 {fetched_at} ", *selections]),
+        (DROP_SCOPE_SCRIPT, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
+        (READ_SESSIONS_SCRIPT, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),
+        (WRITE_SCRIPT, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, page, field, *cells]),
+        (ACQUIRE_SCRIPT, ["fence", *mixed(some("lease", 3))], [50_000, f"{rng.choice((10, 20))} 3f 1700"]),
+        (RENEW_SCRIPT, some("lease", 3), [f"h{token} ", 70_000]),
+        (RELEASE_SCRIPT, some("lease", 3), [f"h{token} ", outcome, 80_000, f"{token} "]),
     ]
     return rng.choices(calls, (1, 1, 1, 1, 1, 4, 2, 1, 2))[0]
 

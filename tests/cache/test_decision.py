@@ -27,13 +27,15 @@ from app.cache.decision import (
 from app.cache.freshness import FreshnessPolicy
 from app.sessions.page import Page, WindowStats
 from app.sessions.query import ALL_RUNS, StatsWindow
-from app.sessions.row import rows
+from app.sessions.row import decode_rows
 
 NOW = 1000.0
 POLICY = FreshnessPolicy(ttl_seconds=15, stale_seconds=60)
 RUN_COUNT = frozenset({"run_count"})
 LAST_HOUR = StatsWindow((("stats.last", "PT1H"),))
-ROWS = rows(json.dumps([{"id": str(UUID(int=each)), "tenant_id": str(UUID(int=0))} for each in range(10)]).encode())
+ROWS = decode_rows(
+    json.dumps([{"id": str(UUID(int=each)), "tenant_id": str(UUID(int=0))} for each in range(10)]).encode()
+)
 
 Ages = Mapping[str, float]
 

@@ -62,7 +62,7 @@ async def test_explain_reports_cache_outcome_and_age(gateway: Gateway, clock: Cl
 async def test_explain_lists_a_shared_request_for_each_operation(gateway: Gateway, langsmith: Emulator) -> None:
     resume = langsmith.pause()
     operations = [asyncio.create_task(gateway.explain(NAMES)) for _ in range(2)]
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     resume.set()
     fields = [(await each)["fields"]["sessions"] for each in operations]
     assert sorted(field["cache"] for field in fields) == ["COALESCED", "MISS"]

@@ -47,7 +47,7 @@ async def test_stale_page_is_served_and_refreshed_once_in_the_background(
     for _ in range(5):
         assert await outcome(gateway) == ("STALE", 20, 0)
     assert await gateway.data(PAGE) == first
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     resume.set()
     await wait_finished(gateway, 2)
     assert await outcome(gateway) == ("HIT", 0, 0)
@@ -165,7 +165,7 @@ async def test_concurrent_no_cache_requests_share_one_request(gateway: Gateway, 
     resume = langsmith.pause()
     async with gateway.in_process() as direct:
         requests = [asyncio.create_task(direct.post(PAGE, None, **{"cache-control": "no-cache"})) for _ in range(10)]
-        await langsmith.arrived(2)
+        await langsmith.wait_for_requests(2)
         resume.set()
         answers: list[dict[str, Any]] = [(await each).json() for each in requests]
     assert all(answer == answers[0] and "errors" not in answer for answer in answers)

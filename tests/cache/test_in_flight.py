@@ -37,7 +37,7 @@ async def test_hundred_equal_queries_that_miss_share_one_failure(serve: Serve, l
 async def test_request_in_flight_serves_narrower_selection(gateway: Gateway, langsmith: Emulator) -> None:
     resume = langsmith.pause()
     wide = asyncio.create_task(gateway.data(THREE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     narrow = asyncio.create_task(gateway.explain(TWO))
     await asyncio.sleep(0)
     resume.set()
@@ -86,7 +86,7 @@ async def test_concurrent_windows_of_one_page_have_their_own_numbers(serve: Serv
 async def test_request_continues_when_one_of_its_clients_disconnects(gateway: Gateway, langsmith: Emulator) -> None:
     resume = langsmith.pause()
     leaving = asyncio.create_task(gateway.data(THREE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     staying = asyncio.create_task(gateway.data(THREE))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -94,16 +94,16 @@ async def test_request_continues_when_one_of_its_clients_disconnects(gateway: Ga
     await asyncio.gather(leaving, return_exceptions=True)
     resume.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
-    assert langsmith.cancelled == 0
+    assert langsmith.disconnects == 0
     assert len(asked(langsmith)) == 1
 
 
 async def test_request_is_cancelled_when_its_last_client_disconnects(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
     leaving = [asyncio.create_task(gateway.data(THREE)) for _ in range(3)]
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     for each in leaving:
         each.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
-    await langsmith.hung_up(1)
-    assert langsmith.cancelled == 1
+    await langsmith.wait_for_disconnects(1)
+    assert langsmith.disconnects == 1

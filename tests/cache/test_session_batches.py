@@ -55,7 +55,7 @@ async def test_batch_continues_when_one_of_its_clients_disconnects(gateway: Gate
             asyncio.create_task(direct.data(f'{{ session(id: "{each}") {{ id promptCost }} }}'))
             for each in (one, other)
         )
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         leaving.cancel()
         gate.set()
         assert (await staying)["session"]["id"] == other

@@ -16,7 +16,7 @@ async def test_statistic_that_expires_during_a_fetch_is_served_with_the_fetched_
     resume = langsmith.pause()
     clock.forward(14)
     asking = asyncio.create_task(gateway.data(query))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     clock.forward(5)
     resume.set()
     assert set((await asking)["session"]) == {"runCount", "totalCost"}

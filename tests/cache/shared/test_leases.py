@@ -129,7 +129,7 @@ async def test_waiting_process_fetches_after_the_lease_of_a_killed_one_expired(
         with running(*SERVE, cwd=tmp_path, **environment) as one, running(*SERVE, cwd=tmp_path, **environment) as other:
             resume = langsmith.pause()
             killed = asyncio.create_task(asyncio.to_thread(_run_query, one))
-            await langsmith.arrived(1)
+            await langsmith.wait_for_requests(1)
             waiting = asyncio.create_task(asyncio.to_thread(_run_query, other))
             with redis.client() as client:
                 while _leases_acquired(client) < 2:  # noqa: ASYNC110 - Redis notifies nobody
@@ -137,7 +137,7 @@ async def test_waiting_process_fetches_after_the_lease_of_a_killed_one_expired(
             assert len(langsmith.requests) == 1
             one.process.send_signal(signal.SIGKILL)
             killed_at = monotonic()
-            await langsmith.arrived(2)
+            await langsmith.wait_for_requests(2)
             assert monotonic() - killed_at < LEASE_SECONDS + 5
             resume.set()
             body = await waiting

@@ -183,7 +183,7 @@ async def test_process_waits_for_a_fetch_that_covers_its_need_only(pair: Pair, l
     less = asyncio.create_task(outcome(pair.other, "{ sessions(first: 3) { nodes { runCount } } }"))
     await pair.wait_lease_attempts(2)
     other = asyncio.create_task(pair.other.data(WIDER))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     resume.set()
     await one
     await other
@@ -198,9 +198,9 @@ async def test_concurrent_lookups_fetch_each_session_once_for_all_processes(pair
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { totalCost } } }"
     ids = [node["id"] for node in nodes]
     one = asyncio.create_task(pair.one.data(query, {"ids": ids[:3]}))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     other = asyncio.create_task(pair.other.data(query, {"ids": ids[1:]}))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     resume.set()
     assert (await one)["nodes"][1:] == (await other)["nodes"][:2]
     first, second = asked(langsmith)
@@ -223,12 +223,12 @@ async def test_failure_is_shared_with_waiting_processes_but_not_cached(pair: Pai
 async def test_lease_is_released_when_the_last_client_disconnects(pair: Pair, langsmith: Emulator) -> None:
     resume = langsmith.pause()
     leaving = asyncio.create_task(pair.one.data(PAGE))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     staying = asyncio.create_task(pair.other.data(PAGE))
     await pair.wait_lease_attempts(2)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     resume.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
 
@@ -384,7 +384,7 @@ async def test_waiting_process_fetches_if_redis_is_killed_meanwhile(pair: Pair, 
     requests = [asyncio.create_task(each.data(PAGE)) for each in (pair.one, pair.other)]
     await pair.wait_lease_attempts(2)
     pair.redis.kill()
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     resume.set()
     one, other = await asyncio.gather(*requests)
     assert one == other
