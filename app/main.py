@@ -38,9 +38,7 @@ from app.http.replay_cache import ReplayCache
 from app.http.response_cache import ResponseCache
 from app.http.server import Gateway
 from app.http.trusted_documents import TrustedDocuments
-from app.langsmith.client import LangSmithClient
-from app.langsmith.rate_limit import UpstreamRateLimit
-from app.langsmith.transport import create_transport
+from app.langsmith.stack import UpstreamOptions, create_upstream
 from app.observability import metrics as metering
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -94,18 +92,19 @@ def create_app(
     ready = False
 
     link = _link(settings, metrics, log, clock)
-    budget = UpstreamRateLimit(settings.upstream_rate, link, metrics=metrics, log=log)
-    upstream = LangSmithClient(
-        create_transport(settings.upstream_concurrency),
-        settings.langsmith_endpoint,
-        timeout=settings.upstream_timeout,
-        retries=settings.upstream_retries,
-        concurrency=settings.upstream_concurrency,
-        budget=budget,
+    upstream = create_upstream(
+        UpstreamOptions(
+            endpoint=settings.langsmith_endpoint,
+            timeout_seconds=settings.upstream_timeout,
+            retries=settings.upstream_retries,
+            concurrency=settings.upstream_concurrency,
+            rate=settings.upstream_rate,
+        ),
+        redis=link,
         metrics=metrics,
         log=log,
         clock=clock,
-        spans=spans,
+        tracing=spans,
     )
     freshness = FreshnessPolicy(settings.cache_ttl, settings.cache_stale)
     clocks = Clocks(clock, wall)

@@ -1,55 +1,63 @@
-"""How often a client may ask: a token bucket of its own for each, by the `throttled` library.
+"""The rate limit of clients: a token bucket for each client, by the `throttled` library.
 
-The bucket is reckoned as GCRA, which is exact at any rate; the library's plain one loses parts of a token.
+The bucket is computed as GCRA, which stores one number per client and is exact at any rate; the library's plain token
+bucket loses fractions of a token. The rate limit of requests to LangSmith (`app/redis/sliding_window.py`) is built on
+another library, because it must never exceed the rate in any window, and a bucket may: a full one lets its burst
+through, and within the same window what refills meanwhile.
 """
 
 import contextlib
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 from throttled import RateLimiterType
 from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttled
-from throttled.asyncio.store import RedisStoreBackend
+from throttled.asyncio.store import BaseAtomicAction, RedisStoreBackend
 from throttled.rate_limiter import per_duration
 
 from app.errors import RateLimitedError
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
+from app.resilience.clock import Clock
 from app.resilience.rate import Rate
 from app.settings import MEMORY
 
-_CLIENTS: Final = 50_000
-"""As many are remembered; of more, those that asked longest ago begin anew."""
+_MAX_CLIENTS: Final = 50_000
+"""Buckets in memory. Beyond, the bucket that was used least recently is dropped, and its client starts anew."""
 
 
 class ClientRateLimit:
-    """`rate`: None holds nobody back. `url`: where the buckets are, `memory://` or a Redis that all processes share.
+    """Admits at most a rate of requests of each client.
 
-    Without its Redis, each process counts for itself until it is back.
+    rate: None admits every request.
+    url: where the buckets are, `memory://` or the URL of a Redis that all processes share. While the Redis is
+        unavailable, each process counts in its own memory.
+    metrics, log: where changes of the Redis's availability are reported.
+    clock: monotonic seconds, for the Redis's circuit breaker.
     """
 
     def __init__(
-        self, rate: Rate | None, url: str, *, metrics: Metrics, log: FilteringBoundLogger, clock: Callable[[], float]
+        self, rate: Rate | None, url: str, *, metrics: Metrics, log: FilteringBoundLogger, clock: Clock
     ) -> None:
         self._rate = rate
-        self._link: RedisConnection | None = None
+        self._redis: RedisConnection | None = None
         if rate:
-            self._local = _throttled(rate, MemoryStore(options={"MAX_SIZE": _CLIENTS}))
+            self._local_buckets = _create_buckets(rate, MemoryStore(options={"MAX_SIZE": _MAX_CLIENTS}))
             if url != MEMORY:
-                self._link = RedisConnection(url, use="client_rate", metrics=metrics, log=log, clock=clock)
-                self._shared = _throttled(rate, _LinkStore(self._link))
+                self._redis = RedisConnection(url, use="client_rate", metrics=metrics, log=log, clock=clock)
+                self._shared_buckets = _create_buckets(rate, _ConnectionStore(self._redis))
 
     @property
     def is_limited(self) -> bool:
+        """Whether there is a rate at all."""
         return self._rate is not None
 
     async def acquire(self, client: str) -> None:
-        """`client`: who asks, no secret. Raises RateLimited."""
+        """Count a request. `client`: a hash that identifies the client. Raises RateLimitedError."""
         if self._rate is None:
             return
-        result = await self._counted(client)
+        result = await self._take_token(client)
         if result.limited:
             raise RateLimitedError(
                 f"You may send {self._rate.count} requests in {self._rate.seconds} seconds. Try again later.",
@@ -57,37 +65,43 @@ class ClientRateLimit:
             )
 
     async def aclose(self) -> None:
-        if self._link:
-            await self._link.aclose()
+        if self._redis:
+            await self._redis.aclose()
 
-    async def _counted(self, client: str) -> RateLimitResult:
-        if self._link:
+    async def _take_token(self, client: str) -> RateLimitResult:
+        if self._redis:
             with contextlib.suppress(RedisUnavailableError):
-                async with self._link.guard():
-                    return await self._shared.limit(client)
-        return await self._local.limit(client)
+                async with self._redis.guard():
+                    return await self._shared_buckets.limit(client)
+        return await self._local_buckets.limit(client)
 
 
-class _LinkStore(RedisStore):
-    """What a link leads to: the library's own way knows neither TLS nor coded passwords with Sentinel and Cluster."""
+class _ConnectionStore(RedisStore):
+    """The library's store over a RedisConnection's client.
 
-    def __init__(self, link: RedisConnection) -> None:
+    The library's own clients know neither TLS nor percent-encoded passwords with Sentinel and Cluster.
+    """
+
+    def __init__(self, redis: RedisConnection) -> None:
         super().__init__()
-        self._backend = _LinkBackend(link)
+        self._redis = redis
+
+    def make_atomic(self, action_cls: type[BaseAtomicAction]) -> BaseAtomicAction:
+        return action_cls(_ConnectionBackend(self._redis))
 
 
-class _LinkBackend(RedisStoreBackend):
+class _ConnectionBackend(RedisStoreBackend):
     base_exceptions = ()
-    """To be wrapped; the link wants to see them as they are."""
+    """Errors that the library wraps in its own: none, so that the connection's guard sees the original ones."""
 
-    def __init__(self, link: RedisConnection) -> None:
+    def __init__(self, redis: RedisConnection) -> None:
         super().__init__()
-        self._link = link
+        self._redis = redis
 
     def get_client(self) -> Any:
-        return self._link.client
+        return self._redis.client
 
 
-def _throttled(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:
+def _create_buckets(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:
     quota = per_duration(timedelta(seconds=rate.seconds), limit=rate.count)
     return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix=f"{KEY_PREFIX}rate")

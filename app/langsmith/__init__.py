@@ -1,0 +1,13 @@
+"""The upstream: pages of sessions, fetched from LangSmith's API.
+
+`create_upstream` (in `stack.py`) builds the client; the cache calls `Upstream.fetch(query, credential, calls)` and gets
+a `Page`. A query is in the gateway's own terms, and only `v1.py` knows how version 1 of the API spells them.
+
+A request goes through a stack of transports, which share the signature of `UpstreamTransport.send`:
+retry → circuit breaker (fail fast) → rate limit → concurrency limit → circuit breaker (permit) → HTTP.
+
+Read in this order: `upstream.py` (what the cache needs), `client.py` (query → request → page), `transport.py` and
+`stack.py` (the signature, and the layers in their order), then the layers: `retry.py`, `circuit_breaker.py`,
+`rate_limit.py`, `concurrency_limit.py`, `http_transport.py` with `connection_pool.py` and `bounded_body.py`.
+`v1.py` and `error_mapping.py` translate parameters, rows and errors; `call.py` is the record that Explain shows.
+"""

@@ -1,5 +1,6 @@
-"""TODO."""
+"""The record of one request to LangSmith: what Explain shows, and what log lines and spans refer to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,19 +9,27 @@ from app.observability.tracing import NO_SPAN, RequestSpan
 
 @dataclass
 class UpstreamCall:
-    """One request to LangSmith. `status` is None until, and unless, an answer came; retries add to `attempts`.
+    """One request to LangSmith with all of its tries. It is updated while the request is in flight.
 
-    `sending` is the last of them, for who traces.
+    path, params: the request line, parameters in canonical order.
+    status: HTTP status of the last response; None if the last try got no response.
+    milliseconds: duration of all tries together, with the pauses between them.
+    attempts: number of times that the request was sent.
+    tried_at: time at which the last try began, in monotonic seconds, before it waited for a limit. The age of the page
+        counts from here.
+    span: tracing span of the last try.
     """
 
     path: str
-    params: list[tuple[str, str]]
+    params: Sequence[tuple[str, str]]
     status: int | None = None
     milliseconds: float = 0.0
     attempts: int = 0
-    sending: RequestSpan = NO_SPAN
+    tried_at: float = 0.0
+    span: RequestSpan = NO_SPAN
 
     def as_json(self) -> dict[str, Any]:
+        """The entry of `extensions.gateway.fields.<field>.requests`. A repeated parameter becomes a list."""
         params: dict[str, Any] = {}
         for name, value in self.params:
             params.setdefault(name, []).append(value)

@@ -1,54 +1,57 @@
-"""How many requests may be under way at once, and how many may wait for that, in all and of one tenant.
+"""The concurrency limit: a bounded number of requests in flight, and a short queue that no tenant fills alone.
 
-The queue is short, so that who cannot be served soon is told at once; and nobody fills it alone.
+The queue is short so that a client that cannot be served soon is told so at once instead of waiting for its deadline.
 """
 
 import asyncio
-import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Final
 
 from app.errors import RateLimitedError
+from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 
-_WAITING_PER_SLOT: Final = 8
-"""As many wait as are served in about eight times what one takes."""
-_RETRY_AFTER: Final = 1.0
+_QUEUE_PER_PLACE: Final = 8
+"""Requests that may wait for each place. The last of them takes about nine times as long as one that need not wait."""
+_RETRY_AFTER_SECONDS: Final = 1.0
 
 
-class ConcurrencyLimit:
-    def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
-        self._most = count * _WAITING_PER_SLOT
+class ConcurrencyLimitTransport:
+    """`limit`: maximum number of requests in flight. One tenant may fill half of the queue."""
+
+    def __init__(self, following: UpstreamTransport, limit: int) -> None:
+        self._next = following
+        self._places = asyncio.Semaphore(limit)
+        self._max_waiting = limit * _QUEUE_PER_PLACE
         self._waiting: Counter[str] = Counter()
         self.in_flight = 0
 
     @property
     def waiting(self) -> int:
+        """Number of requests in the queue."""
         return self._waiting.total()
 
-    @contextlib.asynccontextmanager
-    async def acquire(self, scope: str) -> AsyncIterator[None]:
-        """Waits for one. `scope`: whose request it is. Raises RateLimited."""
-        if self._free.locked():
-            await self._wait(scope)
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request as soon as a place is free. Raises RateLimitedError at once if the queue is full."""
+        if self._places.locked():
+            await self._wait(request.credential.scope)
         else:
-            await self._free.acquire()
+            await self._places.acquire()
         self.in_flight += 1
         try:
-            yield
+            return await self._next.send(request)
         finally:
             self.in_flight -= 1
-            self._free.release()
+            self._places.release()
 
     async def _wait(self, scope: str) -> None:
-        if self.waiting >= self._most or self._waiting[scope] >= self._most // 2:
+        if self.waiting >= self._max_waiting or self._waiting[scope] >= self._max_waiting // 2:
             raise RateLimitedError(
-                "Too many requests to LangSmith are waiting already. Try again shortly.", retry_after=_RETRY_AFTER
+                "Too many requests to LangSmith are waiting already. Try again shortly.",
+                retry_after=_RETRY_AFTER_SECONDS,
             )
         self._waiting[scope] += 1
         try:
-            await self._free.acquire()
+            await self._places.acquire()
         finally:
             self._waiting[scope] -= 1
             if not self._waiting[scope]:

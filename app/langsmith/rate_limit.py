@@ -1,4 +1,7 @@
-"""How often LangSmith is asked for one credential, counted for all processes together, and when it wants no more."""
+"""The rate limit: how often LangSmith may be asked for one credential, counted by all processes together.
+
+It also keeps to LangSmith's own limit: a `Retry-After` pauses every request of the credential.
+"""
 
 import asyncio
 import contextlib
@@ -9,154 +12,176 @@ from typing import Final, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimitedError
+from app.langsmith.error_mapping import RetryableError
+from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
-from app.redis.sliding_window import MARGIN, SlidingWindow
+from app.redis.sliding_window import CLOCK_TOLERANCE, SlidingWindow
 from app.resilience.lru_cache import LruDict
 from app.resilience.rate import Rate
 
-_JITTER: Final = 0.05
-"""Seconds, at most, by which those who waited for the same moment come later."""
-_LOOKS: Final = 20
-"""As often in a window, and at least every second, one process looks at what all of them have left."""
-_AT_ONCE: Final = 32
-"""As many ask the Redis at once; the others wait their turn, which is not its fault."""
+_MAX_JITTER_SECONDS: Final = 0.05
+"""Requests that waited for the same moment are spread over this time."""
+_REFRESHES_PER_WINDOW: Final = 20
+"""How often the remaining quota is read per window; it is read every second at least."""
+_MAX_REDIS_CHECKS: Final = 32
+"""Checks that may use the Redis at once. The others wait here, where their wait does not count as a slow Redis."""
 
-_SECONDS_STOPPED: Final = "return redis.call('pttl', KEYS[1])"
-_STOP: Final = """
+_READ_PAUSE: Final = "return redis.call('pttl', KEYS[1])"
+# The key's lifetime is the pause. A pause never shortens a longer one.
+_SET_PAUSE: Final = """
 if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then redis.call('set', KEYS[1], 1, 'PX', ARGV[1]) end
 """
 
 
-class UpstreamRateLimit:
-    """`rate`: None counts nothing, and only keeps to what LangSmith says. `link`: to a Redis that counts for all.
+class RateLimitTransport:
+    """The layer that counts each try, and pauses the credential for the `Retry-After` of a 429."""
 
-    Without its Redis, each process counts for itself until it is back.
+    def __init__(self, following: UpstreamTransport, limit: "UpstreamRateLimit") -> None:
+        self._next = following
+        self._limit = limit
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request as soon as the limit admits it. Raises RateLimitedError at once if that is too late."""
+        scope = request.credential.scope
+        await self._limit.acquire(scope, request.deadline)
+        try:
+            return await self._next.send(request)
+        except RetryableError as failure:
+            if isinstance(failure.error, RateLimitedError) and failure.retry_after is not None:
+                await self._limit.pause(scope, failure.retry_after)
+            raise
+
+
+class UpstreamRateLimit:
+    """Counts requests by credential scope in a sliding window.
+
+    rate: None counts nothing and only keeps to the pauses that LangSmith asks for.
+    redis: where all processes count together; without one, or while it is unavailable, each process counts for itself.
     """
 
     def __init__(
-        self,
-        rate: Rate | None,
-        link: RedisConnection | None,
-        *,
-        metrics: Metrics,
-        log: FilteringBoundLogger,
+        self, rate: Rate | None, redis: RedisConnection | None, *, metrics: Metrics, log: FilteringBoundLogger
     ) -> None:
         self._rate = rate
         self._metrics = metrics
         self._log = log
-        self._link = link
-        self._here = SlidingWindow(rate) if rate else None
-        self._there = SlidingWindow(rate, link) if rate and link else None
-        self._at_once = asyncio.Semaphore(_AT_ONCE)
-        self._stops: LruDict[str, float] = LruDict()
-        self._known: LruDict[str, _RemainingQuota] = LruDict()
-        self._lines: dict[str, list[object]] = {}
+        self._redis = redis
+        self._local_window = SlidingWindow(rate) if rate else None
+        self._shared_window = SlidingWindow(rate, redis) if rate and redis else None
+        self._redis_checks = asyncio.Semaphore(_MAX_REDIS_CHECKS)
+        self._paused_until: LruDict[str, float] = LruDict()
+        self._remaining: LruDict[str, _RemainingQuota] = LruDict()
+        self._queues: dict[str, list[object]] = {}
 
     async def acquire(self, scope: str, deadline: float) -> None:
-        """Counts a request, as soon as there is room for it. `deadline`: of the event loop's clock.
+        """Count a request, waiting until the window has room for it. `deadline`: of the event loop's clock, in seconds.
 
-        Raises RateLimited, and at once, where that would be later.
+        Raises RateLimitedError at once if there will be no room before the deadline.
         """
         now = asyncio.get_running_loop().time
         ticket = object()
         is_waiting = False
         try:
-            while seconds := await self._pause(scope, self._ahead(scope, ticket)):
-                spare = deadline - now() - seconds
-                if spare <= 0:
+            while seconds := await self._try_acquire(scope, self._position(scope, ticket)):
+                spare_seconds = deadline - now() - seconds
+                if spare_seconds <= 0:
                     self._metrics.upstream_rate_limit.labels("refused").inc()
                     raise RateLimitedError(
                         "LangSmith's rate limit is reached. Try again later.", retry_after=round(seconds, 3)
                     )
                 if not is_waiting:
-                    self._lines.setdefault(scope, []).append(ticket)
+                    self._queues.setdefault(scope, []).append(ticket)
                     is_waiting = True
-                await asyncio.sleep(seconds + random.uniform(0, min(_JITTER, spare)))  # noqa: S311 - no secret, and a simulation seeds it
+                jitter = random.uniform(0, min(_MAX_JITTER_SECONDS, spare_seconds))  # noqa: S311 - no secret, and a simulation seeds it
+                await asyncio.sleep(seconds + jitter)
         finally:
             if is_waiting:
-                self._leave(scope, ticket)
+                self._leave_queue(scope, ticket)
         if self._rate or is_waiting:
             self._metrics.upstream_rate_limit.labels("waited" if is_waiting else "admitted").inc()
 
     async def pause(self, scope: str, seconds: float) -> None:
-        """Nobody asks for this credential until then. A shorter stop ends no longer one."""
-        if seconds <= MARGIN:
+        """Hold back every request of this scope, in all processes. A pause never shortens a longer one."""
+        if seconds <= CLOCK_TOLERANCE:
             return
-        if not self._seconds_stopped(scope):
+        if not self._seconds_paused(scope):
             self._log.warning("upstream_rate_limit_paused", seconds=round(seconds, 3))
-        self._note_stop(scope, seconds)
-        if self._link:
+        self._note_pause(scope, seconds)
+        if self._redis:
             with contextlib.suppress(RedisUnavailableError):
-                await self._link.script(_STOP, [_stop_key(scope)], [math.ceil(seconds * 1000)])
+                await self._redis.script(_SET_PAUSE, [_pause_key(scope)], [math.ceil(seconds * 1000)])
 
     def is_near_limit(self, scope: str) -> bool:
-        """Whether less than a fifth is left, as far as this process knows, or nothing because LangSmith says so."""
-        known = self._known.get(scope)
+        """Whether the scope is paused or, as far as this process knows, has less than a fifth of its quota left."""
+        quota = self._remaining.get(scope)
         is_low = False
-        if known and self._rate and asyncio.get_running_loop().time() < known.at + self._rate.seconds:
-            is_low = known.left * 5 < self._rate.count
-        return is_low or self._seconds_stopped(scope) > 0
+        if quota and self._rate and asyncio.get_running_loop().time() < quota.read_at + self._rate.seconds:
+            is_low = quota.requests * 5 < self._rate.count
+        return is_low or self._seconds_paused(scope) > 0
 
-    async def _pause(self, scope: str, ahead: int) -> float:
-        """Seconds to wait; 0 where the request may be made, and has been counted."""
-        if seconds := self._seconds_stopped(scope):
+    async def _try_acquire(self, scope: str, ahead: int) -> float:
+        """Count the request and return 0, or return the seconds until it is worth another try.
+
+        `ahead`: number of requests of this process that wait already and go first.
+        """
+        if seconds := self._seconds_paused(scope):
             return seconds
-        if self._link:
+        if self._redis:
             with contextlib.suppress(RedisUnavailableError):
-                async with self._at_once:
-                    return await self._pause_of_all(self._link, scope, ahead)
-        return await self._counted(self._here, scope, ahead) if self._here else 0.0
+                async with self._redis_checks:
+                    return await self._try_acquire_shared(self._redis, scope, ahead)
+        return await self._enter(self._local_window, scope, ahead) if self._local_window else 0.0
 
-    async def _pause_of_all(self, link: RedisConnection, scope: str, ahead: int) -> float:
-        milliseconds: int = await link.script(_SECONDS_STOPPED, [_stop_key(scope)], [])
+    async def _try_acquire_shared(self, redis: RedisConnection, scope: str, ahead: int) -> float:
+        milliseconds: int = await redis.script(_READ_PAUSE, [_pause_key(scope)], [])
         if milliseconds > 0:
-            self._note_stop(scope, milliseconds / 1000)
-        if seconds := self._seconds_stopped(scope):
+            self._note_pause(scope, milliseconds / 1000)
+        if seconds := self._seconds_paused(scope):
             return seconds
-        if self._there is None:
+        if self._shared_window is None:
             return 0.0
-        async with link.guard("count"):
-            return await self._counted(self._there, scope, ahead)
+        async with redis.guard("count"):
+            return await self._enter(self._shared_window, scope, ahead)
 
-    async def _counted(self, window: SlidingWindow, scope: str, ahead: int) -> float:
+    async def _enter(self, window: SlidingWindow, scope: str, ahead: int) -> float:
         now = asyncio.get_running_loop().time()
         seconds = await window.enter(scope, ahead)
-        known = self._known.get(scope)
+        quota = self._remaining.get(scope)
         if seconds:
-            self._known[scope] = _RemainingQuota(0, now)
-        elif known is None or now >= known.at + min(1.0, window.rate.seconds / _LOOKS):
-            self._known[scope] = _RemainingQuota(await window.left(scope), now)
+            self._remaining[scope] = _RemainingQuota(0, now)
+        elif quota is None or now >= quota.read_at + min(1.0, window.rate.seconds / _REFRESHES_PER_WINDOW):
+            self._remaining[scope] = _RemainingQuota(await window.remaining(scope), now)
         else:
-            self._known[scope] = _RemainingQuota(known.left - 1, known.at)
+            self._remaining[scope] = _RemainingQuota(quota.requests - 1, quota.read_at)
         return seconds
 
-    def _seconds_stopped(self, scope: str) -> float:
-        """Who waited for the end of a stop is not sent back because of a timer that came too early."""
-        seconds = self._stops.get(scope, 0.0) - asyncio.get_running_loop().time()
-        return seconds if seconds > MARGIN else 0.0
+    def _seconds_paused(self, scope: str) -> float:
+        # A timer may fire a little early. A request that waited for the end of the pause must not be sent back then.
+        seconds = self._paused_until.get(scope, 0.0) - asyncio.get_running_loop().time()
+        return seconds if seconds > CLOCK_TOLERANCE else 0.0
 
-    def _note_stop(self, scope: str, seconds: float) -> None:
+    def _note_pause(self, scope: str, seconds: float) -> None:
         until = asyncio.get_running_loop().time() + seconds
-        self._stops[scope] = max(until, self._stops.get(scope, 0.0))
+        self._paused_until[scope] = max(until, self._paused_until.get(scope, 0.0))
 
-    def _ahead(self, scope: str, ticket: object) -> int:
-        """How many of this process wait already, and go first."""
-        line = self._lines.get(scope, [])
-        return line.index(ticket) if ticket in line else len(line)
+    def _position(self, scope: str, ticket: object) -> int:
+        """Number of requests of this process that wait before this one."""
+        queue = self._queues.get(scope, [])
+        return queue.index(ticket) if ticket in queue else len(queue)
 
-    def _leave(self, scope: str, ticket: object) -> None:
-        self._lines[scope].remove(ticket)
-        if not self._lines[scope]:
-            del self._lines[scope]
+    def _leave_queue(self, scope: str, ticket: object) -> None:
+        self._queues[scope].remove(ticket)
+        if not self._queues[scope]:
+            del self._queues[scope]
 
 
 class _RemainingQuota(NamedTuple):
-    """How many requests were left, when it was looked at."""
+    """Number of requests that were left when the window was last read, less those counted since."""
 
-    left: int
-    at: float
+    requests: int
+    read_at: float
 
 
-def _stop_key(scope: str) -> str:
+def _pause_key(scope: str) -> str:
     return f"{KEY_PREFIX}{{{scope}}}:stopped"

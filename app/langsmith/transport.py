@@ -1,48 +1,44 @@
-"""The HTTP transport that LangSmith is asked over: httpx's interface, aiohttp's connections.
+"""The signature that all layers of the upstream stack share: a request goes down, a response or an error comes back."""
 
-httpx's own transport loses a pool slot for each request that is cancelled; aiohttp's pool does not, and takes a fifth
-of the CPU time. Requests go to the transport itself: `httpx.AsyncClient` would cost as much again as the transport, for
-redirects, cookies, proxies and `~/.netrc`, none of which LangSmith is to be asked with.
-"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-import functools
-import ssl
-from typing import Self
-
-import aiohttp
-import httpx
-from aiohttp.connector import Connection
-from httpx_aiohttp import AiohttpTransport
+from app.credentials import Credential
+from app.langsmith.call import UpstreamCall
 
 
-def create_transport(concurrency: int) -> httpx.AsyncBaseTransport:
-    """`concurrency`: requests that may be under way at once."""
-    return AiohttpTransport(
-        verify=_tls(),
-        client=lambda: aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=concurrency + 8, ssl=_tls()),
-            # A cookie set under one tenant's key must not be sent with another's.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            response_class=_ReasonlessResponse,
-            max_line_size=16384,
-            max_field_size=16384,
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request for a page, which a layer may send several times.
 
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Reading the authorities' certificates takes 15 ms, and they are the same for every client.
-
-    `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, for a LangSmith behind a private authority.
+    credential: whose request it is. The limits count by its `scope`.
+    params: the query string, as the adapter of the API version spells it.
+    selected_statistics: number of statistics that are selected by name.
+    deadline: time of the event loop's clock, in seconds, at which the client cancels the request.
+    call: the record of the request, which the layers update.
     """
-    return httpx.create_ssl_context()
+
+    credential: Credential
+    params: Sequence[tuple[str, str]]
+    selected_statistics: int
+    deadline: float
+    call: UpstreamCall
 
 
-class _ReasonlessResponse(aiohttp.ClientResponse):
-    """httpx-aiohttp raises, and loses the connection, where the words behind the status are not UTF-8."""
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """A successful response. `body`: decompressed, at most 32 MiB."""
 
-    async def start(self, connection: Connection) -> Self:
-        await super().start(connection)
-        self.reason = None
-        return self
+    body: bytes
+
+
+class UpstreamTransport(Protocol):
+    """One layer of the stack. A layer takes the next one in its constructor and adds one concern."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request and return the successful response.
+
+        Raises a GatewayError for a final failure, RetryableError for a failure that another try may not meet, and
+        StatsSelectRefusedError if LangSmith refuses to select statistics by name.
+        """

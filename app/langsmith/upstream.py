@@ -1,4 +1,4 @@
-"""What the cache needs of LangSmith, whatever version of its API answers."""
+"""The seam between the cache and LangSmith, whichever version of LangSmith's API answers."""
 
 from typing import Protocol
 
@@ -9,14 +9,14 @@ from app.sessions.query import PageQuery
 
 
 class Upstream(Protocol):
-    """Fetches pages of sessions. `LangSmithClient` is the real one; `check` has one that only records queries."""
+    """Fetches pages of sessions. `LangSmithClient` asks LangSmith; the one of `app/check` only records the queries."""
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         """The page that the query asks for.
 
-        Each request is appended to `calls` when it is made, so that it can be told of while it is in flight, and also
-        when it fails. Raises a GatewayError.
+        Each request is appended to `calls` before it is sent, so that Explain shows it while it is in flight and after
+        it failed. Raises a GatewayError.
         """
 
     def is_near_limit(self, scope: str) -> bool:
-        """Whether little is left of the requests that LangSmith accepts for this credential scope."""
+        """Whether few of the requests that LangSmith accepts for this credential scope are left."""

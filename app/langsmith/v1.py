@@ -13,8 +13,8 @@ from app.sessions.fields import FACETS, FIELDS, STATS
 from app.sessions.query import PageQuery
 from app.sessions.row import Row, decode_rows
 
-Params = list[tuple[str, str]]
-"""A query string: names and values, in canonical order."""
+Params = tuple[tuple[str, str], ...]
+"""A query string: pairs of name and value, in canonical order."""
 
 _PARAMETERS: Final = {
     "filter.ids": "id",
@@ -30,7 +30,7 @@ _PARAMETERS: Final = {
     "stats.filter": "stats_filter",
     "stats.approximate": "use_approx_stats",
 }
-"""Parameters whose name is not that of the argument. Every other argument has its own name, in snake case."""
+"""By argument, the parameters with a name of their own. Every other parameter is the argument's name in snake case."""
 _VALUES: Final = {
     ("sort_by", "run_count"): "runs_count",
     ("sort_by_desc", "asc"): "false",
@@ -66,7 +66,7 @@ def params(query: PageQuery, *, select_statistics: bool = True) -> Params:
         found.append(("facets", "true"))
     if requested or query.sorted_by_stat:
         found += [_translated(*pair) for pair in query.window.arguments]
-    return found
+    return tuple(found)
 
 
 def parse_rows(body: bytes, query: PageQuery) -> list[Row | None]:
@@ -91,7 +91,10 @@ def refused_argument(body: bytes) -> str | None:
 
 
 def is_stats_select_refused(body: bytes) -> bool:
-    """Whether an answer with status 422 refuses `stats_select`. Assumed: older installations may not know it."""
+    """Whether an answer with status 422 refuses to select statistics by name.
+
+    Assumed: an installation that does not know the parameter `stats_select` says so under `detail`.
+    """
     return any("stats_select" in str(item.get("loc") if isinstance(item, dict) else item) for item in _details(body))
 
 
@@ -117,4 +120,4 @@ ARGUMENTS: Final = {_parameter(each): each for each in reversed(ARGUMENT_PATHS)}
     "limit": "first",
     "offset": "offset",
 }
-"""From a parameter to the argument that it comes from. Of two, such as `since` and `last`, it is the first."""
+"""By parameter, the argument that it comes from: the first one if there are two, as `since` and `last`."""

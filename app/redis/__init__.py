@@ -1,0 +1,8 @@
+"""Redis: one connection that answers soon or says that it cannot, and the window that requests are counted in.
+
+Every Redis is optional. `RedisConnection` runs scripts within a short time-out; while a Redis is unreachable, frozen or
+failing, its circuit breaker raises `RedisUnavailableError` at once and the caller goes on without.
+
+Read in this order: `url.py` (which URLs are accepted, and what they mean), `connection.py`, `sliding_window.py` (the
+requests of the last seconds, for the rate limit of requests to LangSmith).
+"""

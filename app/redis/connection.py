@@ -1,13 +1,14 @@
-"""A link to a Redis, and life without one: whoever asks over it is answered soon, or told that there is nothing there.
+"""A connection to a Redis, and the rules for going on without one.
 
-A Redis that is absent, frozen or failing costs a moment, and then nothing until it is tried again. One that is full is
-there: what reads is answered, and what writes is told to go on without.
+A Redis that is unreachable, frozen or failing costs each caller one short time-out; after a few of them a circuit
+breaker answers at once until the next trial. A Redis that is full or cannot save still counts as available: reads are
+answered, and only the writes are refused.
 """
 
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from aiocache import RedisCache
@@ -33,25 +34,33 @@ from structlog.typing import FilteringBoundLogger
 from app.observability.metrics import Metrics
 from app.redis.url import RedisUrl
 from app.resilience.circuit_breaker import CircuitBreaker, Permit
+from app.resilience.clock import Clock
 
 KEY_PREFIX: Final = "sessions-gateway:"
-"""What all keys of the gateway begin with."""
+"""Prefix of every key of the gateway."""
 TIMEOUT_SECONDS: Final = 0.25
-"""Seconds that a Redis may take."""
+"""Time that a command may take, with the wait for a connection."""
 _FAILURES: Final = 3
-_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 8.0
-_CONNECTIONS: Final = 32
-_QUIET: Final = 60.0
-"""Seconds without a refusal until a Redis that refused to write counts as one that writes again."""
+_PAUSE_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 8.0
+_MAX_CONNECTIONS: Final = 32
+_WRITES_ACCEPTED_AFTER_SECONDS: Final = 60.0
+"""Time without a refusal after which a Redis that refused a write counts as one that accepts writes again."""
 
 
 class RedisUnavailableError(Exception):
-    """There is no Redis to ask: go on without."""
+    """The Redis did not do what was asked. The caller goes on without it."""
 
 
 class RedisConnection:
-    """`url`: as `Address` reads it. `use`: what it is for, in logs and metrics. `patience`: seconds."""
+    """A pool of connections to one Redis, Sentinel group or cluster.
+
+    url: as `RedisUrl.parse` reads it; raises ValueError otherwise.
+    use: purpose of the Redis, in log lines and as a label of the metrics.
+    metrics, log: where changes of its availability are reported.
+    clock: monotonic seconds.
+    timeout_seconds: time that a command may take, with the wait for a connection.
+    """
 
     def __init__(
         self,
@@ -60,87 +69,95 @@ class RedisConnection:
         use: str,
         metrics: Metrics,
         log: FilteringBoundLogger,
-        clock: Callable[[], float],
-        patience: float = TIMEOUT_SECONDS,
+        clock: Clock,
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         address = RedisUrl.parse(url)
         self._cache = RedisCache(serializer=NullSerializer(encoding=None), timeout=None)
-        self._cache.client = self.client = _client(address, patience)
-        self._patience = patience
-        # Of redis-py's pools, a sentinel's and a cluster's let nobody wait for a connection, but refuse.
-        self._turns = asyncio.Semaphore(_connections(address))
+        self._cache.client = self.client = _create_client(address, timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        # The pools of Sentinel and Cluster raise an error instead of waiting for a free connection.
+        self._free_connections = asyncio.Semaphore(_max_connections(address))
         self._use = use
         self._log = log
         self._clock = clock
-        self._up = metrics.redis_up.labels(use)
-        self._up.set(1)
+        self._is_up = metrics.redis_up.labels(use)
+        self._is_up.set(1)
         self._failures = metrics.redis_failures
-        self._reason = ""
-        self._refused: str | None = None
+        self._last_failure = ""
+        self._refused_command: str | None = None
         self._refused_at = 0.0
         self._breaker = CircuitBreaker(
-            clock, self._notice, failures=_FAILURES, pause=_PAUSE, longest_pause=_LONGEST_PAUSE
+            clock, self._report, failures=_FAILURES, pause=_PAUSE_SECONDS, longest_pause=_LONGEST_PAUSE_SECONDS
         )
 
     async def script(self, text: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
-        """What a Lua script answers, whose text goes with it: no Redis has to know it before. Raises Away."""
+        """Run a Lua script with EVAL and return its answer. Raises RedisUnavailableError.
+
+        The text is sent each time, so no Redis, also after a failover, has to know the script beforehand.
+        """
         async with self.guard(text):
             return await self._cache.raw("eval", text, len(keys), *keys, *args)
 
     @contextlib.asynccontextmanager
-    async def guard(self, what: str = "") -> AsyncIterator[None]:
-        """Around whatever is asked by `client`. `what`: to tell what writes from what does not. Raises Away."""
-        if (admitted := self._breaker.acquire()) is None:
+    async def guard(self, command: str = "") -> AsyncIterator[None]:
+        """Apply time-out, connection limit and circuit breaker to what the block does with `client`.
+
+        `command` tells the block apart from others: after a refused write, only a success of the same command shows
+        that writes are accepted again. Raises RedisUnavailableError for every failure in the block.
+        """
+        if (permit := self._breaker.acquire()) is None:
             raise RedisUnavailableError
         try:
-            async with asyncio.timeout(self._patience), self._turns:
+            async with asyncio.timeout(self._timeout_seconds), self._free_connections:
                 yield
-        except Exception as exc:  # whatever redis-py makes of an answer that is none
-            await self._failed(admitted, exc, what)
+        except Exception as exc:  # redis-py raises errors of many kinds for answers that are not RESP.
+            await self._record_failure(permit, exc, command)
             raise RedisUnavailableError from exc
         except BaseException:
-            self._breaker.release(admitted)
+            # A cancelled caller says nothing about the Redis.
+            self._breaker.release(permit)
             raise
-        self._answered(admitted, what)
+        self._record_success(permit, command)
 
     async def aclose(self) -> None:
-        for close in _closing(self.client):
+        for close in _close_functions(self.client):
             with contextlib.suppress(errors.RedisError, OSError):
                 await close()
 
-    async def _failed(self, admitted: Permit, exc: Exception, what: str) -> None:
-        kind = _kind(exc)
+    async def _record_failure(self, permit: Permit, exc: Exception, command: str) -> None:
+        kind = _failure_kind(exc)
         self._failures.labels(self._use, kind).inc()
-        if kind in _REFUSALS:
-            self._breaker.record_success(admitted)
-            if self._refused is None:
+        if kind in _REFUSED_WRITES:
+            self._breaker.record_success(permit)
+            if self._refused_command is None:
                 self._log.warning("redis_refuses_writes", use=self._use, reason=kind)
-            self._refused, self._refused_at = what, self._clock()
+            self._refused_command, self._refused_at = command, self._clock()
             return
-        self._reason = kind
-        self._breaker.record_failure(admitted)
-        await _drop_idle(self.client)
+        self._last_failure = kind
+        self._breaker.record_failure(permit)
+        await drop_idle_connections(self.client)
 
-    def _answered(self, admitted: Permit, what: str) -> None:
-        self._breaker.record_success(admitted)
-        # One that is nearly full refuses now and then, and what only reads says nothing of it.
-        if what == self._refused and self._clock() >= self._refused_at + _QUIET:
-            self._refused = None
+    def _record_success(self, permit: Permit, command: str) -> None:
+        self._breaker.record_success(permit)
+        # A Redis that is nearly full refuses only some writes, so one success does not end the refusal.
+        if command == self._refused_command and self._clock() >= self._refused_at + _WRITES_ACCEPTED_AFTER_SECONDS:
+            self._refused_command = None
             self._log.info("redis_accepts_writes", use=self._use)
 
-    def _notice(self, is_open: bool) -> None:
-        self._up.set(not is_open)
+    def _report(self, is_open: bool) -> None:
+        self._is_up.set(not is_open)
         if is_open:
-            self._log.warning("redis_unavailable", use=self._use, reason=self._reason)
+            self._log.warning("redis_unavailable", use=self._use, reason=self._last_failure)
         else:
             self._log.info("redis_available", use=self._use)
 
 
-_REFUSALS: Final = frozenset({"full", "misconf", "noreplicas"})
-_CODES: Final = {"OOM": "full", "MISCONF": "misconf", "NOREPLICAS": "noreplicas", "READONLY": "readonly"}
-# Before Redis 7, what a command answers within a script stands somewhere in the message.
-_CODE: Final = re.compile(rf"\b({'|'.join(_CODES)})\b")
-_KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+_REFUSED_WRITES: Final = frozenset({"full", "misconf", "noreplicas"})
+_KIND_BY_CODE: Final = {"OOM": "full", "MISCONF": "misconf", "NOREPLICAS": "noreplicas", "READONLY": "readonly"}
+# Before Redis 7, the code of a command that fails within a script stands somewhere in the message.
+_CODE: Final = re.compile(rf"\b({'|'.join(_KIND_BY_CODE)})\b")
+_KIND_BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
     ((errors.AuthenticationError, errors.AuthorizationError, errors.NoPermissionError), "auth"),
     ((errors.BusyLoadingError,), "loading"),
     ((errors.ReadOnlyError,), "readonly"),
@@ -152,35 +169,36 @@ _KINDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
 )
 
 
-def _kind(exc: BaseException) -> str:
-    """Of a closed set. redis-py wraps errors in others, which say less."""
-    if exc.__cause__ and (kind := _kind(exc.__cause__)) != "protocol":
+def _failure_kind(exc: BaseException) -> str:
+    """The metric's label for a failure, from a closed set. redis-py wraps errors in others that say less."""
+    if exc.__cause__ and (kind := _failure_kind(exc.__cause__)) != "protocol":
         return kind
     if isinstance(exc, errors.ResponseError) and (code := _CODE.search(str(exc))):
-        return _CODES[code[1]]
-    return next((kind for types, kind in _KINDS if isinstance(exc, types)), "protocol")
+        return _KIND_BY_CODE[code[1]]
+    return next((kind for types, kind in _KIND_BY_TYPE if isinstance(exc, types)), "protocol")
 
 
-def _client(address: RedisUrl, patience: float) -> Any:
+def _create_client(address: RedisUrl, timeout_seconds: float) -> Any:
     options = {
-        # The link's own time-out ends whatever takes too long. One for each read costs a task for each write.
+        # `guard` bounds every command. A time-out for each read would cost a task for each write.
         "socket_timeout": None,
-        "socket_connect_timeout": patience,
+        "socket_connect_timeout": timeout_seconds,
         "retry": Retry(NoBackoff(), 1),
-        # With these, the pool does not see that a connection was closed; only Redis Enterprise sends them.
+        # With maintenance notifications, which only Redis Enterprise sends, the pool misses that a connection closed.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
         **address.options,
-        "max_connections": _connections(address),
+        "max_connections": _max_connections(address),
     }
-    # Where one of several does not answer, there is time left to ask another.
-    short = {"socket_timeout": patience / 3, "socket_connect_timeout": patience / 3}
+    # With several hosts, the time-out of one leaves time to ask another.
+    per_host = {"socket_timeout": timeout_seconds / 3, "socket_connect_timeout": timeout_seconds / 3}
     if address.is_cluster:
         nodes = [ClusterNode(*host) for host in address.hosts]
-        return RedisCluster(startup_nodes=nodes, ssl=address.is_tls, **{**options, **short})
+        return RedisCluster(startup_nodes=nodes, ssl=address.is_tls, **{**options, **per_host})
     if address.service:
-        own = {**options, **short, "ssl": address.is_tls, "db": 0, "retry": Retry(NoBackoff(), 0)}
-        create: Any = Sentinel  # which has no types
-        return create(address.hosts, sentinel_kwargs=own, ssl=address.is_tls, **options).master_for(address.service)
+        to_sentinels = {**options, **per_host, "ssl": address.is_tls, "db": 0, "retry": Retry(NoBackoff(), 0)}
+        create_sentinel: Any = Sentinel  # redis-py gives it no types.
+        sentinel = create_sentinel(address.hosts, sentinel_kwargs=to_sentinels, ssl=address.is_tls, **options)
+        return sentinel.master_for(address.service)
     connection: type[AbstractConnection] = UnixDomainSocketConnection
     if address.hosts:
         options["host"], options["port"] = address.hosts[0]
@@ -188,20 +206,31 @@ def _client(address: RedisUrl, patience: float) -> Any:
     return Redis.from_pool(ConnectionPool(connection, **options))
 
 
-def _connections(address: RedisUrl) -> int:
-    return int(address.options.get("max_connections", _CONNECTIONS))
+def _max_connections(address: RedisUrl) -> int:
+    return int(address.options.get("max_connections", _MAX_CONNECTIONS))
 
 
-async def _drop_idle(client: Any) -> None:
-    """So that the next to ask goes to who is there by then. A cluster's client sees to it by itself."""
-    if not isinstance(client, RedisCluster):
-        for connection in client.connection_pool._available_connections:  # noqa: SLF001 - the pool's own disconnect() waits for each
-            await connection.disconnect(nowait=True)
+async def drop_idle_connections(client: Any) -> None:
+    """Drop idle connections, so that the next command reconnects (for example after a failover).
 
-
-def _closing(client: Any) -> list[Callable[[], Any]]:
+    A cluster's client does so by itself.
+    """
     if isinstance(client, RedisCluster):
-        # It closes nothing where it is about to look for its nodes again.
+        return
+    pool = client.connection_pool
+    # Private to redis-py, whose minor version is pinned: the public `disconnect` waits until each connection has said
+    # goodbye, and a frozen Redis never does. It is the fallback for a pool without this list.
+    idle = getattr(pool, "_available_connections", None)
+    if idle is None:
+        await pool.disconnect(inuse_connections=False)
+        return
+    for connection in idle:
+        await connection.disconnect(nowait=True)
+
+
+def _close_functions(client: Any) -> list[Callable[[], Awaitable[None]]]:
+    if isinstance(client, RedisCluster):
+        # The cluster's client closes nothing while it is about to look up its nodes again.
         nodes = client.nodes_manager
         return [client.aclose, nodes.aclose, lambda: nodes.aclose("startup_nodes")]
     pool = client.connection_pool

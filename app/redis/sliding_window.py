@@ -1,7 +1,7 @@
 """The requests of the last seconds for each scope, in a moving window of the `limits` library.
 
-Each request is remembered, so that a window of LangSmith's own holds no more of them than the rate wherever it begins;
-the library's two counters would let almost twice as many through around an edge.
+The window remembers each request, so that no window of LangSmith's own, wherever it begins, holds more requests than
+the rate. A token bucket, or the library's window of two counters, lets almost twice as many through around an edge.
 """
 
 import time
@@ -16,81 +16,96 @@ from app.redis.connection import KEY_PREFIX, RedisConnection
 from app.resilience.lru_cache import LruDict
 from app.resilience.rate import Rate
 
-MARGIN: Final = 0.01
+CLOCK_TOLERANCE: Final = 0.01
 """Seconds by which timers and clocks may differ."""
 
 
 class SlidingWindow:
-    """Counted in this process, or with a link for all."""
+    """At most `rate.count` requests of a scope in any `rate.seconds`.
 
-    def __init__(self, rate: Rate, link: RedisConnection | None = None) -> None:
+    `redis`: where all processes count together; None to count in this process only.
+    """
+
+    def __init__(self, rate: Rate, redis: RedisConnection | None = None) -> None:
         self.rate = rate
-        storage = _RedisStorage(link.client) if link else _MemoryStorage()
+        storage = _RedisStorage(redis.client) if redis else _MemoryStorage()
         self._storage: MemoryStorage | RedisStorage = storage
         self._limiter = MovingWindowRateLimiter(storage)
         self._item = RateLimitItemPerSecond(rate.count, rate.seconds, namespace="requests")
 
     async def enter(self, scope: str, ahead: int) -> float:
-        """Counts a request, and returns 0; or the seconds until there is room for it after those `ahead`."""
-        if ahead and (seconds := await self._seconds(scope, ahead)):
+        """Count a request and return 0, or return the seconds until there is room after the `ahead` requests before."""
+        if ahead and (seconds := await self._seconds_until_room(scope, ahead)):
             return seconds
         if await self._limiter.hit(self._item, scope):
             return 0.0
-        return await self._seconds(scope, ahead) or MARGIN
+        return await self._seconds_until_room(scope, ahead) or CLOCK_TOLERANCE
 
-    async def left(self, scope: str) -> int:
+    async def remaining(self, scope: str) -> int:
+        """Number of requests that the window has room for now."""
         return (await self._limiter.get_window_stats(self._item, scope)).remaining
 
-    async def _seconds(self, scope: str, ahead: int) -> float:
-        # Room for the n-th who waits comes with the end of the n-th oldest, which is the oldest but for n - 1 others.
+    async def _seconds_until_room(self, scope: str, ahead: int) -> float:
+        # The n-th request that waits gets the place of the n-th oldest entry, and that entry is the oldest one among
+        # the newest `count - (n - 1)`. More waiting requests than places need whole windows beside.
         windows, place = divmod(ahead, self.rate.count)
-        most = self.rate.count - place
-        start, count = await self._storage.get_moving_window(self._item.key_for(scope), most, self.rate.seconds)
-        seconds = max(0.0, start + self.rate.seconds - time.time()) if count >= most else 0.0
+        newest = self.rate.count - place
+        start, count = await self._storage.get_moving_window(self._item.key_for(scope), newest, self.rate.seconds)
+        seconds = max(0.0, start + self.rate.seconds - time.time()) if count >= newest else 0.0
         return seconds + windows * self.rate.seconds
 
 
 class _MemoryStorage(MemoryStorage):
-    """limits' own looks through all keys at each request, in a thread: 1.8 ms of CPU time where there are 1000."""
+    """A storage in the memory of this process, for as many scopes as an `LruDict` holds.
+
+    The library's own looks through all keys in a thread with each request: 1.8 ms of CPU time with 1000 keys.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._made: LruDict[str, deque[float]] = LruDict()
+        self._times: LruDict[str, deque[float]] = LruDict()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         now = time.time()
-        made = self._since(now - expiry, key)
-        if len(made) + amount > limit:
+        times = self._times_since(now - expiry, key)
+        if len(times) + amount > limit:
             return False
-        made.extend([now] * amount)
-        self._made[key] = made
-        self._forget(now - expiry)
+        times.extend([now] * amount)
+        self._times[key] = times
+        self._drop_expired_keys(now - expiry)
         return True
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
         now = time.time()
-        made = self._since(now - expiry, key)
-        count = min(len(made), limit)
-        return (made[-count], count) if count else (now, 0)
+        times = self._times_since(now - expiry, key)
+        count = min(len(times), limit)
+        return (times[-count], count) if count else (now, 0)
 
-    def _since(self, start: float, key: str) -> deque[float]:
-        made = self._made.get(key, deque[float]())
-        while made and made[0] < start:
-            made.popleft()
-        return made
+    def _times_since(self, start: float, key: str) -> deque[float]:
+        times = self._times.get(key, deque[float]())
+        while times and times[0] < start:
+            times.popleft()
+        return times
 
-    def _forget(self, start: float) -> None:
-        """Those keys of which all is longer ago."""
-        while self._made and not self._since(start, next(iter(self._made))):
-            self._made.popitem(last=False)
+    def _drop_expired_keys(self, start: float) -> None:
+        # Keys are in the order of their last request, so the first one that is not expired ends the search.
+        while self._times and not self._times_since(start, next(iter(self._times))):
+            self._times.popitem(last=False)
 
 
 class _RedisStorage(RedisStorage):
-    """By the link's client, to whatever kind of Redis."""
+    """A storage over the connection's own client, because the library knows neither Sentinel over TLS nor our URLs.
+
+    `configure_bridge` and `connection_getter` are not documented for overriding, so pyproject.toml pins the library's
+    minor version. Should the library ignore them, the start fails: it would count in a Redis of its own choice.
+    """
 
     def __init__(self, client: Any) -> None:
         self._client = client
         super().__init__("redis://", implementation="redispy", key_prefix=f"{KEY_PREFIX}budget")
+        bridge: Any = self.bridge
+        if bridge.get_connection() is not client:
+            raise TypeError("The limits library does not count over the client that it was given.")
 
     def configure_bridge(self) -> None:
         bridge: Any = self.bridge

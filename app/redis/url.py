@@ -1,6 +1,7 @@
-"""Where a Redis is: its URL, read once, and refused in one line where redis-py could do nothing with it.
+"""RedisUrl: the URL of a Redis, parsed and checked once, and refused in one line before redis-py meets it.
 
-redis-py writes one Redis; Sentinel and Cluster are written as the libraries `limits` and `throttled` write them.
+A single Redis is written as in redis-py's own URLs. Sentinel groups and clusters are written as in those of the
+libraries `limits` and `throttled`.
 """
 
 import math
@@ -32,22 +33,28 @@ _TLS_OPTIONS: Final = frozenset(
     | {f"ssl_{name}_verify_flags" for name in ("include", "exclude")}
 )
 _NOT_WITH_CLUSTER: Final = frozenset({"ssl_password", "ssl_ca_path"})
-_NO_PERCENT_CODE: Final = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
+"""Options that redis-py's client of a cluster does not take."""
+_BROKEN_PERCENT_CODE: Final = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RedisUrl:
+    """Where a Redis is and how to connect.
+
+    hosts: names and ports; those of the sentinels if there is a `service`, and none for a Unix socket.
+    service: name that the sentinels know the master by.
+    options: keyword arguments of redis-py's connections. They may hold a password, and are left out of the repr.
+    """
+
     hosts: tuple[tuple[str, int], ...]
-    """Of the sentinels, where there is a `service`. None where a path is among the options."""
     service: str | None = None
     is_cluster: bool = False
     is_tls: bool = False
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """As redis-py takes them. A password is one."""
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Raises ValueError, whose text goes on after `must be` and quotes no password."""
+        """Parse a URL. Raises ValueError with a message that continues `must be …` and quotes no password."""
         match = _SCHEME.match(url)
         if match is None:
             schemes = "redis, rediss, unix, redis+sentinel or redis+cluster"
@@ -55,38 +62,39 @@ class RedisUrl:
         kind = "unix" if match[0] == "unix://" else match[2]
         try:
             address = cls(**_read(_split(url), kind), is_cluster=kind == "cluster", is_tls=match[1] == "rediss")
-            _try(address)
+            _check_options(address)
         except _RedisUrlError as exc:
             raise ValueError(f"a Redis such as {_EXAMPLES[kind]}: {exc}") from None
         return address
 
 
 class _RedisUrlError(Exception):
-    """What is wrong with a URL."""
+    """The second half of the message: what is wrong with the URL."""
 
 
 def _split(url: str) -> SplitResult:
     if not url.isprintable() or " " in url:
         raise _RedisUrlError("a space is written %20, and line breaks do not belong here")
-    if _NO_PERCENT_CODE.search(url):
-        raise _RedisUrlError("a % that begins no code such as %2F is written %25")
+    if _BROKEN_PERCENT_CODE.search(url):
+        raise _RedisUrlError("a % that does not begin a code such as %2F is written %25")
     try:
         unquote(url, errors="strict")
         parts = urlsplit(url)
     except ValueError:
-        raise _RedisUrlError("its codes are no UTF-8, or its host is none") from None
+        raise _RedisUrlError("its % codes are not UTF-8, or its host is not valid") from None
     if parts.fragment or "#" in url or "@" in parts.path + parts.query:
         raise _RedisUrlError("in a user name, password or option, / ? # and @ are written %2F %3F %23 and %40")
     return parts
 
 
 def _read(parts: SplitResult, kind: str | None) -> dict[str, Any]:
-    who, at, where = parts.netloc.rpartition("@")
+    """The values of `hosts`, `service` and `options`."""
+    user, at, location = parts.netloc.rpartition("@")
     if kind == "unix":
-        if where or not parts.path.strip("/"):
+        if location or not parts.path.strip("/"):
             raise _RedisUrlError("a path follows three slashes, and no host")
-        return {"hosts": (), "options": _options(f"unix://{who}{at}{parts.path}", parts, kind)}
-    hosts = tuple(_host(each, _PORTS[kind]) for each in where.split(","))
+        return {"hosts": (), "options": _options(f"unix://{user}{at}{parts.path}", parts, kind)}
+    hosts = tuple(_host(each, _PORTS[kind]) for each in location.split(","))
     if kind is None and len(hosts) > 1:
         raise _RedisUrlError("it has one host; several are written redis+sentinel:// or redis+cluster://")
     path = parts.path.strip("/").split("/")
@@ -96,8 +104,8 @@ def _read(parts: SplitResult, kind: str | None) -> dict[str, Any]:
     db = "/".join(path)
     if not re.fullmatch(r"\d{0,9}", db, re.ASCII):
         raise _RedisUrlError("a database is a number")
-    # The host is only there for it to be a URL.
-    options = _options(f"redis://{who}{at}redis/{db}", parts, kind)
+    # redis-py parses the options. The host is a placeholder, because a URL needs one.
+    options = _options(f"redis://{user}{at}redis/{db}", parts, kind)
     if kind == "cluster" and options.get("db"):
         raise _RedisUrlError("a cluster has no database but 0")
     return {"hosts": hosts, "service": service, "options": options}
@@ -117,6 +125,7 @@ def _host(text: str, default_port: int) -> tuple[str, int]:
 
 
 def _options(base: str, parts: SplitResult, kind: str | None) -> dict[str, Any]:
+    """The options of the URL, with user name, password and database, as redis-py parses them."""
     known = _OPTIONS | (_TLS_OPTIONS if parts.scheme.startswith("rediss") else frozenset())
     known -= _NOT_WITH_CLUSTER if kind == "cluster" else frozenset()
     try:
@@ -143,8 +152,8 @@ def _is_usable(name: str, value: object) -> bool:
     return 0 < value < math.inf or (value == 0 and name in {"db", "health_check_interval"})
 
 
-def _try(address: RedisUrl) -> None:
-    """redis-py looks at the rest when it connects, which is too late."""
+def _check_options(address: RedisUrl) -> None:
+    """Check what redis-py itself checks only when it connects, by making a connection that is never opened."""
     options = {name: value for name, value in address.options.items() if name not in {"path", "max_connections"}}
     try:
         if address.is_tls:

@@ -1,25 +1,36 @@
-"""A circuit breaker: who fails again and again is left alone for a while, and then asked by one.
+"""A circuit breaker: after failures in a row it opens, and lets one trial request through after each pause.
 
-Our own, because none of the libraries lets exactly one request through when it tries again, and takes a clock.
+The libraries for it were left out because none of them lets exactly one request through a half-open circuit and takes a
+clock.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from app.resilience.clock import Clock
+
 FAILURES: Final = 10
-"""In a row, and it opens."""
+"""Failures in a row that open the circuit."""
 PAUSE: Final = 5.0
-"""Seconds until one request is let through. Twice as long each time that one fails, up to `LONGEST_PAUSE`."""
+"""Seconds from opening to the first trial request. The pause doubles with each trial that fails."""
 LONGEST_PAUSE: Final = 60.0
+"""Seconds that a pause lasts at most."""
 
 
 class CircuitBreaker:
-    """`told` is called with whether it is open, whenever that changes. `clock`: monotonic seconds."""
+    """The state machine: closed, open, and half-open while the trial request is in flight.
+
+    clock: monotonic seconds.
+    on_change: called with whether the circuit is open, when it opens and when it closes.
+    failures: failures in a row that open the circuit.
+    pause: seconds from opening to the first trial request.
+    longest_pause: bound in seconds of the pause, which doubles with each trial that fails.
+    """
 
     def __init__(
         self,
-        clock: Callable[[], float],
+        clock: Clock,
         on_change: Callable[[bool], None] = lambda _: None,
         *,
         failures: int = FAILURES,
@@ -27,59 +38,64 @@ class CircuitBreaker:
         longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self._clock = clock
-        self._told = on_change
-        self._most_failures = failures
+        self._on_change = on_change
+        self._failure_threshold = failures
         self._first_pause = pause
         self._longest_pause = longest_pause
         self._failures = 0
         self._pause = pause
         self._opened_at: float | None = None
-        self._is_trying = False
+        self._trial_is_in_flight = False
 
     @property
     def is_open(self) -> bool:
+        """Whether the circuit is open, or half-open."""
         return self._opened_at is not None
 
     def acquire(self) -> "Permit | None":
-        """None where no request may be made. Whoever makes one says how it went, by one of the three below."""
+        """A permit for one request; None while the circuit is open.
+
+        Each permit is given back by exactly one of `record_success`, `record_failure` and `release`.
+        """
         if self._opened_at is None:
             return Permit()
-        if self._is_trying or self._clock() < self._opened_at + self._pause:
+        if self._trial_is_in_flight or self._clock() < self._opened_at + self._pause:
             return None
-        self._is_trying = True
+        self._trial_is_in_flight = True
         return Permit(is_trial=True)
 
-    def record_success(self, admitted: "Permit") -> None:
-        """Whatever the answer was, it was one."""
-        self._end(admitted)
+    def record_success(self, permit: "Permit") -> None:
+        """Record that a response came, and close the circuit."""
+        self._end_trial(permit)
         self._failures = 0
         if self._opened_at is not None:
             self._opened_at = None
             self._pause = self._first_pause
-            self._told(False)
+            self._on_change(False)
 
-    def record_failure(self, admitted: "Permit") -> None:
-        self._end(admitted)
+    def record_failure(self, permit: "Permit") -> None:
+        """Record a failure. The circuit opens at the threshold; a failed trial doubles the pause."""
+        self._end_trial(permit)
         self._failures += 1
         if self._opened_at is None:
-            if self._failures >= self._most_failures:
+            if self._failures >= self._failure_threshold:
                 self._opened_at = self._clock()
-                self._told(True)
-        elif admitted.is_trial:  # others set out before it opened, and say nothing new
+                self._on_change(True)
+        elif permit.is_trial:  # The other requests were sent before the circuit opened, and tell nothing new.
             self._opened_at = self._clock()
             self._pause = min(2 * self._pause, self._longest_pause)
 
-    def release(self, admitted: "Permit") -> None:
-        """Nobody waited for the end of it, so it says nothing."""
-        self._end(admitted)
+    def release(self, permit: "Permit") -> None:
+        """Give the permit back without an outcome, for example because nobody waits for the response any more."""
+        self._end_trial(permit)
 
-    def _end(self, admitted: "Permit") -> None:
-        if admitted.is_trial:
-            self._is_trying = False
+    def _end_trial(self, permit: "Permit") -> None:
+        if permit.is_trial:
+            self._trial_is_in_flight = False
 
 
 @dataclass(frozen=True)
 class Permit:
-    """A request that may be made. `is_trial`: to see whether it goes well again."""
+    """Permission to send one request. `is_trial`: its outcome decides whether the half-open circuit closes."""
 
     is_trial: bool = False

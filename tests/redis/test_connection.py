@@ -71,10 +71,12 @@ class Asking:
 
 
 @contextlib.asynccontextmanager
-async def asking(url: str, clock: Clock, patience: float = PATIENCE) -> AsyncIterator[Asking]:
+async def asking(url: str, clock: Clock, timeout_seconds: float = PATIENCE) -> AsyncIterator[Asking]:
     metrics, log = Metrics(), io.StringIO()
     structured = create_log("json", "debug", log)
-    link = RedisConnection(url, use="test", metrics=metrics, log=structured, clock=clock.monotonic, patience=patience)
+    link = RedisConnection(
+        url, use="test", metrics=metrics, log=structured, clock=clock.monotonic, timeout_seconds=timeout_seconds
+    )
     try:
         yield Asking(link, metrics, log)
     finally:
@@ -215,7 +217,7 @@ async def test_one_that_is_killed_and_started_again(redis: RealRedis, clock: Clo
 
 
 async def test_a_frozen_one_costs_a_moment_and_then_nothing(redis: RealRedis, clock: Clock) -> None:
-    async with asking(redis.url, clock, patience=0.25) as over:
+    async with asking(redis.url, clock, timeout_seconds=0.25) as over:
         assert await over.echo()
         redis.freeze()
         await over.until_away()
@@ -225,28 +227,28 @@ async def test_a_frozen_one_costs_a_moment_and_then_nothing(redis: RealRedis, cl
         assert not await over.echo()
         assert over.events == [("redis_unavailable", "timeout")]
         redis.thaw()
-        over.link._patience = PATIENCE
+        over.link._timeout_seconds = PATIENCE
         clock.forward(2)
         assert await over.echo()
         assert over.events[1:] == [("redis_available", None)]
 
 
 async def test_one_that_is_slow_once_is_not_away(redis: RealRedis, clock: Clock) -> None:
-    async with asking(redis.url, clock, patience=0.25) as over:
+    async with asking(redis.url, clock, timeout_seconds=0.25) as over:
         with redis.client() as client:
             client.client_pause(60_000, all=False)
             assert not await over.put()
             client.execute_command("CLIENT UNPAUSE")
-        over.link._patience = PATIENCE
+        over.link._timeout_seconds = PATIENCE
         assert await over.put()
         assert (over.events, over.failures) == ([], {"timeout": 1})
 
 
 async def test_who_tries_and_hangs_up_leaves_the_next_to_try(redis: RealRedis, clock: Clock) -> None:
-    async with asking(redis.url, clock, patience=0.25) as over:
+    async with asking(redis.url, clock, timeout_seconds=0.25) as over:
         redis.freeze()
         await over.until_away()
-        over.link._patience = PATIENCE
+        over.link._timeout_seconds = PATIENCE
         clock.forward(1)
         trying = asyncio.create_task(over.echo())
         await asyncio.sleep(0)
@@ -261,7 +263,7 @@ async def test_who_tries_and_hangs_up_leaves_the_next_to_try(redis: RealRedis, c
 async def test_connections_that_are_lost_unnoticed_are_found_to_be_so_together(redis: RealRedis, clock: Clock) -> None:
     async with between(redis) as there:
         url = redis.url.replace(str(redis.port), str(there.port))
-        async with asking(url, clock, patience=1) as over:
+        async with asking(url, clock, timeout_seconds=1) as over:
             assert all(await asyncio.gather(*(over.echo() for _ in range(20))))
             assert there.connections == 20
             there.lose()
@@ -405,8 +407,8 @@ async def test_the_end_waits_for_nobody(redis: RealRedis, clock: Clock, tmp_path
     certificates = Certificates(tmp_path)
     async with between(redis, certificates.context) as there:
         url = f"rediss://:{QUOTED}@127.0.0.1:{there.port}/3?ssl_ca_certs={certificates.path}"
-        async with asking(url, clock, patience=0.25) as over:
-            over.link._patience = PATIENCE
+        async with asking(url, clock, timeout_seconds=0.25) as over:
+            over.link._timeout_seconds = PATIENCE
             assert all(await asyncio.gather(*(over.echo() for _ in range(5))))
             redis.freeze()
             async with asyncio.timeout(5):

@@ -48,9 +48,9 @@ VALUE = "an option has a value that it does not take"
         *((f"redis://h:{port}", "redis://", "a port is a number from 1 to 65535")
           for port in ("0", "x", "65536", "-1")),
         *((f"redis://:{SECRET}{char}x@h", "redis://:password", CODES) for char in "/?#"),
-        (f"redis://:{SECRET}%zz@h", "redis://:password", "a % that begins no code such as %2F is written %25"),
-        (f"redis://:{SECRET}%ff@h", "redis://:password", "its codes are no UTF-8, or its host is none"),
-        (f"redis://:{SECRET}[@h", "redis://:password", "its codes are no UTF-8, or its host is none"),
+        (f"redis://:{SECRET}%zz@h", "redis://:password", "a % that does not begin a code such as %2F is written %25"),
+        (f"redis://:{SECRET}%ff@h", "redis://:password", "its % codes are not UTF-8, or its host is not valid"),
+        (f"redis://:{SECRET}[@h", "redis://:password", "its % codes are not UTF-8, or its host is not valid"),
         (f"redis://:{SECRET}@h\n", "redis://:password", "a space is written %20, and line breaks do not belong here"),
         *((f"redis://h/{db}", "redis://", "a database is a number") for db in ("a", "-1", "1/2", "1.5", "\u0661")),
         ("redis://a,b", "redis://", "it has one host; several are written redis+sentinel:// or redis+cluster://"),

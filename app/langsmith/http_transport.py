@@ -1,0 +1,107 @@
+"""The innermost layer: sends one GET over HTTP, maps its failure, and counts, times and traces it."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+import aiohttp
+import httpx
+
+from app import __version__
+from app.errors import BadUserInputError
+from app.langsmith.bounded_body import read_bounded_body
+from app.langsmith.error_mapping import map_status, map_transport_error
+from app.langsmith.notices import UpstreamNotices
+from app.langsmith.transport import UpstreamRequest, UpstreamResponse
+from app.observability.metrics import Metrics
+from app.observability.tracing import Tracing
+from app.resilience.clock import Clock
+
+_CONNECT_TIMEOUT_SECONDS: Final = 5.0
+_HEADERS: Final = {
+    "accept": "application/json",
+    "accept-encoding": "gzip",
+    # Observed: a CDN in front of one installation answers 403 to the default User-Agent of libraries.
+    "user-agent": f"sessions-gateway/{__version__}",
+}
+
+
+class HttpTransport:
+    """Sends requests to one URL.
+
+    connections: a pool with the interface of an httpx transport.
+    url: the list of sessions, without a query string.
+    timeout_seconds: bound of one read; the deadline of the request ends it earlier.
+    metrics: counts requests by outcome, and observes how long they took.
+    notices: is told of headers that announce the end of the endpoint.
+    clock: monotonic seconds.
+    tracing: opens a span for each request, whose headers are sent to LangSmith.
+    """
+
+    def __init__(
+        self,
+        connections: httpx.AsyncBaseTransport,
+        url: str,
+        *,
+        timeout_seconds: float,
+        metrics: Metrics,
+        notices: UpstreamNotices,
+        clock: Clock,
+        tracing: Tracing,
+    ) -> None:
+        self._connections = connections
+        self._url = httpx.URL(url)
+        # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
+        timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None)
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._metrics = metrics
+        self._notices = notices
+        self._clock = clock
+        self._tracing = tracing
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request once.
+
+        Raises BadUserInputError without sending if the URL is too long; otherwise what `error_mapping.py` makes of a
+        failure or of a status other than 200, and UpstreamMalformedError for a body that cannot be read.
+        """
+        call = request.call
+        call.attempts += 1
+        if call.attempts > 1:
+            self._metrics.retries.inc()
+        started_at = self._clock()
+        outcome = "cancelled"
+        span = call.span = self._tracing.start_request(
+            str(self._url), attempts=call.attempts, statistics=request.selected_statistics
+        )
+        try:
+            response = await self._connections.handle_async_request(self._http_request(request, span.headers))
+            try:
+                call.status = response.status_code
+                outcome = str(response.status_code)
+                self._notices.record_deprecation(response.headers)
+                body = await read_bounded_body(response)
+            finally:
+                await response.aclose()
+        except httpx.InvalidURL as exc:
+            outcome = "unsent"
+            raise BadUserInputError("The arguments are too long for LangSmith: ask for less at once.") from exc
+        except (httpx.HTTPError, aiohttp.ClientError) as exc:
+            call.status = None
+            outcome, failure = map_transport_error(exc)
+            raise failure from exc
+        finally:
+            span.end(outcome)
+            self._metrics.upstream.labels(outcome).inc()
+            self._metrics.upstream_seconds.observe(self._clock() - started_at)
+        if response.status_code != 200:
+            raise map_status(response, body, selects_statistics=request.selected_statistics > 0)
+        return UpstreamResponse(body)
+
+    def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:
+        return httpx.Request(
+            "GET",
+            self._url.copy_with(raw_path=self._url.raw_path + b"?" + urlencode(request.params).encode()),
+            headers={**_HEADERS, **span_headers, **request.credential.headers},
+            extensions=self._extensions,
+        )

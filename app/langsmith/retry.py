@@ -1,0 +1,57 @@
+"""The retry layer: repeats a request after a failure that another try may not meet.
+
+Failed connections and the statuses 408, 425, 429 and 5xx are repeated, after the response's `Retry-After` or else after
+an exponential backoff with jitter. A request to the list changes nothing at LangSmith, so repeating it is safe.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from app.langsmith.error_mapping import RetryableError
+from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
+from app.resilience.clock import Clock
+
+_BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
+_IS_RETRYABLE: Final = retry_if_exception_type(RetryableError)
+
+
+class RetryTransport:
+    """`retries`: tries beyond the first. `clock`: monotonic seconds."""
+
+    def __init__(self, following: UpstreamTransport, *, retries: int, clock: Clock) -> None:
+        self._next = following
+        self._max_tries = 1 + retries
+        self._clock = clock
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send the request until it succeeds, fails finally, or no try is left. Raises the error of the last try."""
+        stop = _stop_condition(self._max_tries, request.deadline)
+        tries = AsyncRetrying(retry=_IS_RETRYABLE, stop=stop, wait=_seconds_to_wait, reraise=True)
+        try:
+            async for attempt in tries:
+                with attempt:
+                    request.call.tried_at = self._clock()
+                    response = await self._next.send(request)
+        except RetryableError as failure:
+            raise failure.error from failure
+        return response
+
+
+def _stop_condition(max_tries: int, deadline: float) -> Callable[[RetryCallState], bool]:
+    """Stop after `max_tries`, and if the next try would begin after the deadline.
+
+    Waiting for such a try would only replace the error that is known now by a time-out.
+    """
+    now = asyncio.get_running_loop().time
+    return lambda state: state.attempt_number >= max_tries or now() + state.upcoming_sleep >= deadline
+
+
+def _seconds_to_wait(state: RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome else None
+    if isinstance(failure, RetryableError) and failure.retry_after is not None:
+        return failure.retry_after
+    return _BACKOFF(state)
