@@ -1,4 +1,4 @@
-"""Each client may ask so often; who asks more often is told when to come again."""
+"""Each client may send requests at a rate; further ones get 429 with the time to wait."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ async def statuses(gateway: Gateway, count: int, *, key: str | None = "demo", **
     return [(await gateway.post(NAMES, key=key, **headers)).status_code for _ in range(count)]
 
 
-async def test_without_a_rate_nobody_is_held_back(gateway: Gateway) -> None:
+async def test_no_client_is_limited_without_a_rate(gateway: Gateway) -> None:
     assert await statuses(gateway, 20) == [200] * 20
 
 
-async def test_who_asks_too_often_is_told_when_to_come_again(serve: Serve, langsmith: Emulator) -> None:
+async def test_request_beyond_the_client_rate_gets_429_with_the_time_to_wait(serve: Serve, langsmith: Emulator) -> None:
     async with serve(client_rate=LIMITED) as gateway:
-        # Answers that are kept count as any others.
+        # Responses from the cache count like any others.
         assert await statuses(gateway, 3) == [200] * 3
         response = await gateway.post(NAMES)
     assert response.status_code == 429
@@ -40,20 +40,20 @@ async def test_who_asks_too_often_is_told_when_to_come_again(serve: Serve, langs
     assert len(langsmith.requests) == 1
 
 
-async def test_each_credential_has_its_own(serve: Serve) -> None:
+async def test_each_credential_has_its_own_client_rate(serve: Serve) -> None:
     async with serve(client_rate=LIMITED) as gateway:
         assert await statuses(gateway, 4) == [200, 200, 200, 429]
         assert await statuses(gateway, 4, key="demo-2") == [200, 200, 200, 429]
 
 
-async def test_so_has_each_token(serve: Serve) -> None:
+async def test_each_client_token_has_its_own_client_rate(serve: Serve) -> None:
     own = {"auth": "server", "langsmith_api_key": "demo", "client_tokens": ("one", "other")}
     async with serve(client_rate=LIMITED, **own) as gateway:
         for token in ("one", "other"):
             assert await statuses(gateway, 4, key=None, authorization=f"Bearer {token}") == [200, 200, 200, 429]
 
 
-async def test_and_each_address_of_those_who_show_nothing(serve: Serve) -> None:
+async def test_anonymous_clients_are_limited_by_their_address(serve: Serve) -> None:
     own = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
     async with serve(client_rate=LIMITED, **own) as gateway:
         assert await statuses(gateway, 4, key=None) == [200, 200, 200, 429]
@@ -62,19 +62,21 @@ async def test_and_each_address_of_those_who_show_nothing(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("text", "rate"), [("100/10s", Rate(100, 10)), ("6/m", Rate(6, 60)), ("5/2h", Rate(5, 7200)), ("", None)]
 )
-def test_a_rate_is_read(monkeypatch: pytest.MonkeyPatch, text: str, rate: Rate | None) -> None:
+def test_client_rate_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, text: str, rate: Rate | None
+) -> None:
     monkeypatch.setenv("GATEWAY_CLIENT_RATE", text)
     assert Settings.load().client_rate == rate
 
 
 @pytest.mark.parametrize("text", ["100", "0/s", "1.5/s", "1/0s", "1/d", "-1/s", "1 /s", "\u0661/s"])
-def test_what_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_invalid_client_rate_stops_the_start(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("GATEWAY_CLIENT_RATE", text)
     with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE: must be a number of requests and a time, such as"):
         Settings.load()
 
 
-async def test_all_processes_count_together_in_a_redis(serve: Serve, redis: RealRedis) -> None:
+async def test_processes_with_one_redis_share_the_client_rate(serve: Serve, redis: RealRedis) -> None:
     both = {"client_rate": LIMITED, "client_rate_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         assert await statuses(one, 2) == [200, 200]
@@ -87,7 +89,9 @@ async def test_all_processes_count_together_in_a_redis(serve: Serve, redis: Real
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster", "unix"])
-async def test_of_whatever_kind_that_is(serve: Serve, redis: RealRedis, kind: str) -> None:
+async def test_processes_share_the_client_rate_over_each_kind_of_redis(
+    serve: Serve, redis: RealRedis, kind: str
+) -> None:
     with contextlib.ExitStack() as others:
         if kind == "sentinel":
             url = others.enter_context(real_sentinel(redis)).url
@@ -100,7 +104,7 @@ async def test_of_whatever_kind_that_is(serve: Serve, redis: RealRedis, kind: st
             assert "redis_" not in one.log.getvalue() + other.log.getvalue()
 
 
-async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
+async def test_each_process_limits_clients_for_itself_while_the_redis_is_down(
     serve: Serve, redis: RealRedis, clock: Clock
 ) -> None:
     both = {"client_rate": LIMITED, "client_rate_url": redis.url}
@@ -118,14 +122,14 @@ async def test_without_its_redis_each_counts_for_itself_until_it_is_back(
         assert "p@ss" not in one.log.getvalue() + other.log.getvalue()
 
 
-async def test_a_redis_that_is_not_there_holds_nobody_up(serve: Serve) -> None:
+async def test_unreachable_redis_does_not_stop_the_client_rate(serve: Serve) -> None:
     url = "rediss://:secret@redis.invalid:1/0"
     async with serve(client_rate=LIMITED, client_rate_url=url) as gateway:
         assert await statuses(gateway, 4) == [200, 200, 200, 429]
         assert "secret" not in gateway.log.getvalue()
 
 
-async def test_a_redis_that_hangs_costs_a_moment_once(serve: Serve) -> None:
+async def test_hanging_redis_delays_clients_only_briefly(serve: Serve) -> None:
     async with raw_upstream(black_hole) as hanging:
         url = hanging.url.replace("http:", "redis:")
         async with serve(client_rate=LIMITED, client_rate_url=url) as gateway:
@@ -134,7 +138,7 @@ async def test_a_redis_that_hangs_costs_a_moment_once(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("url", ["redis", "memory://x", "http://a", "redis://", "redis+sentinel://a"])
-def test_an_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_invalid_client_rate_url_stops_the_start(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("GATEWAY_CLIENT_RATE_URL", url)
     with pytest.raises(SettingsError, match=r"^GATEWAY_CLIENT_RATE_URL: must be memory://, or a Redis such as"):
         Settings.load()

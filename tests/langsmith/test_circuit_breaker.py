@@ -1,4 +1,4 @@
-"""LangSmith is left alone when it keeps failing, and asked by one request whether it has recovered."""
+"""After failures in a row, nothing is sent to LangSmith until one trial request shows that it has recovered."""
 
 import asyncio
 import re
@@ -6,9 +6,13 @@ import re
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE
+from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError
+from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport
+from app.langsmith.error_mapping import RetryableError
+from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE, CircuitBreaker
 from tests.conftest import Clock, Gateway, Serve, asked
-from tests.langsmith.test_client import code_of, logged, page
+from tests.langsmith.operations import code_of, logged, page
+from tests.langsmith.scripted_transport import RESPONSE, Hanging, ScriptedTransport, upstream_request
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
 
 DOWN = Fault(status=503, times=None)
@@ -21,7 +25,8 @@ async def is_open(gateway: Gateway) -> bool:
     return float(match[1]) == 1
 
 
-async def opened(gateway: Gateway, langsmith: Emulator) -> None:
+async def open_circuit(gateway: Gateway, langsmith: Emulator) -> None:
+    """Let LangSmith fail until the circuit is open."""
     langsmith.faults.append(DOWN)
     for number in range(FAILURES):
         assert not await is_open(gateway)
@@ -30,11 +35,11 @@ async def opened(gateway: Gateway, langsmith: Emulator) -> None:
     assert await is_open(gateway)
 
 
-async def test_after_failures_in_a_row_nothing_is_sent_for_a_while(
+async def test_circuit_opens_after_failures_in_a_row_and_sends_nothing(
     serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
     async with serve(upstream_retries=0) as gateway:
-        await opened(gateway, langsmith)
+        await open_circuit(gateway, langsmith)
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "UPSTREAM_ERROR"}
         assert "left alone" in error["message"]
@@ -42,34 +47,36 @@ async def test_after_failures_in_a_row_nothing_is_sent_for_a_while(
         assert len(logged(gateway, "circuit_breaker_opened")) == 1
 
 
-async def test_what_is_held_is_served_meanwhile(serve: Serve, langsmith: Emulator) -> None:
+async def test_cached_page_is_served_while_the_circuit_is_open(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_retries=0) as gateway:
-        held = await gateway.data(page(500, "id name"))
+        cached = await gateway.data(page(500, "id name"))
         langsmith.requests.clear()
-        await opened(gateway, langsmith)
-        assert await gateway.data(page(500, "name id")) == held
+        await open_circuit(gateway, langsmith)
+        assert await gateway.data(page(500, "name id")) == cached
 
 
-async def test_one_request_tries_whether_it_has_recovered(serve: Serve, langsmith: Emulator, clock: Clock) -> None:
-    async with serve(upstream_retries=0) as gateway, gateway.in_process() as at_once:
-        await opened(gateway, langsmith)
+async def test_one_trial_request_after_each_pause_decides_whether_the_circuit_closes(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    async with serve(upstream_retries=0) as gateway, gateway.in_process() as in_process:
+        await open_circuit(gateway, langsmith)
         for pause in (PAUSE, 2 * PAUSE, 4 * PAUSE):
             clock.forward(pause - 0.1)
             await code_of(gateway, page(200))
             assert asked(langsmith) == []
             clock.forward(0.2)
-            codes = await asyncio.gather(*(code_of(at_once, page(300 + number)) for number in range(5)))
+            codes = await asyncio.gather(*(code_of(in_process, page(300 + number)) for number in range(5)))
             assert codes == ["UPSTREAM_ERROR"] * 5
             assert len(asked(langsmith)) == 1
         langsmith.faults.clear()
         clock.forward(LONGEST_PAUSE)
         assert await code_of(gateway, page(400)) is None
-        assert await asyncio.gather(*(code_of(at_once, page(number)) for number in range(5))) == [None] * 5
+        assert await asyncio.gather(*(code_of(in_process, page(number)) for number in range(5))) == [None] * 5
         assert not await is_open(gateway)
         assert len(logged(gateway, "circuit_breaker_closed")) == 1
 
 
-async def test_one_that_recovers_and_fails_once_more_is_not_left_alone(
+async def test_circuit_stays_closed_when_a_success_interrupts_the_failures(
     serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
     async with serve(upstream_retries=0) as gateway:
@@ -81,9 +88,7 @@ async def test_one_that_recovers_and_fails_once_more_is_not_left_alone(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429])
-async def test_what_langsmith_says_to_one_is_no_failure_for_others(
-    serve: Serve, langsmith: Emulator, status: int
-) -> None:
+async def test_refusal_of_one_tenant_does_not_open_the_circuit(serve: Serve, langsmith: Emulator, status: int) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults.append(Fault(status=status, times=None))
         for number in range(2 * FAILURES):
@@ -93,7 +98,7 @@ async def test_what_langsmith_says_to_one_is_no_failure_for_others(
         assert (await gateway.data(page(), key="demo-2"))["sessions"]["nodes"]
 
 
-async def test_time_outs_are_failures(serve: Serve) -> None:
+async def test_timeouts_open_the_circuit(serve: Serve) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
@@ -103,18 +108,18 @@ async def test_time_outs_are_failures(serve: Serve) -> None:
         assert await code_of(gateway, page(100)) == "UPSTREAM_ERROR"
 
 
-async def test_clients_that_hang_up_are_none(serve: Serve) -> None:
+async def test_disconnected_clients_do_not_open_the_circuit(serve: Serve) -> None:
     async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for number in range(FAILURES + 2):
             client = asyncio.create_task(gateway.run(page(number)))
-            await upstream.wait_for_requests(number + 1)
+            await upstream.arrived(number + 1)
             client.cancel()
             await upstream.idle()
         upstream.acts = [says(listed(row()))]
         assert await code_of(gateway, page(100)) is None
 
 
-async def test_one_who_tries_and_hangs_up_leaves_the_try_to_the_next(serve: Serve, clock: Clock) -> None:
+async def test_disconnected_client_leaves_the_trial_to_the_next_request(serve: Serve, clock: Clock) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
@@ -122,38 +127,95 @@ async def test_one_who_tries_and_hangs_up_leaves_the_try_to_the_next(serve: Serv
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
         clock.forward(PAUSE + 1)
         client = asyncio.create_task(gateway.run(page(100)))
-        await upstream.wait_for_requests(FAILURES + 1)
+        await upstream.arrived(FAILURES + 1)
         client.cancel()
         await upstream.idle()
         upstream.acts = [says(listed(row()))]
         assert await code_of(gateway, page(101)) is None
 
 
-async def test_what_set_out_before_is_not_taken_for_the_one_that_tries(serve: Serve, clock: Clock) -> None:
-    gate = asyncio.Event()
+async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, clock: Clock) -> None:
+    resume = asyncio.Event()
 
     async def fails_later(connection: Connection) -> None:
-        await gate.wait()
+        await resume.wait()
         await connection.send(response(status=503))
 
     async with (
         raw_upstream(fails_later) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway,
     ):
-        before = asyncio.create_task(code_of(gateway, page(500)))
-        await upstream.wait_for_requests(1)
+        older = asyncio.create_task(code_of(gateway, page(500)))
+        await upstream.arrived(1)
         upstream.acts = [says(response(status=503))]
         for number in range(FAILURES):
             await code_of(gateway, page(number))
         assert await is_open(gateway)
         clock.forward(PAUSE + 1)
         upstream.acts = [black_hole]
-        trying = asyncio.create_task(gateway.run(page(600)))
-        await upstream.wait_for_requests(FAILURES + 2)
-        gate.set()
-        assert await before == "UPSTREAM_ERROR"
+        trial = asyncio.create_task(gateway.run(page(600)))
+        await upstream.arrived(FAILURES + 2)
+        resume.set()
+        assert await older == "UPSTREAM_ERROR"
         clock.forward(LONGEST_PAUSE)
         assert await code_of(gateway, page(700)) == "UPSTREAM_ERROR"
         assert len(upstream.requests) == FAILURES + 2
-        trying.cancel()
+        trial.cancel()
         await upstream.idle()
+
+
+FAILURE = RetryableError(UpstreamError("LangSmith answered with status 503."))
+
+
+def breaker_with_one_failure(clock: Clock) -> CircuitBreaker:
+    """A breaker that opens after a single failure."""
+    return CircuitBreaker(clock.monotonic, failures=1)
+
+
+async def test_breaker_layers_send_nothing_while_the_circuit_is_open(clock: Clock) -> None:
+    breaker = breaker_with_one_failure(clock)
+    following = ScriptedTransport(FAILURE, RESPONSE)
+    with pytest.raises(RetryableError):
+        await CircuitBreakerTransport(following, breaker).send(upstream_request())
+    for layer in (FailFastTransport(following, breaker), CircuitBreakerTransport(following, breaker)):
+        with pytest.raises(UpstreamError, match="left alone"):
+            await layer.send(upstream_request())
+    assert len(following.scopes) == 1
+
+
+async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(clock: Clock) -> None:
+    breaker = breaker_with_one_failure(clock)
+    following = ScriptedTransport(FAILURE, RESPONSE)
+    stack = FailFastTransport(CircuitBreakerTransport(following, breaker), breaker)
+    with pytest.raises(RetryableError):
+        await stack.send(upstream_request())
+    clock.forward(PAUSE)
+    assert await stack.send(upstream_request()) == RESPONSE
+    assert not breaker.is_open
+
+
+@pytest.mark.parametrize(
+    "outcome", [BadUserInputError("no"), UpstreamError("404"), RetryableError(RateLimitedError("later"))]
+)
+async def test_breaker_layer_counts_a_response_for_one_tenant_as_success(
+    clock: Clock, outcome: GatewayError | RetryableError
+) -> None:
+    breaker = breaker_with_one_failure(clock)
+    with pytest.raises(type(outcome)):
+        await CircuitBreakerTransport(ScriptedTransport(outcome), breaker).send(upstream_request())
+    assert not breaker.is_open
+
+
+@pytest.mark.parametrize(("seconds_left", "is_failure"), [(0.0, True), (60.0, False)])
+async def test_breaker_layer_counts_a_cancellation_as_failure_only_at_the_deadline(
+    clock: Clock, seconds_left: float, is_failure: bool
+) -> None:
+    breaker = breaker_with_one_failure(clock)
+    following = ScriptedTransport(Hanging())
+    request = upstream_request(seconds_left=seconds_left)
+    sending = asyncio.create_task(CircuitBreakerTransport(following, breaker).send(request))
+    await following.arrived.wait()
+    sending.cancel()
+    await asyncio.wait([sending])
+    assert sending.cancelled()
+    assert breaker.is_open == is_failure

@@ -1,50 +1,107 @@
-"""Requests to LangSmith wait in a short queue, which nobody fills alone; who finds it full is told at once."""
+"""A bounded number of requests is in flight; the others wait in a short queue that no tenant fills alone."""
 
 import asyncio
 from collections import Counter
 
+import pytest
+
 from app.emulator import Emulator
+from app.errors import RateLimitedError
+from app.langsmith.concurrency_limit import ConcurrencyLimitTransport
 from tests.conftest import Gateway, Serve
-from tests.langsmith.test_client import code_of, page
+from tests.langsmith.operations import code_of, count_successes, page, run_wave
+from tests.langsmith.scripted_transport import Hanging, ScriptedTransport, upstream_request
+from tests.support.raw_upstream import Connection, listed, raw_upstream, row
 
 
-async def codes_of(gateway: Gateway, count: int, start: int, key: str) -> Counter[str | None]:
-    async def code(number: int) -> str | None:
-        errors = await gateway.errors(page(number), key=key)
-        return errors[0]["extensions"]["code"] if errors else None
-
-    return Counter(await asyncio.gather(*(code(start + number) for number in range(count))))
+async def count_codes(gateway: Gateway, count: int, first_page: int, key: str) -> Counter[str | None]:
+    """The error codes of operations that run at the same time, each for a page of its own."""
+    operations = (code_of(gateway, page(first_page + number), key=key) for number in range(count))
+    return Counter(await asyncio.gather(*operations))
 
 
-async def test_who_finds_the_queue_full_is_told_at_once(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_concurrency=2) as gateway, gateway.in_process() as at_once:
-        held = await gateway.data(page(900))
-        gate = langsmith.pause()
-        # Two are under way, eight of that tenant's wait.
-        clients = asyncio.create_task(codes_of(at_once, 15, 0, "demo"))
-        await langsmith.wait_for_requests(3)
+async def test_full_queue_refuses_a_request_at_once_but_not_one_of_another_tenant(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    async with serve(upstream_concurrency=2) as gateway, gateway.in_process() as in_process:
+        cached = await gateway.data(page(900))
+        resume = langsmith.pause()
+        # Two requests are in flight, and eight of this tenant wait.
+        clients = asyncio.create_task(count_codes(in_process, 15, 0, "demo"))
+        await langsmith.arrived(3)
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 1}
-        # What is held needs no place, and another tenant finds one.
-        assert await gateway.data(page(900)) == held
-        other = asyncio.create_task(codes_of(at_once, 2, 200, "demo-2"))
+        # A cached page needs no place, and another tenant finds one.
+        assert await gateway.data(page(900)) == cached
+        other = asyncio.create_task(count_codes(in_process, 2, 200, "demo-2"))
         await asyncio.sleep(0)
-        gate.set()
+        resume.set()
         assert await clients == {None: 10, "RATE_LIMITED": 5}
         assert await other == {None: 2}
         assert await code_of(gateway, page(101)) is None
 
 
-async def test_one_that_leaves_the_queue_leaves_its_place(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_concurrency=1) as gateway, gateway.in_process() as at_once:
-        gate = langsmith.pause()
-        clients = [asyncio.create_task(codes_of(at_once, 1, number, "demo")) for number in range(5)]
-        await langsmith.wait_for_requests(1)
+async def test_cancelled_request_frees_its_place_in_the_queue(serve: Serve, langsmith: Emulator) -> None:
+    async with serve(upstream_concurrency=1) as gateway, gateway.in_process() as in_process:
+        resume = langsmith.pause()
+        clients = [asyncio.create_task(count_codes(in_process, 1, number, "demo")) for number in range(5)]
+        await langsmith.arrived(1)
         assert await code_of(gateway, page(50)) == "RATE_LIMITED"
         clients[-1].cancel()
         await asyncio.wait([clients[-1]])
-        late = asyncio.create_task(codes_of(at_once, 1, 60, "demo"))
+        late = asyncio.create_task(count_codes(in_process, 1, 60, "demo"))
         await asyncio.sleep(0)
-        gate.set()
+        resume.set()
         assert await late == {None: 1}
         assert [await each for each in clients[:-1]] == [{None: 1}] * 4
+
+
+async def test_requests_in_flight_never_exceed_the_setting(serve: Serve) -> None:
+    resume = asyncio.Event()
+
+    async def answer_later(connection: Connection) -> None:
+        await resume.wait()
+        await connection.send(listed(row()))
+
+    async with (
+        raw_upstream(answer_later) as upstream,
+        serve(langsmith_endpoint=upstream.url, upstream_concurrency=3) as gateway,
+        serve(langsmith_endpoint=upstream.url) as other_gateway,
+    ):
+        clients = asyncio.create_task(run_wave(15, gateway, 0))
+        await upstream.arrived(3)
+        # Any further request of the gateway would have arrived before this one, which is sent later.
+        later = asyncio.create_task(other_gateway.data(page()))
+        await upstream.arrived(4)
+        assert upstream.in_flight == 4
+        resume.set()
+        assert count_successes(await clients) == 15
+        await later
+        assert upstream.most_in_flight <= 4
+        assert len(upstream.requests) == 16
+
+
+async def test_concurrency_layer_counts_requests_in_flight_and_in_the_queue() -> None:
+    following = ScriptedTransport(Hanging())
+    layer = ConcurrencyLimitTransport(following, 1)
+    tasks = [asyncio.create_task(layer.send(upstream_request("a"))) for _ in range(3)]
+    await following.arrived.wait()
+    assert (layer.in_flight, layer.waiting, following.scopes) == (1, 2, ["a"])
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert (layer.in_flight, layer.waiting) == (0, 0)
+
+
+async def test_concurrency_layer_leaves_half_of_the_queue_to_other_tenants() -> None:
+    layer = ConcurrencyLimitTransport(ScriptedTransport(Hanging()), 1)
+    tasks = [asyncio.create_task(layer.send(upstream_request("a"))) for _ in range(5)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimitedError):
+        await layer.send(upstream_request("a"))
+    tasks.append(asyncio.create_task(layer.send(upstream_request("b"))))
+    await asyncio.sleep(0)
+    assert layer.waiting == 5
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

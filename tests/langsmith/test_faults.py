@@ -1,4 +1,4 @@
-"""However LangSmith fails: the code, the time, the tries, what is told to whom, and that it goes on after."""
+"""Every way in which LangSmith fails: its error code, its tries, what the client and the log may see, and recovery."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ from tests.support.raw_upstream import (
 )
 
 SECONDS = 1.0
-"""For one operation's upstream work."""
+"""Time for the upstream work of one operation."""
 RETRIES = 1
-TWICE = 1 + RETRIES
+ALL_TRIES = 1 + RETRIES
 MARK = "QUOTED"
-"""Stands wherever LangSmith says something; no client and no log is to read it."""
+"""Text in everything that LangSmith sends. Neither a client nor the log may see it."""
 QUERY = "{ sessions(first: 1) { nodes { id name runCount } } }"
 
 
@@ -46,19 +46,24 @@ async def waits_before_headers(connection: Connection) -> None:
     await connection.send(listed(row()))
 
 
-def cut(then: Any) -> Act:
-    whole = listed(row(name=MARK))
-    return says(whole[:-30], then=then)
+def cut_body(then: Any) -> Act:
+    complete = listed(row(name=MARK))
+    return says(complete[:-30], then=then)
 
 
-def refuses(status: int, body: object = None, **headers: str) -> Act:
+def refuse(status: int, body: object = None, **headers: str) -> Act:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return says(response(json.dumps(body or {"detail": MARK}).encode(), status=status, headers=named))
 
 
 @dataclass(frozen=True)
 class Case:
-    """`code`: of the error, None for an answer. `tries`: as the gateway counts them. `keeps_rows`: all but odd ones."""
+    """What LangSmith does, and what has to become of it.
+
+    code: the error code; None if the operation succeeds.
+    tries: number of tries that the gateway counts.
+    keeps_rows: the page is cached, and only the malformed values or rows are reported.
+    """
 
     acts: list[Act]
     code: str | None
@@ -66,11 +71,11 @@ class Case:
     keeps_rows: bool = False
 
 
-def fails(code: str, tries: int, *acts: Act | bytes, keeps_rows: bool = False) -> Case:
+def fail(code: str, tries: int, *acts: Act | bytes, keeps_rows: bool = False) -> Case:
     return Case([says(act) if isinstance(act, bytes) else act for act in acts], code, tries, keeps_rows)
 
 
-def recovers(tries: int, *acts: Act | bytes) -> Case:
+def recover(tries: int, *acts: Act | bytes) -> Case:
     return Case([says(act) if isinstance(act, bytes) else act for act in acts], None, tries)
 
 
@@ -78,60 +83,60 @@ BOMB = gzip.compress(gzip.compress(b" " * (64 << 20)))
 GOOD = listed(row())
 NOT_A_NUMBER = json.dumps([row(run_count=float("nan"))]).encode()
 CASES = {
-    "a delay before the headers": recovers(1, waits_before_headers),
-    "a slow drip": fails("UPSTREAM_TIMEOUT", 1, drips),
-    "a black hole": fails("UPSTREAM_TIMEOUT", 1, black_hole),
-    "a cut body": fails("UPSTREAM_ERROR", TWICE, cut(Connection.close)),
-    "a cut body once": recovers(TWICE, cut(Connection.close), GOOD),
-    "a reset in the body": fails("UPSTREAM_ERROR", TWICE, cut(Connection.reset)),
-    "a length that is too long": fails("UPSTREAM_TIMEOUT", 1, response(b"[]", length=100)),
-    "a length that is too short": fails("UPSTREAM_MALFORMED", 1, response(b"[]  ", length=1)),
-    "a page of HTML with 502": fails("UPSTREAM_ERROR", TWICE, response(b"<h1>QUOTED</h1>", status=502)),
-    "a page of HTML with 200": fails("UPSTREAM_MALFORMED", 1, response(b"<h1>QUOTED</h1>")),
-    "nothing with 200": fails("UPSTREAM_MALFORMED", 1, response(b"")),
-    "500 once": recovers(TWICE, refuses(500, retry_after="0"), GOOD),
-    "500 for ever": fails("UPSTREAM_ERROR", TWICE, refuses(500, retry_after="0")),
-    "503 once": recovers(TWICE, refuses(503, retry_after="0"), GOOD),
-    "503 for ever": fails("UPSTREAM_ERROR", TWICE, refuses(503, retry_after="0")),
-    "429": fails("RATE_LIMITED", TWICE, refuses(429)),
-    "429 for no time": recovers(TWICE, refuses(429, retry_after="0"), GOOD),
-    "429 for longer than there is": fails("RATE_LIMITED", 1, refuses(429, retry_after="60")),
-    "429 until a date": fails("RATE_LIMITED", 1, refuses(429, retry_after="Fri, 31 Dec 2100 23:59:59 GMT")),
-    "429 for an absurd time": fails("RATE_LIMITED", 1, refuses(429, retry_after="9" * 30)),
-    "429 for QUOTED": fails("RATE_LIMITED", TWICE, refuses(429, retry_after=MARK)),
-    "401": fails("UNAUTHENTICATED", 1, refuses(401)),
-    "403": fails("FORBIDDEN", 1, refuses(403, {"error": MARK})),
-    "404": fails("UPSTREAM_ERROR", 1, refuses(404)),
-    "422": fails("BAD_USER_INPUT", 1, refuses(422, {"detail": [{"loc": ["query", "limit"], "msg": MARK}]})),
-    "422 in words": fails("BAD_USER_INPUT", 1, refuses(422)),
-    "a redirect": fails("UPSTREAM_ERROR", 1, refuses(302, location=f"http://{MARK}.example/")),
-    "a reset": fails("UPSTREAM_ERROR", TWICE, resets),
-    "a reset once": recovers(1, resets, GOOD),
-    "a hang-up": fails("UPSTREAM_ERROR", TWICE, closes),
-    "no list": fails("UPSTREAM_MALFORMED", 1, response(b'{"QUOTED": 1}')),
-    "a list of something else": fails("UPSTREAM_MALFORMED", 1, response(b'["QUOTED"]')),
-    "a field of another type": fails("UPSTREAM_MALFORMED", 1, listed(row(run_count=MARK)), keeps_rows=True),
-    "a row without its workspace": fails(
+    "a delay before the headers": recover(1, waits_before_headers),
+    "a slow drip": fail("UPSTREAM_TIMEOUT", 1, drips),
+    "a black hole": fail("UPSTREAM_TIMEOUT", 1, black_hole),
+    "a cut body": fail("UPSTREAM_ERROR", ALL_TRIES, cut_body(Connection.close)),
+    "a cut body once": recover(ALL_TRIES, cut_body(Connection.close), GOOD),
+    "a reset in the body": fail("UPSTREAM_ERROR", ALL_TRIES, cut_body(Connection.reset)),
+    "a length that is too long": fail("UPSTREAM_TIMEOUT", 1, response(b"[]", length=100)),
+    "a length that is too short": fail("UPSTREAM_MALFORMED", 1, response(b"[]  ", length=1)),
+    "a page of HTML with 502": fail("UPSTREAM_ERROR", ALL_TRIES, response(b"<h1>QUOTED</h1>", status=502)),
+    "a page of HTML with 200": fail("UPSTREAM_MALFORMED", 1, response(b"<h1>QUOTED</h1>")),
+    "nothing with 200": fail("UPSTREAM_MALFORMED", 1, response(b"")),
+    "500 once": recover(ALL_TRIES, refuse(500, retry_after="0"), GOOD),
+    "500 for ever": fail("UPSTREAM_ERROR", ALL_TRIES, refuse(500, retry_after="0")),
+    "503 once": recover(ALL_TRIES, refuse(503, retry_after="0"), GOOD),
+    "503 for ever": fail("UPSTREAM_ERROR", ALL_TRIES, refuse(503, retry_after="0")),
+    "429": fail("RATE_LIMITED", ALL_TRIES, refuse(429)),
+    "429 for no time": recover(ALL_TRIES, refuse(429, retry_after="0"), GOOD),
+    "429 for longer than there is": fail("RATE_LIMITED", 1, refuse(429, retry_after="60")),
+    "429 until a date": fail("RATE_LIMITED", 1, refuse(429, retry_after="Fri, 31 Dec 2100 23:59:59 GMT")),
+    "429 for an absurd time": fail("RATE_LIMITED", 1, refuse(429, retry_after="9" * 30)),
+    "429 for QUOTED": fail("RATE_LIMITED", ALL_TRIES, refuse(429, retry_after=MARK)),
+    "401": fail("UNAUTHENTICATED", 1, refuse(401)),
+    "403": fail("FORBIDDEN", 1, refuse(403, {"error": MARK})),
+    "404": fail("UPSTREAM_ERROR", 1, refuse(404)),
+    "422": fail("BAD_USER_INPUT", 1, refuse(422, {"detail": [{"loc": ["query", "limit"], "msg": MARK}]})),
+    "422 in words": fail("BAD_USER_INPUT", 1, refuse(422)),
+    "a redirect": fail("UPSTREAM_ERROR", 1, refuse(302, location=f"http://{MARK}.example/")),
+    "a reset": fail("UPSTREAM_ERROR", ALL_TRIES, resets),
+    "a reset once": recover(1, resets, GOOD),
+    "a hang-up": fail("UPSTREAM_ERROR", ALL_TRIES, closes),
+    "no list": fail("UPSTREAM_MALFORMED", 1, response(b'{"QUOTED": 1}')),
+    "a list of something else": fail("UPSTREAM_MALFORMED", 1, response(b'["QUOTED"]')),
+    "a field of another type": fail("UPSTREAM_MALFORMED", 1, listed(row(run_count=MARK)), keeps_rows=True),
+    "a row without its workspace": fail(
         "UPSTREAM_MALFORMED", 1, listed(row(tenant_id=None, name=MARK)), keeps_rows=True
     ),
-    "NaN": fails("UPSTREAM_MALFORMED", 1, response(NOT_A_NUMBER), keeps_rows=True),
-    "a huge integer": recovers(1, listed(row(run_count=10**30))),
-    "bad UTF-8": fails("UPSTREAM_MALFORMED", 1, response(b'[{"id": "\xff\xfe"}]')),
-    "deep JSON": fails("UPSTREAM_MALFORMED", 1, response(b"[" * 200_000)),
-    "bad gzip": fails("UPSTREAM_MALFORMED", 1, response(b"QUOTED", headers={"content-encoding": "gzip"})),
-    "a gzip bomb": fails(
+    "NaN": fail("UPSTREAM_MALFORMED", 1, response(NOT_A_NUMBER), keeps_rows=True),
+    "a huge integer": recover(1, listed(row(run_count=10**30))),
+    "bad UTF-8": fail("UPSTREAM_MALFORMED", 1, response(b'[{"id": "\xff\xfe"}]')),
+    "deep JSON": fail("UPSTREAM_MALFORMED", 1, response(b"[" * 200_000)),
+    "bad gzip": fail("UPSTREAM_MALFORMED", 1, response(b"QUOTED", headers={"content-encoding": "gzip"})),
+    "a gzip bomb": fail(
         "UPSTREAM_MALFORMED", 1, response(gzip.compress(b" " * (64 << 20)), headers={"content-encoding": "gzip"})
     ),
-    "a bomb in gzip": fails("UPSTREAM_MALFORMED", 1, response(BOMB, headers={"content-encoding": "gzip, gzip"})),
-    "400 MB": fails("UPSTREAM_MALFORMED", 1, response(b" " * (40 << 20), length=400 << 20)),
-    "huge headers": fails("UPSTREAM_MALFORMED", 1, response(headers={"x-quoted": MARK * 10_000})),
-    "cookies": recovers(1, says(response(json.dumps([row()]).encode(), headers={"set-cookie": f"a={MARK}; Path=/"}))),
-    "no HTTP": fails("UPSTREAM_MALFORMED", 1, b"SSH-2.0-QUOTED\r\n\r\n"),
+    "a bomb in gzip": fail("UPSTREAM_MALFORMED", 1, response(BOMB, headers={"content-encoding": "gzip, gzip"})),
+    "400 MB": fail("UPSTREAM_MALFORMED", 1, response(b" " * (40 << 20), length=400 << 20)),
+    "huge headers": fail("UPSTREAM_MALFORMED", 1, response(headers={"x-quoted": MARK * 10_000})),
+    "cookies": recover(1, says(response(json.dumps([row()]).encode(), headers={"set-cookie": f"a={MARK}; Path=/"}))),
+    "not HTTP": fail("UPSTREAM_MALFORMED", 1, b"SSH-2.0-QUOTED\r\n\r\n"),
 }
 
 
-async def _is_told_well(gateway: Any, case_code: str | None) -> list[dict[str, Any]]:
-    """The requests that Explain tells of; everything else about the answer is checked here."""
+async def run_and_check(gateway: Any, case_code: str | None) -> list[dict[str, Any]]:
+    """Run the query and check everything but the requests that Explain shows, which are returned."""
     async with asyncio.timeout(5 * SECONDS):
         response = await gateway.post(QUERY, None, **{"x-gateway-explain": "1"})
     body = response.json()
@@ -152,42 +157,42 @@ async def _is_told_well(gateway: Any, case_code: str | None) -> list[dict[str, A
 
 
 @pytest.mark.parametrize("name", CASES)
-async def test_each_fault_is_told_in_time_and_leaves_nothing_behind(serve: Serve, name: str) -> None:
+async def test_fault_is_reported_in_time_and_leaves_nothing_behind(serve: Serve, name: str) -> None:
     case = CASES[name]
     async with (
         raw_upstream(*case.acts) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=SECONDS, upstream_retries=RETRIES) as gateway,
     ):
-        (request,) = await _is_told_well(gateway, case.code)
+        (request,) = await run_and_check(gateway, case.code)
         assert request["attempts"] == case.tries
         upstream.acts = [says(GOOD)]
-        # A failure is not kept; rows with an odd value are, and tell of it each time.
+        # A failure is not cached. Rows with a malformed value are, and report it each time.
         again = QUERY.replace("first: 1", "first: 1, offset: 1") if case.keeps_rows else QUERY
-        # The credential that was told to wait does so; nobody else does.
+        # Only the credential that LangSmith told to wait does so.
         key = "other" if "upstream_rate_limit_paused" in gateway.log.getvalue() else "demo"
         assert (await gateway.data(again, key=key))["sessions"]["nodes"][0]["name"].startswith("session")
 
 
 @contextlib.asynccontextmanager
-async def nobody() -> AsyncIterator[str]:
-    """The address of a port that refuses connections."""
+async def refusing_port() -> AsyncIterator[str]:
+    """The URL of a port that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
-async def test_a_refused_connection_is_told_in_time(serve: Serve) -> None:
-    async with nobody() as url, serve(langsmith_endpoint=url, upstream_timeout=SECONDS) as gateway:
-        await _is_told_well(gateway, "UPSTREAM_ERROR")
+async def test_refused_connection_is_reported_in_time(serve: Serve) -> None:
+    async with refusing_port() as url, serve(langsmith_endpoint=url, upstream_timeout=SECONDS) as gateway:
+        await run_and_check(gateway, "UPSTREAM_ERROR")
 
 
-async def test_a_name_that_leads_nowhere_is_told_in_time(serve: Serve) -> None:
+async def test_unknown_host_is_reported_in_time(serve: Serve) -> None:
     async with serve(langsmith_endpoint="http://nowhere.invalid", upstream_timeout=SECONDS) as gateway:
-        await _is_told_well(gateway, "UPSTREAM_ERROR")
+        await run_and_check(gateway, "UPSTREAM_ERROR")
 
 
-async def test_tls_to_a_plain_port_is_told_in_time(serve: Serve, upstream_url: str) -> None:
+async def test_tls_to_a_plain_port_is_reported_in_time(serve: Serve, upstream_url: str) -> None:
     url = upstream_url.replace("http:", "https:")
     async with serve(langsmith_endpoint=url, upstream_timeout=SECONDS) as gateway:
-        (request,) = await _is_told_well(gateway, "UPSTREAM_ERROR")
+        (request,) = await run_and_check(gateway, "UPSTREAM_ERROR")
         assert request["status"] is None

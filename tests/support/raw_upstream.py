@@ -1,6 +1,6 @@
-"""An upstream that says what a test scripts, byte by byte, over real sockets.
+"""An upstream that answers over real sockets with the bytes that a test scripts.
 
-Each request meets the next act, and the last act is met for ever.
+Each request meets the next act of the script, and the last act repeats.
 """
 
 import asyncio
@@ -16,13 +16,15 @@ from uuid import UUID
 Act = Callable[["Connection"], Awaitable[None]]
 
 JSON_HEADERS = {"content-type": "application/json"}
+GZIP_HEADERS = {**JSON_HEADERS, "content-encoding": "gzip"}
 
 
 @dataclass(frozen=True)
 class Request:
+    """A request as it arrived. `headers`: in their order, with names in lower case."""
+
     target: str
     headers: list[tuple[str, str]]
-    """As they came, names in lower case."""
 
     @property
     def path(self) -> str:
@@ -33,11 +35,12 @@ class Request:
         return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
 
     def header(self, name: str) -> list[str]:
+        """All values of this header."""
         return [value for each, value in self.headers if each == name]
 
 
 class Connection:
-    """One connection, while one of its requests is answered."""
+    """The connection of one request, while an act answers it."""
 
     def __init__(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.request = request
@@ -49,7 +52,7 @@ class Connection:
         await self._writer.drain()
 
     async def until_closed(self) -> None:
-        """Wait until the gateway hangs up."""
+        """Wait until the gateway closes the connection."""
         with contextlib.suppress(ConnectionError):
             while await self._reader.read(65536):
                 pass
@@ -58,20 +61,24 @@ class Connection:
         self._writer.close()
 
     def reset(self) -> None:
-        """RST rather than FIN."""
+        """Close the connection with a TCP reset (RST) instead of FIN."""
         self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, *[0] * 7]))
         self._writer.transport.abort()
 
 
 class RawUpstream:
+    """The upstream, with counts of what it met.
+
+    connections: number of connections that were opened.
+    in_flight, most_in_flight: number of requests that are being answered, now and at most.
+    """
+
     def __init__(self, *acts: Act) -> None:
         self.acts = list(acts)
         self.requests: list[Request] = []
         self.connections = 0
-        """How many were made."""
-        self.busy = 0
-        """How many requests are being answered."""
-        self.most_busy = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
         self.port = 0
         self._change = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,21 +87,21 @@ class RawUpstream:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def until(self, claim: Callable[[], bool]) -> None:
-        """Wait for something that a request, or the end of one, makes true."""
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds. It is checked when a request arrives and when one ends."""
         async with self._change:
-            await self._change.wait_for(claim)
+            await self._change.wait_for(condition)
 
     async def wait_for_requests(self, count: int) -> None:
         await self.until(lambda: len(self.requests) >= count)
 
     async def idle(self) -> None:
-        await self.until(lambda: self.busy == 0)
+        await self.until(lambda: self.in_flight == 0)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["RawUpstream"]:
-        # A wave of clients connects at once.
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=1024)
+        # A wave of clients connects at the same moment.
+        server = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0, backlog=1024)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -105,13 +112,13 @@ class RawUpstream:
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await server.wait_closed()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
         self.connections += 1
         try:
-            while not writer.is_closing() and (request := await read_rows(reader)):
+            while not writer.is_closing() and (request := await _read_request(reader)):
                 await self._answer(Connection(request, reader, writer))
         except (ConnectionError, asyncio.CancelledError):
             pass
@@ -123,14 +130,14 @@ class RawUpstream:
 
     async def _answer(self, connection: Connection) -> None:
         self.requests.append(connection.request)
-        self.busy += 1
-        self.most_busy = max(self.busy, self.most_busy)
+        self.in_flight += 1
+        self.most_in_flight = max(self.in_flight, self.most_in_flight)
         act = self.acts.pop(0) if len(self.acts) > 1 else self.acts[0]
         await self._notify()
         try:
             await act(connection)
         finally:
-            self.busy -= 1
+            self.in_flight -= 1
             await self._notify()
 
     async def _notify(self) -> None:
@@ -138,7 +145,7 @@ class RawUpstream:
             self._change.notify_all()
 
 
-async def read_rows(reader: asyncio.StreamReader) -> Request | None:
+async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -155,7 +162,7 @@ def response(
     headers: Mapping[str, str] = JSON_HEADERS,
     length: int | None = None,
 ) -> bytes:
-    """`length`: what Content-Length says, where that is not the body's length."""
+    """The bytes of a response. `length`: value of Content-Length; None for the length of the body."""
     lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in headers.items())]
     lines.append(f"content-length: {len(body) if length is None else length}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
@@ -166,12 +173,12 @@ def row(number: int = 1, **values: Any) -> dict[str, Any]:
 
 
 def listed(*rows: object) -> bytes:
-    """A right answer with these rows."""
+    """The bytes of a successful response with these rows."""
     return response(json.dumps(rows).encode())
 
 
 def says(data: bytes, *, then: Callable[[Connection], None] | None = None) -> Act:
-    """`then`: what becomes of the connection, which stays open otherwise."""
+    """The act that sends these bytes. `then`: what follows; without it, the connection stays open."""
 
     async def act(connection: Connection) -> None:
         await connection.send(data)
@@ -182,6 +189,7 @@ def says(data: bytes, *, then: Callable[[Connection], None] | None = None) -> Ac
 
 
 async def black_hole(connection: Connection) -> None:
+    """The act that never answers."""
     await connection.until_closed()
 
 

