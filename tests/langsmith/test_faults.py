@@ -145,8 +145,8 @@ async def run_and_check(gateway: Any, case_code: str | None) -> list[dict[str, A
     for error in errors:
         assert error["path"][0] == "sessions"
     for quoted in (MARK, "127.0.0.1", "Traceback", "api/v1/sessions?", "aiohttp", "httpx"):
-        told = json.dumps(errors) + gateway.log.getvalue()
-        assert quoted not in told, told
+        visible = json.dumps(errors) + gateway.log.getvalue()
+        assert quoted not in visible, visible
     failed = [line for line in map(json.loads, gateway.log.getvalue().splitlines()) if line["event"] != "operation"]
     assert [line["event"] for line in failed if line["event"] != "upstream_rate_limit_paused"] in (
         [],

@@ -61,12 +61,12 @@ async def test_unreadable_response_is_reported_as_malformed(serve: Serve) -> Non
         for number, (name, answer) in enumerate(MALFORMED.items()):
             upstream.acts = [says(answer, then=Connection.close)]
             upstream.requests.clear()
-            told = await gateway.post(page(number))
-            assert "errors" in told.json(), name
-            (error,) = told.json()["errors"]
+            shown = await gateway.post(page(number))
+            assert "errors" in shown.json(), name
+            (error,) = shown.json()["errors"]
             assert error["extensions"] == {"code": "UPSTREAM_MALFORMED"}, name
             assert error["path"] == ["sessions"]
-            assert "SECRET" not in told.text, name
+            assert "SECRET" not in shown.text, name
             assert len(upstream.requests) == 1, name
             upstream.acts = [says(listed(row()))]
             assert len((await gateway.data(page(number)))["sessions"]["nodes"]) == 1, name

@@ -2,100 +2,19 @@
 
 import asyncio
 import contextlib
-import gc
 import io
-import itertools
-import json
 import socket
-import ssl
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import trustme
-from redis.asyncio import ConnectionPool
 
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import RedisConnection, RedisUnavailableError, drop_idle_connections
+from app.redis.connection import RedisConnection
 from tests.conftest import PATIENCE, Clock
-from tests.support.real_redis import PASSWORD, QUOTED, RealRedis, real_cluster, real_redis, real_sentinel, relayed
-
-ECHO = "return ARGV[1]"
-PUT = "return redis.call('set', KEYS[1], ARGV[1])"
-GET = "return redis.call('get', KEYS[1])"
-
-
-@dataclass
-class Probe:
-    """A connection with what it reports: metrics, log lines and failures."""
-
-    connection: RedisConnection
-    metrics: Metrics = field(default_factory=Metrics)
-    log: io.StringIO = field(default_factory=io.StringIO)
-
-    async def echo(self, value: bytes = b"here") -> bool:
-        try:
-            answer = await self.connection.script(ECHO, ["k"], [value])
-        except RedisUnavailableError:
-            return False
-        assert answer == value
-        return True
-
-    async def put(self, value: bytes = b"v") -> bool:
-        try:
-            await self.connection.script(PUT, ["k"], [value])
-        except RedisUnavailableError:
-            return False
-        return True
-
-    async def fail_until_unavailable(self) -> None:
-        for _ in range(3):
-            assert self.is_up
-            assert not await self.echo()
-        assert not self.is_up
-
-    @property
-    def events(self) -> list[tuple[str, str | None]]:
-        lines = [json.loads(line) for line in self.log.getvalue().splitlines()]
-        assert {line["use"] for line in lines} <= {"test"}
-        return [(line["event"], line.get("reason")) for line in lines]
-
-    @property
-    def is_up(self) -> bool:
-        return self.metrics._registry.get_sample_value("gateway_redis_up", {"use": "test"}) == 1
-
-    @property
-    def failures(self) -> dict[str, int]:
-        (family,) = self.metrics.redis_failures.collect()
-        return {each.labels["kind"]: int(each.value) for each in family.samples if each.name.endswith("_total")}
-
-
-@contextlib.asynccontextmanager
-async def probing(url: str, clock: Clock, timeout_seconds: float = PATIENCE) -> AsyncIterator[Probe]:
-    metrics, log = Metrics(), io.StringIO()
-    structured = create_log("json", "debug", log)
-    connection = RedisConnection(
-        url, use="test", metrics=metrics, log=structured, clock=clock.monotonic, timeout_seconds=timeout_seconds
-    )
-    try:
-        yield Probe(connection, metrics, log)
-    finally:
-        async with asyncio.timeout(PATIENCE):
-            await connection.aclose()
-        assert PASSWORD not in log.getvalue()
-        assert QUOTED not in log.getvalue()
-        del connection
-        gc.collect()  # What was left open warns when it is collected.
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with real_cluster() as url:
-        yield url
+from tests.redis.probe import GET, Certificates, probing
+from tests.support.real_redis import QUOTED, RealRedis, real_redis, real_sentinel, relayed
 
 
 async def test_script_returns_its_answer(redis: RealRedis, clock: Clock) -> None:
@@ -119,15 +38,6 @@ async def test_user_name_and_password_may_be_percent_encoded(redis: RealRedis, c
     async with probing(f"redis://{who}@127.0.0.1:{redis.port}/3?client_name=gateway", clock) as probe:
         assert await probe.put()
     assert redis.keys() == [b"k"]
-
-
-class Certificates:
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.path = folder / "authority.pem"
-        authority.cert_pem.write_to_path(str(self.path))
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(self.context)
 
 
 async def test_connection_over_tls_verifies_the_certificate(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
@@ -262,18 +172,6 @@ async def test_cancelled_trial_leaves_the_trial_to_the_next_command(redis: RealR
         assert await probe.echo()
 
 
-async def test_first_timeout_drops_all_idle_connections(redis: RealRedis, clock: Clock) -> None:
-    async with relayed(redis) as relay:
-        url = redis.url.replace(str(redis.port), str(relay.port))
-        async with probing(url, clock, timeout_seconds=1) as probe:
-            assert all(await asyncio.gather(*(probe.echo() for _ in range(20))))
-            assert relay.connections == 20
-            relay.lose()
-            assert not await probe.echo()
-            assert await probe.echo()
-            assert probe.failures == {"timeout": 1}
-
-
 async def test_full_redis_answers_reads_and_is_logged_once(redis: RealRedis, clock: Clock) -> None:
     async with probing(redis.url, clock) as probe:
         assert await probe.put()
@@ -304,20 +202,6 @@ async def test_redis_that_cannot_save_counts_as_one_that_refuses_writes(redis: R
         assert [await probe.put() for _ in range(5)] == [False] * 5
         assert probe.is_up
         assert probe.events == [("redis_refuses_writes", "misconf")]
-
-
-async def test_next_command_after_a_failover_goes_to_the_new_master(redis: RealRedis, clock: Clock) -> None:
-    async with relayed(redis) as relay:
-        url = redis.url.replace(str(redis.port), str(relay.port))
-        with real_redis() as other:
-            async with probing(url, clock) as probe:
-                assert all(await asyncio.gather(*(probe.put() for _ in range(5))))
-                redis.follow(other)
-                relay.target = other
-                assert not await probe.put()
-                assert all(await asyncio.gather(*(probe.put() for _ in range(5))))
-                assert other.keys() == [b"k"]
-                assert (probe.events, probe.failures) == ([], {"readonly": 1})
 
 
 async def test_redis_that_is_loading_is_used_once_it_has_loaded(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
@@ -379,75 +263,8 @@ async def test_answer_that_is_not_resp_makes_the_redis_unavailable(
             assert len(probe.events) == 1
 
 
-async def test_callers_beyond_the_connection_limit_wait_for_a_connection(redis: RealRedis, clock: Clock) -> None:
-    async with probing(redis.url, clock) as probe:
-        assert all(await asyncio.gather(*(probe.echo(b"%d" % number) for number in range(500))))
-        with redis.client() as client:
-            assert len(client.client_list()) <= 33
-
-
-@pytest.mark.parametrize("over_cluster", [False, True])
-async def test_cancelled_callers_leave_no_connection_in_use(
-    redis: RealRedis, cluster: str, clock: Clock, over_cluster: bool
-) -> None:
-    async with probing(f"{cluster if over_cluster else redis.url}?max_connections=4", clock) as probe:
-        for rest in range(40):
-            calls = [asyncio.create_task(probe.echo(b"%d" % number)) for number in range(10)]
-            for _ in range(rest):
-                await asyncio.sleep(0)
-            for call, times in zip(calls, itertools.cycle([1, 2, 0]), strict=False):
-                for _ in range(times):
-                    call.cancel()
-                    await asyncio.sleep(0)
-            # No caller reads the answer to another one, which `echo` asserts.
-            assert {each for each in await asyncio.gather(*calls, return_exceptions=True) if each is False} == set()
-        assert all(await asyncio.gather(*(probe.echo(b"%d" % number) for number in range(50))))
-        assert (probe.events, probe.failures) == ([], {})
-        if not over_cluster:
-            assert not probe.connection.client.connection_pool._in_use_connections
-
-
-async def test_closing_does_not_wait_for_a_frozen_redis(redis: RealRedis, clock: Clock, tmp_path: Path) -> None:
-    certificates = Certificates(tmp_path)
-    async with relayed(redis, certificates.context) as relay:
-        url = f"rediss://:{QUOTED}@127.0.0.1:{relay.port}/3?ssl_ca_certs={certificates.path}"
-        async with probing(url, clock, timeout_seconds=0.25) as probe:
-            probe.connection._timeout_seconds = PATIENCE
-            assert all(await asyncio.gather(*(probe.echo() for _ in range(5))))
-            redis.freeze()
-            async with asyncio.timeout(5):
-                await probe.connection.aclose()
-
-
 @pytest.mark.parametrize("url", ["http://a", "redis://", "redis+cluster://a/1"])
 def test_connection_refuses_an_invalid_url(clock: Clock, url: str) -> None:
     log = create_log("json", "debug", io.StringIO())
     with pytest.raises(ValueError, match=r"^a Redis such as redis"):
         RedisConnection(url, use="test", metrics=Metrics(), log=log, clock=clock.monotonic)
-
-
-async def test_pool_keeps_its_idle_connections_in_the_private_list(redis: RealRedis, clock: Clock) -> None:
-    """If this fails after an update of redis-py, `drop_idle_connections` has fallen back to its slower way."""
-    async with probing(redis.url, clock) as probe:
-        assert await probe.echo()
-        (connection,) = probe.connection.client.connection_pool._available_connections
-        assert connection.is_connected
-        await drop_idle_connections(probe.connection.client)
-        assert not connection.is_connected
-
-
-async def test_idle_connections_are_dropped_from_a_pool_without_the_private_list(
-    redis: RealRedis, clock: Clock
-) -> None:
-    class LaterPool:
-        """The pool of a later redis-py, with the public method only."""
-
-        def __init__(self, pool: ConnectionPool) -> None:
-            self.disconnect = pool.disconnect
-
-    async with probing(redis.url, clock) as probe:
-        assert await probe.echo()
-        pool = probe.connection.client.connection_pool
-        (connection,) = pool._available_connections
-        await drop_idle_connections(SimpleNamespace(connection_pool=LaterPool(pool)))
-        assert not connection.is_connected

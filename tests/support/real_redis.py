@@ -200,7 +200,7 @@ async def relayed(target: RealRedis, tls: ssl.SSLContext | None = None) -> Async
 
 
 def free_port() -> int:
-    """A free port below 20000: a cluster also needs the port 10000 above, and from 32768 on they are given to clients."""
+    """A free port below 20000: a cluster also needs the port 10000 above, and clients get those from 32768 on."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(10_000)))
