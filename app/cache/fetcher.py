@@ -112,5 +112,5 @@ class Fetcher:
         epoch); None if it did not wait.
         """
         self.metrics.cache_lookups.labels(outcome.name).inc()
-        self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.sending for call in calls])
+        self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.span for call in calls])
         context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)

@@ -92,8 +92,8 @@ class HttpTransport:
             raise failure from exc
         finally:
             span.end(outcome)
-            self._metrics.upstream.labels(outcome).inc()
-            self._metrics.upstream_seconds.observe(self._clock() - started_at)
+            self._metrics.upstream_requests.labels(outcome).inc()
+            self._metrics.upstream_request_seconds.observe(self._clock() - started_at)
         if response.status_code != 200:
             raise map_status(response, body, selects_statistics=request.selected_statistics > 0)
         return UpstreamResponse(body)

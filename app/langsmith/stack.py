@@ -80,7 +80,7 @@ def create_upstream(
     failing_fast = FailFastTransport(counted, breaker)
     retrying = RetryTransport(failing_fast, retries=options.retries, clock=clock)
 
-    metrics.watch_upstream(under_way=lambda: limited.in_flight, waiting=lambda: limited.waiting)
+    metrics.watch_upstream(in_flight=lambda: limited.in_flight, waiting=lambda: limited.waiting)
     return LangSmithClient(
         retrying,
         url=url,

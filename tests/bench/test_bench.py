@@ -135,7 +135,9 @@ async def test_the_fake_redis_answers_and_stores_the_same_as_a_real_one(seed: in
     rng = random.Random(seed)
     fake = FakeRedis(time.monotonic)
     log = create_log("json", "error", io.StringIO())
-    connection = RedisConnection(redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, patience=20)
+    connection = RedisConnection(
+        redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, timeout_seconds=20
+    )
     try:
         await connection.client.flushdb()
         for _ in range(60):

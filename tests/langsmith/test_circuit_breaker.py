@@ -112,7 +112,7 @@ async def test_disconnected_clients_do_not_open_the_circuit(serve: Serve) -> Non
     async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for number in range(FAILURES + 2):
             client = asyncio.create_task(gateway.run(page(number)))
-            await upstream.arrived(number + 1)
+            await upstream.wait_for_requests(number + 1)
             client.cancel()
             await upstream.idle()
         upstream.acts = [says(listed(row()))]
@@ -127,7 +127,7 @@ async def test_disconnected_client_leaves_the_trial_to_the_next_request(serve: S
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
         clock.forward(PAUSE + 1)
         client = asyncio.create_task(gateway.run(page(100)))
-        await upstream.arrived(FAILURES + 1)
+        await upstream.wait_for_requests(FAILURES + 1)
         client.cancel()
         await upstream.idle()
         upstream.acts = [says(listed(row()))]
@@ -146,7 +146,7 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
         serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway,
     ):
         older = asyncio.create_task(code_of(gateway, page(500)))
-        await upstream.arrived(1)
+        await upstream.wait_for_requests(1)
         upstream.acts = [says(response(status=503))]
         for number in range(FAILURES):
             await code_of(gateway, page(number))
@@ -154,7 +154,7 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
         clock.forward(PAUSE + 1)
         upstream.acts = [black_hole]
         trial = asyncio.create_task(gateway.run(page(600)))
-        await upstream.arrived(FAILURES + 2)
+        await upstream.wait_for_requests(FAILURES + 2)
         resume.set()
         assert await older == "UPSTREAM_ERROR"
         clock.forward(LONGEST_PAUSE)

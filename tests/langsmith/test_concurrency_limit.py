@@ -28,7 +28,7 @@ async def test_full_queue_refuses_a_request_at_once_but_not_one_of_another_tenan
         resume = langsmith.pause()
         # Two requests are in flight, and eight of this tenant wait.
         clients = asyncio.create_task(count_codes(in_process, 15, 0, "demo"))
-        await langsmith.arrived(3)
+        await langsmith.wait_for_requests(3)
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "RATE_LIMITED", "retryAfter": 1}
         # A cached page needs no place, and another tenant finds one.
@@ -45,7 +45,7 @@ async def test_cancelled_request_frees_its_place_in_the_queue(serve: Serve, lang
     async with serve(upstream_concurrency=1) as gateway, gateway.in_process() as in_process:
         resume = langsmith.pause()
         clients = [asyncio.create_task(count_codes(in_process, 1, number, "demo")) for number in range(5)]
-        await langsmith.arrived(1)
+        await langsmith.wait_for_requests(1)
         assert await code_of(gateway, page(50)) == "RATE_LIMITED"
         clients[-1].cancel()
         await asyncio.wait([clients[-1]])
@@ -69,10 +69,10 @@ async def test_requests_in_flight_never_exceed_the_setting(serve: Serve) -> None
         serve(langsmith_endpoint=upstream.url) as other_gateway,
     ):
         clients = asyncio.create_task(run_wave(15, gateway, 0))
-        await upstream.arrived(3)
+        await upstream.wait_for_requests(3)
         # Any further request of the gateway would have arrived before this one, which is sent later.
         later = asyncio.create_task(other_gateway.data(page()))
-        await upstream.arrived(4)
+        await upstream.wait_for_requests(4)
         assert upstream.in_flight == 4
         resume.set()
         assert count_successes(await clients) == 15

@@ -79,25 +79,25 @@ async def test_one_deadline_holds_for_all_tries_together(serve: Serve) -> None:
 async def test_request_is_cancelled_when_its_only_client_disconnects(gateway: Gateway, langsmith: Emulator) -> None:
     langsmith.pause()
     client = asyncio.create_task(gateway.run(page()))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     client.cancel()
-    await langsmith.hung_up(1)
-    assert langsmith.cancelled == 1
+    await langsmith.wait_for_disconnects(1)
+    assert langsmith.disconnects == 1
     assert logged(gateway, "upstream_failed") == []
 
 
 async def test_request_goes_on_when_one_of_its_two_clients_disconnects(gateway: Gateway, langsmith: Emulator) -> None:
     resume = langsmith.pause()
     leaving, staying = (asyncio.create_task(gateway.data(page())) for _ in range(2))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     # When this later request has arrived, both clients wait for the first one.
     late = asyncio.create_task(gateway.data(page(1)))
-    await langsmith.arrived(2)
+    await langsmith.wait_for_requests(2)
     leaving.cancel()
     await asyncio.wait([leaving])
     resume.set()
     assert (await staying)["sessions"]["nodes"] != []
     await late
     assert leaving.cancelled()
-    assert langsmith.cancelled == 0
+    assert langsmith.disconnects == 0
     assert len(langsmith.requests) == 2
