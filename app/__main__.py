@@ -18,7 +18,7 @@ from app import __version__
 from app.check import CheckInputError, check, read_sources, text_lines
 from app.emulator import Emulator, serving_in_thread
 from app.errors import SettingsError
-from app.http.uvicorn_protocol import Protocol
+from app.http.protocol_selection import select_http_protocol
 from app.main import DEMO_ENDPOINT, create_configured, create_demo
 from app.observability.metrics import MULTIPROCESS_DIRECTORY
 from app.schema.query import create_schema
@@ -65,7 +65,7 @@ def serve(*, demo: bool, host: str, port: int, workers: int) -> None:
             app if workers == 1 else f"{create.__module__}:{create.__name__}",
             factory=workers > 1,
             workers=workers,
-            http=Protocol,
+            http=select_http_protocol(app.log),
             ws="none",
             proxy_headers=False,
             access_log=False,

@@ -1,7 +1,7 @@
-"""Who asks: the credential that goes upstream with a request, and the scope that keeps tenants apart.
+"""Credential: the headers that authenticate a request at LangSmith, and the scope that keeps tenants apart.
 
-The secret itself stays in `headers`, which nothing prints; everything that must be kept apart by credential uses
-`scope`, a keyed hash of the base URL and all the headers that decide what LangSmith lets the caller see.
+The secret is only in `headers`, which no repr shows. Whatever must differ between credentials, such as a cache key or a
+metric label, uses `scope`: a keyed hash of LangSmith's base URL and of all headers that decide what the client may see.
 """
 
 import functools
@@ -15,20 +15,23 @@ API_KEY: Final = "x-api-key"
 AUTHORIZATION: Final = "authorization"
 TENANT: Final = "x-tenant-id"
 ORGANIZATION: Final = "x-organization-id"
-FORWARDED: Final = (API_KEY, AUTHORIZATION, TENANT, ORGANIZATION)
+CREDENTIAL_HEADERS: Final = (API_KEY, AUTHORIZATION, TENANT, ORGANIZATION)
 
-_ONE_LINE: Final = re.compile(rb"[\x21-\x7e]+( [\x21-\x7e]+)*")
-hashed: Final = functools.partial(hashlib.blake2b, digest_size=16)
+_HEADER_VALUE: Final = re.compile(rb"[\x21-\x7e]+( [\x21-\x7e]+)*")
+keyed_hash: Final = functools.partial(hashlib.blake2b, digest_size=16)
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
-"""Names, in lower case, and values, as ASGI gives them."""
+"""Lower-case names and values, as in an ASGI scope."""
 
 
 @dataclass(frozen=True)
 class Credential:
-    """`scope` keeps apart what LangSmith shows to whom; `client` is who asks of the gateway, where that is known.
+    """A credential for LangSmith. `scope` and `client` are keyed hashes, equal in processes with the same hash key.
 
-    Both are hashes, under a key that those have in common who are to find the same.
+    Args:
+        scope: identity of what LangSmith shows for this credential.
+        headers: the headers to send to LangSmith, by lower-case name. Secret.
+        client: identity of the gateway's client, for its rate limit; None if it is not known.
     """
 
     scope: str
@@ -37,12 +40,17 @@ class Credential:
 
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":
-        digest = hashed(key=hash_key)
-        for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in FORWARDED)):
+        """The credential with these headers at the LangSmith with this base URL."""
+        digest = keyed_hash(key=hash_key)
+        for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in CREDENTIAL_HEADERS)):
+            # The length in front of each part keeps ("ab", "c") and ("a", "bc") apart.
             digest.update(len(part).to_bytes(4, "big") + part.encode())
         return cls(digest.hexdigest(), dict(headers), client=digest.hexdigest())
 
 
-def is_one_line(value: bytes) -> bool:
-    """Whether it can be a header's value: anything else might end the line, and is refused without being quoted."""
-    return _ONE_LINE.fullmatch(value) is not None
+def is_header_value(value: bytes) -> bool:
+    """Whether this is one line of visible ASCII words, each separated by one space.
+
+    A value with a line break could inject another header. HTTP libraries refuse it too, but quote it in their errors.
+    """
+    return _HEADER_VALUE.fullmatch(value) is not None

@@ -1,18 +1,18 @@
-"""Every error a client can meet, each with a code that never changes.
+"""Errors that a client can receive, each with a stable code in `extensions.code`.
 
     GatewayError
-    ├── BadUserInput          an argument or header was refused, here or by LangSmith
-    ├── Unauthenticated       no credential, or LangSmith does not know it
-    ├── Forbidden             LangSmith knows the credential and refuses it
-    ├── RateLimited           too many requests; `retryAfter` says how long to wait
-    ├── OperationTooExpensive the operation passes a limit of this gateway
-    ├── PersistedQueryNotFound no document of that hash is known; send it once with its hash
-    ├── UpstreamError         LangSmith failed, or could not be reached
-    ├── UpstreamTimeout       LangSmith did not answer in time
-    └── UpstreamMalformed     LangSmith answered something that cannot be read
+    ├── BadUserInputError            the gateway or LangSmith refused an argument or header
+    ├── UnauthenticatedError         no credential, or LangSmith does not accept it
+    ├── ForbiddenError               LangSmith accepts the credential, but denies access
+    ├── RateLimitedError             too many requests; `retryAfter` is the time to wait, in seconds
+    ├── OperationTooExpensiveError   the operation exceeds a limit of this gateway
+    ├── PersistedQueryNotFoundError  unknown hash: send the document once together with its hash
+    ├── UpstreamError                LangSmith failed, or could not be reached
+    ├── UpstreamTimeoutError         LangSmith did not answer in time
+    └── UpstreamMalformedError       LangSmith's answer could not be decoded
 
-A message is written for the client: it says what to do, and quotes no URL, header or body of LangSmith.
-Anything else that is raised is a bug: outside it reads `INTERNAL_SERVER_ERROR`, in the log it has its traceback.
+A message is written for the client: it says what happened and what to do, and it contains no URL, header or body of
+LangSmith. Any other exception is a bug: the client receives `INTERNAL_SERVER_ERROR`, the log receives the traceback.
 """
 
 from typing import Any, ClassVar, Final
@@ -23,15 +23,19 @@ INTERNAL: Final = "INTERNAL_SERVER_ERROR"
 
 
 class GatewayError(Exception):
+    """Base class of the errors in this module. `code` never changes."""
+
     code: ClassVar[str]
 
     @property
     def extensions(self) -> dict[str, Any]:
-        """What graphql-core puts beside the message."""
+        """Members of the error's `extensions`; graphql-core copies them into the response."""
         return {"code": self.code}
 
 
 class BadUserInputError(GatewayError):
+    """`argument`: the GraphQL argument, JSON member or header that is wrong; the message then begins with it."""
+
     code = "BAD_USER_INPUT"
 
     def __init__(self, message: str, *, argument: str | None = None) -> None:
@@ -52,10 +56,11 @@ class ForbiddenError(GatewayError):
 
 
 class RateLimitedError(GatewayError):
+    """`retry_after`: seconds after which the client may try again; None if unknown."""
+
     code = "RATE_LIMITED"
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds, where they are known."""
         super().__init__(message)
         self.retry_after = retry_after
 
@@ -65,6 +70,8 @@ class RateLimitedError(GatewayError):
 
 
 class OperationTooExpensiveError(GatewayError):
+    """`value`: the operation's value of the limited quantity (cost, depth, aliases, …); it is above `limit`."""
+
     code = "OPERATION_TOO_EXPENSIVE"
 
     def __init__(self, message: str, *, limit: int, value: int) -> None:
@@ -78,7 +85,7 @@ class OperationTooExpensiveError(GatewayError):
 
 
 class PersistedQueryNotFoundError(GatewayError):
-    """Its message is part of Apollo's protocol."""
+    """No document has this hash. Apollo's clients recognise the message, which is part of their protocol."""
 
     code = "PERSISTED_QUERY_NOT_FOUND"
 
@@ -99,4 +106,7 @@ class UpstreamMalformedError(GatewayError):
 
 
 class SettingsError(Exception):
-    """One line that names the variable, what is wrong with it, and what it takes."""
+    """A setting is wrong. The message is one line: the variable's name, the problem, and the accepted values.
+
+    It stops the start and never reaches a client.
+    """

@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.credentials import is_one_line
+from app.credentials import is_header_value
 from app.errors import SettingsError
 from app.redis.url import RedisUrl
 from app.resilience.rate import Rate
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     def _check_header_value(cls, value: Any) -> Any:
         for each in value if isinstance(value, tuple) else (value,):
             text = each.get_secret_value() if isinstance(each, SecretStr) else each
-            if text and (not text.isascii() or not is_one_line(text.encode())):
+            if text and (not text.isascii() or not is_header_value(text.encode())):
                 raise ValueError("must be one line of visible ASCII, such as lsv2_pt_0123456789")
         return value
 

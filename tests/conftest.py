@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
-from app.http.uvicorn_protocol import Protocol
+from app.http.uvicorn_protocol import ReplayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -186,7 +186,7 @@ async def started(
     )
     async with (
         app.router.lifespan_context(app) as state,
-        serving_app(app, state, http=Protocol, ws="none") as url,
+        serving_app(app, state, http=ReplayProtocol, ws="none") as url,
         http_client(url) as client,
     ):
         yield Gateway(client, app, log)

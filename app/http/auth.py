@@ -1,4 +1,4 @@
-"""The gate that the settings ask for: with whose credential a client's request goes upstream."""
+"""Authentication: which credential a client's request has at LangSmith, by the setting `GATEWAY_AUTH`."""
 
 import functools
 import hashlib
@@ -11,66 +11,74 @@ from typing import Final, Protocol
 from app.credentials import (
     API_KEY,
     AUTHORIZATION,
-    FORWARDED,
+    CREDENTIAL_HEADERS,
     ORGANIZATION,
     TENANT,
     Credential,
     RawHeaders,
-    hashed,
-    is_one_line,
+    is_header_value,
+    keyed_hash,
 )
 from app.errors import BadUserInputError, UnauthenticatedError
 from app.settings import MEMORY, Settings
 
 DEMO_KEY: Final = "demo"
+_LEAVE_OUT: Final = "This gateway uses its own LangSmith credential: leave the header out."
+_NO_TOKENS: Final = "This gateway uses its own LangSmith credential and takes no tokens: leave the header out."
 
 
 class Authenticator(Protocol):
-    """Decides with which credential a client's request goes upstream."""
+    """Maps a client's request to the credential that goes to LangSmith."""
 
     def authenticate(self, headers: RawHeaders) -> Credential | None:
-        """None where the client showed none. Raises BadUserInput, or Unauthenticated for a wrong token."""
+        """The credential; None if the client sent none, so that only operations without LangSmith data can run.
+
+        Raises BadUserInputError for headers that are malformed or not allowed, and UnauthenticatedError for a missing
+        or wrong token of this gateway.
+        """
 
 
 @dataclass(frozen=True)
 class PassthroughCredential:
-    """The client's own credential goes upstream; `fallback`, if any, where it shows none."""
+    """`GATEWAY_AUTH=passthrough`: forward the client's own credential.
+
+    `fallback`: the credential of a client that sends none. `hash_key`: key of the hashes in a Credential.
+    """
 
     base_url: str
     hash_key: bytes = field(repr=False)
     fallback: Credential | None = None
 
     def authenticate(self, headers: RawHeaders) -> Credential | None:
-        shown = _shown(headers)
-        if not (API_KEY in shown or AUTHORIZATION in shown):
+        credential_headers = _credential_headers(headers)
+        if not (API_KEY in credential_headers or AUTHORIZATION in credential_headers):
             return self.fallback
-        return Credential.of(self.base_url, shown, hash_key=self.hash_key)
+        return Credential.of(self.base_url, credential_headers, hash_key=self.hash_key)
 
 
 @dataclass(frozen=True)
 class ServerCredential:
-    """One key of the gateway's own for all clients, who show a token of the gateway's unless it takes anybody."""
+    """`GATEWAY_AUTH=server`: use the gateway's own credential for all clients.
+
+    `tokens`: bearer tokens of this gateway, one of which a client must send; empty to serve anybody. `hash_key`: key of
+    the hash that identifies a client by its token.
+    """
 
     credential: Credential
     tokens: tuple[bytes, ...] = field(repr=False)
     hash_key: bytes = field(repr=False)
 
     def authenticate(self, headers: RawHeaders) -> Credential | None:
-        shown = _shown(headers)
+        credential_headers = _credential_headers(headers)
         for name in (API_KEY, TENANT, ORGANIZATION):
-            if name in shown:
-                raise BadUserInputError(
-                    "This gateway uses its own LangSmith credential: leave the header out.", argument=name
-                )
-        scheme, _, token = shown.get(AUTHORIZATION, "").partition(" ")
+            if name in credential_headers:
+                raise BadUserInputError(_LEAVE_OUT, argument=name)
+        scheme, _, token = credential_headers.get(AUTHORIZATION, "").partition(" ")
         if not self.tokens:
             if scheme.lower() == "bearer":
-                raise BadUserInputError(
-                    "This gateway uses its own LangSmith credential and takes no tokens: leave the header out.",
-                    argument=AUTHORIZATION,
-                )
+                raise BadUserInputError(_NO_TOKENS, argument=AUTHORIZATION)
             return self.credential
-        # Each token is compared, so that the time taken does not tell which one came close.
+        # Compare with every token, each in constant time, so that the duration does not reveal which one is close.
         matches = [hmac.compare_digest(token.encode(), each) for each in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise UnauthenticatedError("Show a token of this gateway: `Authorization: Bearer …`.")
@@ -78,40 +86,48 @@ class ServerCredential:
 
     @cached_property
     def _clients(self) -> list[str]:
-        return [hashed(each, key=self.hash_key).hexdigest() for each in self.tokens]
+        """Identity of the client for each token, in the order of `tokens`."""
+        return [keyed_hash(each, key=self.hash_key).hexdigest() for each in self.tokens]
 
 
-def _shown(headers: RawHeaders) -> dict[str, str]:
-    shown: dict[str, str] = {}
+def _credential_headers(headers: RawHeaders) -> dict[str, str]:
+    """The headers that belong to a credential, by lower-case name. An empty header counts as absent.
+
+    Raises BadUserInputError for a repeated or malformed header, without quoting its value.
+    """
+    credential_headers: dict[str, str] = {}
     for raw_name, value in headers:
         name = raw_name.decode("latin-1")
-        if name not in FORWARDED or not value:
+        if name not in CREDENTIAL_HEADERS or not value:
             continue
-        if name in shown:
+        if name in credential_headers:
             raise BadUserInputError("The header was sent twice.", argument=name)
-        if not is_one_line(value):
+        if not is_header_value(value):
             raise BadUserInputError("The header's value is not one line of visible ASCII.", argument=name)
-        shown[name] = value.decode("ascii")
-    return shown
+        credential_headers[name] = value.decode("ascii")
+    return credential_headers
 
 
 def create_authenticator(settings: Settings, *, demo: bool) -> Authenticator:
-    """`demo`: a request without credentials counts as one with the embedded LangSmith's key."""
+    """The authenticator of these settings. `demo`: a client without a credential has the demo workspace's key."""
     base_url = settings.langsmith_endpoint
-    hash_key = _hash_key(settings)
-    credential_of = functools.partial(Credential.of, base_url, hash_key=hash_key)
+    hash_key = _create_hash_key(settings)
+    create_credential = functools.partial(Credential.of, base_url, hash_key=hash_key)
     if settings.auth == "passthrough":
-        return PassthroughCredential(base_url, hash_key, credential_of({API_KEY: DEMO_KEY}) if demo else None)
+        return PassthroughCredential(base_url, hash_key, create_credential({API_KEY: DEMO_KEY}) if demo else None)
     headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
-    # Who asks is somebody else than whom LangSmith knows.
-    return ServerCredential(replace(credential_of(headers), client=None), tokens, hash_key)
+    # All clients share this credential, so that it does not identify a client.
+    return ServerCredential(replace(create_credential(headers), client=None), tokens, hash_key)
 
 
-def _hash_key(settings: Settings) -> bytes:
-    """Of this process; where several share a Redis, of that Redis, whose URL holds its password."""
+def _create_hash_key(settings: Settings) -> bytes:
+    """Derived from the URL of the Redis that processes share, if any, so that their hashes agree; otherwise random.
+
+    That URL is secret: it contains the password of the Redis.
+    """
     urls = [each.get_secret_value() for each in (settings.cache_url, settings.client_rate_url)]
-    shared = next((url for url in urls if url != MEMORY), None)
-    return hashlib.blake2b(shared.encode(), digest_size=32).digest() if shared else secrets.token_bytes(32)
+    shared_url = next((url for url in urls if url != MEMORY), None)
+    return hashlib.blake2b(shared_url.encode(), digest_size=32).digest() if shared_url else secrets.token_bytes(32)

@@ -1,50 +1,33 @@
-"""What a request meets before FastAPI: it is given an id, and operations go straight to their endpoint.
+"""ASGI middleware: the request id, the security headers, and the short way to the GraphQL endpoint."""
 
-FastAPI's own way to a route costs as much as a kept answer does, so `/graphql` does not take it.
-"""
-
-import itertools
 import re
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.replay_cache import REPLAY_RECORDER
+from app.observability.operation_log import new_request_id
+
 _REQUEST_ID: Final = b"x-request-id"
 _PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,100}")
-_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-"""For what is no page; pages have their own."""
-_SECURITY: Final = [
-    _POLICY,
+_CONTENT_SECURITY_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""For responses that set no policy of their own, as the web pages do."""
+_SECURITY_HEADERS: Final = [
+    _CONTENT_SECURITY_POLICY,
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-_ALLOWED: Final = ["content-type", "cache-control", "if-none-match", "x-gateway-explain", "x-request-id"]
-_numbers: Final = itertools.count(secrets.randbits(62))
-
-
-@dataclass(frozen=True)
-class PathRoute:
-    """Middleware that answers one path by `endpoint` and leaves the others to `app`."""
-
-    app: ASGIApp
-    path: str
-    endpoint: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_here = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == self.path
-        await (self.endpoint if is_here else self.app)(scope, receive, send)
 
 
 @dataclass(frozen=True)
 class RequestIdMiddleware:
-    """Middleware for what every answer carries: the request's id and the headers that keep browsers from misusing it.
+    """Gives each request an id, in the scope's state (`request_id`) and in the response's `X-Request-Id`.
 
-    The id is the client's own where it sent a plain one. What the request's state holds as `answered` is told how the
-    answer begins.
+    The id is the client's own `X-Request-Id` if that is at most 100 visible ASCII characters. This middleware is the
+    outermost one, so that it also passes the final status and headers to the request's ReplayRecorder.
     """
 
     app: ASGIApp
@@ -54,23 +37,56 @@ class RequestIdMiddleware:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        given = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
-        own = None if _PLAIN_ID.fullmatch(given) else new_request_id()
-        state["request_id"] = own or given.decode()
-        line = (_REQUEST_ID, state["request_id"].encode())
+        client_id = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
+        new_id = None if _PLAIN_ID.fullmatch(client_id) else new_request_id()
+        state["request_id"] = new_id or client_id.decode()
+        header = (_REQUEST_ID, state["request_id"].encode())
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                is_page = _POLICY[0] in dict(message["headers"])
-                headers = [*message["headers"], *(_SECURITY[1:] if is_page else _SECURITY)]
-                if answered := state.get("answered"):
-                    answered(message["status"], headers, None if own else given)
-                message["headers"] = [*headers, line]
+                headers = message["headers"]
+                if recorder := state.get(REPLAY_RECORDER):
+                    recorder.start_response(message["status"], headers, None if new_id else client_id)
+                message["headers"] = [*headers, header]
             await send(message)
 
         await self.app(scope, receive, send_with_id)
 
 
-def new_request_id() -> str:
-    """Unique; it is no secret."""
-    return f"{next(_numbers):016x}"
+@dataclass(frozen=True)
+class SecurityHeadersMiddleware:
+    """Adds the headers that keep browsers from framing, sniffing or embedding a response."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                has_policy = _CONTENT_SECURITY_POLICY[0] in dict(message["headers"])
+                message["headers"] = [
+                    *message["headers"],
+                    *(_SECURITY_HEADERS[1:] if has_policy else _SECURITY_HEADERS),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+@dataclass(frozen=True)
+class PathRoute:
+    """Passes requests for one path to `endpoint` and all others to `app`.
+
+    A route of FastAPI costs as much CPU time as a cached response, so that `/graphql` does not use one.
+    """
+
+    app: ASGIApp
+    path: str
+    endpoint: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_path = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == self.path
+        await (self.endpoint if is_path else self.app)(scope, receive, send)

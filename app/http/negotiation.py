@@ -1,23 +1,37 @@
-"""TODO."""
+"""Content negotiation: the `Accept` and `Cache-Control` headers of a request (RFC 9110, RFC 9111)."""
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 from app.http.errors import HTTPError
 
 RESPONSE_JSON: Final = "application/graphql-response+json"
 PLAIN_JSON: Final = "application/json"
+HTML: Final = "text/html"
 
-_AGE: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
+_MAX_AGE: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
+def parse_accept(accept: str) -> dict[str, float]:
+    """Quality (0 to 1) by media range, in lower case. A media range with a malformed quality is left out."""
+    qualities: dict[str, float] = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = (each.strip() for each in part.split(";"))
+        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        if _QUALITY.fullmatch(quality):
+            qualities[media_range] = float(quality)
+    return qualities
+
+
 def negotiate_media_type(accept: str) -> str:
-    """The better of the two media types that the client takes. Raises Refused."""
+    """The JSON media type that the client prefers: `RESPONSE_JSON` or `PLAIN_JSON`.
+
+    Raises HTTPError (406) if the client accepts neither.
+    """
     if not accept.strip(" ,"):
         return PLAIN_JSON
-    qualities = dict(_qualities(accept))
+    qualities = parse_accept(accept)
 
     def quality_of(media_type: str) -> float:
         return next((qualities[each] for each in (media_type, "application/*", "*/*") if each in qualities), 0)
@@ -25,19 +39,17 @@ def negotiate_media_type(accept: str) -> str:
     typed, plain = quality_of(RESPONSE_JSON), quality_of(PLAIN_JSON)
     if not (typed or plain):
         raise HTTPError(406, f"Answers come as {RESPONSE_JSON} or {PLAIN_JSON}: accept one of them.")
-    # Clients that take anything are the older ones.
+    # A client that sends only `*/*` is an older one, which expects `application/json`.
     return RESPONSE_JSON if typed > plain or (typed == plain and RESPONSE_JSON in qualities) else PLAIN_JSON
 
 
-def _qualities(accept: str) -> Iterator[tuple[str, float]]:
-    for part in accept.lower().split(","):
-        media_type, *parameters = (each.strip() for each in part.split(";"))
-        text = next((each[2:] for each in parameters if each.startswith("q=")), "1")
-        if _QUALITY.fullmatch(text):
-            yield media_type, float(text)
+def prefers_html(accept: str) -> bool:
+    """Whether the client names HTML, and prefers it to both JSON media types. `*/*` does not name HTML."""
+    qualities = parse_accept(accept)
+    return qualities.get(HTML, 0.0) > max(qualities.get(PLAIN_JSON, 0.0), qualities.get(RESPONSE_JSON, 0.0))
 
 
 def parse_max_age(cache_control: str) -> float | None:
-    """How old in seconds an answer may be that the client takes; None where it does not say."""
-    ages = [0.0 if name == "no-cache" else float(age) for name, age in _AGE.findall(cache_control.lower())]
+    """Greatest age in seconds of data that the client accepts; 0 for `no-cache`; None if the header sets no limit."""
+    ages = [0.0 if name == "no-cache" else float(age) for name, age in _MAX_AGE.findall(cache_control.lower())]
     return min(ages, default=None)

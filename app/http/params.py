@@ -1,7 +1,7 @@
-"""What a client sent over HTTP: negotiated, bounded and read, before anything is run.
+"""GraphQL parameters of an HTTP request: read the payload within limits, then parse it.
 
-The bytes that say what to run come first (`received`), because an answer to the same bytes may be held; only then
-are they read (`wanted_in`).
+`read_payload` returns the bytes that hold the operation (the body of a POST, the query string of a GET) without parsing
+them, because the response to the same bytes may be cached. `parse_params` parses them if it is not.
 """
 
 import asyncio
@@ -19,18 +19,22 @@ from app.http.negotiation import PLAIN_JSON
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
-SHA_256: Final = "sha256:"
-"""Before what names a document by that hash of it."""
+_BODY_TOO_LARGE: Final = f"The body is longer than {MAX_BODY_BYTES} bytes."
+SHA256_PREFIX: Final = "sha256:"
+"""Prefix of a document id that is the SHA-256 of the document."""
 _MEMBERS: Final = (
     *("query", "variables", "operationName", "extensions"),
     *("documentId", "id", "persistedQuery", "sha256Hash"),
 )
-_QUOTED: Final = [f'"{name}"'.encode() for name in _MEMBERS]
+"""Members of a request that must not occur twice."""
+_QUOTED_MEMBERS: Final = [f'"{name}"'.encode() for name in _MEMBERS]
+_SCHEMES: Final = ("http", "https")
+_UTF8_CHARSETS: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")
 
 
 @dataclass(frozen=True)
 class GraphQLParams:
-    """What a client wants to be run, its form checked: a document, the id of one, or both."""
+    """The parameters of a GraphQL request, their types checked: a document, a document id, or both."""
 
     query: str | None
     document_id: str | None
@@ -39,7 +43,7 @@ class GraphQLParams:
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """The last of each name; of `Accept`, which may come in several lines, all of them."""
+    """Headers by name. Several `Accept` lines are joined; of any other repeated header, the last line counts."""
     headers = dict(scope["headers"])
     if b"accept" in headers:
         headers[b"accept"] = b",".join(value for name, value in scope["headers"] if name == b"accept")
@@ -47,18 +51,31 @@ def headers_of(scope: Scope) -> dict[bytes, bytes]:
 
 
 async def read_payload(
-    scope: Scope, headers: dict[bytes, bytes], receive: Receive, *, origins: Collection[str], seconds: float
+    scope: Scope,
+    headers: dict[bytes, bytes],
+    receive: Receive,
+    *,
+    origins: Collection[str],
+    body_timeout_seconds: float | None,
 ) -> bytes:
-    """The body of a POST, or the query string of a GET. Raises Refused, and Gone.
+    """The body of a POST, or the query string of a GET.
 
-    `origins`: those that may send queries by GET beside the gateway's own. `seconds`: until a body has to be there.
+    Args:
+        scope: ASGI scope of the request.
+        headers: its headers, from `headers_of`.
+        receive: ASGI receive function of the request.
+        origins: origins whose pages may send queries by GET, beside the gateway's own origin.
+        body_timeout_seconds: time in which the body must arrive; None if the server has already received all of it,
+            which saves the timer (a timer costs as much as the rest of this function).
+
+    Raises HTTPError for a request that is refused, and ClientDisconnectedError.
     """
     if scope["method"] == "POST":
         if headers.get(b"content-type") != b"application/json":
             _check_content_type(headers.get(b"content-type", b"").decode("latin-1").lower())
-        # A timer costs as much as all else here, and the server says where there is nothing to wait for.
-        is_there = "bytes" in scope.get("state", ())
-        return await (_whole(headers, receive) if is_there else _body(headers, receive, seconds))
+        if body_timeout_seconds is None:
+            return await _read_body(headers, receive)
+        return await _read_body_within(headers, receive, body_timeout_seconds)
     if scope["method"] == "GET":
         _check_origin(headers, origins)
         query_string: bytes = scope["query_string"]
@@ -68,47 +85,43 @@ async def read_payload(
     raise HTTPError(405, "Send operations by POST, or queries by GET.", allow="GET, POST")
 
 
-def parse_params(method: str, sent: bytes) -> GraphQLParams:
-    """What was received, read. Raises Refused."""
-    return _wanted(_json(sent, "The body") if method == "POST" else _pairs(sent))
+def parse_params(method: str, payload: bytes) -> GraphQLParams:
+    """The parameters in a payload. `method`: `POST` or `GET`. Raises HTTPError (400) if they cannot be parsed."""
+    return _check_types(_decode_json(payload, "The body") if method == "POST" else _parse_query_string(payload))
 
 
 def _check_content_type(content_type: str) -> None:
     media_type, *parameters = (part.strip() for part in content_type.split(";"))
     if media_type != PLAIN_JSON:
         raise HTTPError(415, f"Send the operation as JSON, with `Content-Type: {PLAIN_JSON}`.")
-    if any(each.startswith("charset=") and each.strip('"') not in _UTF_8 for each in parameters):
+    if any(each.startswith("charset=") and each.strip('"') not in _UTF8_CHARSETS for each in parameters):
         raise HTTPError(415, "Send the JSON in UTF-8.")
 
 
 def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None:
-    """A page of another site can have any GET sent without asking; of a POST with JSON the browser asks first."""
+    """Refuse a GET that a page of another origin caused. A browser sends it without a CORS preflight, unlike a POST."""
     origin = headers.get(b"origin", b"").decode("latin-1")
     if origin in origins or "*" in origins:
         return
-    is_foreign = origin not in {"", *(f"{scheme}://{headers.get(b'host', b'').decode('latin-1')}" for scheme in _WEB)}
+    host = headers.get(b"host", b"").decode("latin-1")
+    is_foreign = origin not in {"", *(f"{scheme}://{host}" for scheme in _SCHEMES)}
     if is_foreign or headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
         raise HTTPError(403, "Queries by GET are for this origin only: send it by POST, as JSON.")
 
 
-_WEB: Final = ("http", "https")
-_UTF_8: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")
-
-
-async def _body(headers: dict[bytes, bytes], receive: Receive, seconds: float) -> bytes:
+async def _read_body_within(headers: dict[bytes, bytes], receive: Receive, seconds: float) -> bytes:
     try:
         async with asyncio.timeout(seconds):
-            return await _whole(headers, receive)
+            return await _read_body(headers, receive)
     except TimeoutError:
-        # What is still to come would be taken for the next request.
+        # The connection must be closed: the rest of the body would be parsed as the next request.
         raise HTTPError(408, f"The body did not arrive within {seconds:g} seconds.", connection="close") from None
 
 
-async def _whole(headers: dict[bytes, bytes], receive: Receive) -> bytes:
-    too_long = HTTPError(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
+async def _read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise too_long
+        raise HTTPError(413, _BODY_TOO_LARGE)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -118,48 +131,47 @@ async def _whole(headers: dict[bytes, bytes], receive: Receive) -> bytes:
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise too_long
+            raise HTTPError(413, _BODY_TOO_LARGE)
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)
 
 
-def _pairs(query_string: bytes) -> dict[str, Any]:
+def _parse_query_string(query_string: bytes) -> dict[str, Any]:
     try:
         pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
         raise HTTPError(400, "The URL's query string cannot be read.") from None
-    _check_distinct(name for name, _ in pairs)
+    _check_unique(name for name, _ in pairs)
     values: dict[str, Any] = dict(pairs)
     for name in ("variables", "extensions"):
         if name in values:
-            values[name] = _json(values[name].encode(), f"`{name}`") if values[name] else None
+            values[name] = _decode_json(values[name].encode(), f"`{name}`") if values[name] else None
     return values
 
 
-def _json(text: bytes, what: str) -> Any:
+def _decode_json(text: bytes, subject: str) -> Any:
     try:
         decoded = text.decode()
         value = msgspec.json.decode(text)
-        if isinstance(value, dict) and _may_repeat(text):
-            # Which of two members counts is anybody's guess, and others that read the request may guess otherwise.
-            json.JSONDecoder(object_pairs_hook=_distinct).decode(decoded)
+        if isinstance(value, dict) and _may_have_duplicates(text):
+            # Parsers disagree on which of two equal members counts, so that a proxy may have checked another document.
+            json.JSONDecoder(object_pairs_hook=_check_unique_pairs).decode(decoded)
     except (ValueError, RecursionError):
-        raise HTTPError(400, f"{what} is not JSON in UTF-8.") from None
+        raise HTTPError(400, f"{subject} is not JSON in UTF-8.") from None
     return value
 
 
-def _may_repeat(text: bytes) -> bool:
-    """Whether a member of the request may be there twice: by its name, or by another spelling of it."""
-    return b"\\u" in text or any(text.count(name) > 1 for name in _QUOTED)
+def _may_have_duplicates(text: bytes) -> bool:
+    """Whether a member of the request may occur twice, spelled the same or with an escaped character."""
+    return b"\\u" in text or any(text.count(name) > 1 for name in _QUOTED_MEMBERS)
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> None:
-    _check_distinct(name for name, _ in pairs)
+def _check_unique_pairs(pairs: list[tuple[str, Any]]) -> None:
+    _check_unique(name for name, _ in pairs)
 
 
-def _check_distinct(names: Iterable[str]) -> None:
-    """Raises Refused."""
+def _check_unique(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen and name in _MEMBERS:
@@ -167,7 +179,7 @@ def _check_distinct(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _wanted(values: object) -> GraphQLParams:
+def _check_types(values: object) -> GraphQLParams:
     if not isinstance(values, dict):
         raise HTTPError(400, 'The body must be one JSON object, such as {"query": "{ sessions { nodes { name } } }"}.')
     query = values.get("query")
@@ -177,19 +189,23 @@ def _wanted(values: object) -> GraphQLParams:
     extensions = values.get("extensions")
     if not isinstance(extensions, dict | None):
         raise HTTPError(400, "`extensions` must be an object.")
-    name = values.get("operationName")
-    if not isinstance(name, str | None):
+    operation_name = values.get("operationName")
+    if not isinstance(operation_name, str | None):
         raise HTTPError(400, "`operationName` must be a string.")
-    document_id = _document_id(values, extensions or {})
+    document_id = _parse_document_id(values, extensions or {})
     if not isinstance(query, str | None) or not (query or document_id):
         raise HTTPError(400, "`query` must hold a GraphQL document.")
-    return GraphQLParams(query or None, document_id, variables or {}, name or None)
+    return GraphQLParams(query or None, document_id, variables or {}, operation_name or None)
 
 
-def _document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | None:
-    """As the specification's appendix has it, or Apollo's protocol; Relay's `id` counts where nothing else does."""
-    given = values.get("documentId")
-    if not isinstance(given, str | None):
+def _parse_document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | None:
+    """The id of a persisted document, in one of three spellings.
+
+    `documentId` is that of the GraphQL over HTTP specification, `extensions.persistedQuery` that of Apollo. Relay's
+    `id` counts only if the request has neither of them, and no `query`.
+    """
+    document_id = values.get("documentId")
+    if not isinstance(document_id, str | None):
         raise HTTPError(400, "`documentId` must be a string.")
     persisted = extensions.get("persistedQuery")
     if not isinstance(persisted, dict | None):
@@ -199,9 +215,9 @@ def _document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | No
     digest = persisted.get("sha256Hash") if persisted else None
     if not isinstance(digest, str | None):
         raise HTTPError(400, "`extensions.persistedQuery.sha256Hash` must be a string.")
-    if digest and given and given != f"{SHA_256}{digest}":
+    if digest and document_id and document_id != f"{SHA256_PREFIX}{digest}":
         raise HTTPError(400, "`documentId` and `extensions.persistedQuery` name two documents.")
-    if digest or given:
-        return f"{SHA_256}{digest}" if digest else given
-    own = values.get("id")
-    return own if isinstance(own, str) and own and not values.get("query") else None
+    if digest or document_id:
+        return f"{SHA256_PREFIX}{digest}" if digest else document_id
+    relay_id = values.get("id")
+    return relay_id if isinstance(relay_id, str) and relay_id and not values.get("query") else None

@@ -1,12 +1,11 @@
-"""Persisted documents: those that a client names instead of sending them.
+"""Automatic persisted queries (APQ): a client sends a document once with its SHA-256, and then only the SHA-256.
 
-*Automatic* ones, by Apollo's protocol: whoever sends a document with its SHA-256 may name it by that from then on. They
-are shared by all clients and, through the Redis, by all processes. That is safe, as a name says what it names: nobody
-can put another document in its place, in the Redis neither, and each is checked as if it had been sent, and runs with
-the credential of who names it. Only what ran is kept. A client that sends very many can make others send theirs once
-more, and no worse.
-
-*Trusted* ones are all that runs where a manifest lists them.
+This is Apollo's protocol: an unknown hash is answered with `PERSISTED_QUERY_NOT_FOUND`, whereupon the client sends the
+document together with its hash. Documents are shared by all clients and, through Redis, by all processes. Sharing is
+safe because a document's key is its content: no client, and nothing else that writes to that Redis, can put another
+document in its place. A document from the cache is validated and limited like one that was sent, and runs with the
+credential of the client that named it. Only documents that ran are stored. A client that sends very many documents can
+at worst evict others', whose clients then send them again.
 """
 
 import contextlib
@@ -19,22 +18,25 @@ from typing import Any, Final, Protocol
 
 from app.errors import BadUserInputError, PersistedQueryNotFoundError
 from app.execution import Request
-from app.http.params import SHA_256, GraphQLParams
+from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
 from app.resilience.lru_cache import LruCache, LruDict
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
-"""Bound of each of the two parts that are held."""
-_OVERHEAD: Final = 300
-_LASTS: Final = 86_400
-"""Seconds that the Redis has a document after it was used."""
-_USED: Final = 3600.0
-_SENT: Final = 10.0
-"""Seconds until a document is put there again by who used it by name, and by who sent it."""
-_MOST_A_MINUTE: Final = 256 * 1024
-"""Bytes of documents that a process puts there: the Redis has pages to hold."""
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+"""Bound of each of the two caches in memory."""
+_OVERHEAD_BYTES: Final = 300
+_REDIS_TTL_SECONDS: Final = 86_400
+"""How long Redis keeps a document after its last use."""
+_REFRESH_SECONDS: Final = 3600.0
+"""Least time between two writes of a document to Redis by a process whose clients name it."""
+_REWRITE_SECONDS: Final = 10.0
+"""The same if a client sent the document: some process did not know it, so that it may be missing in Redis."""
+_MAX_REDIS_BYTES_PER_MINUTE: Final = 256 * 1024
+"""Bound of the documents that a process writes to Redis, which also holds the cached pages."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
+# Reading a document renews its expiry. `pcall`, because another program may have stored another type under this key,
+# for which GET is an error: the document then counts as unknown, and Redis as available.
 _READ: Final = """
 local text = redis.pcall('GET', KEYS[1])
 if type(text) ~= 'string' then return false end
@@ -45,89 +47,99 @@ _WRITE: Final = "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 
 
 class PersistedDocuments(Protocol):
-    """Finds the document that a request names."""
+    """Resolves the document of a request that may name its document instead of sending it."""
 
-    async def resolve(self, wanted: GraphQLParams) -> Request:
-        """With the document. Raises BadUserInput and PersistedQueryNotFound."""
+    async def resolve(self, params: GraphQLParams) -> Request:
+        """The request with its document.
 
-    async def record(self, wanted: GraphQLParams, text: str) -> None:
-        """Takes note of a document that ran."""
+        Raises PersistedQueryNotFoundError for an unknown hash, and BadUserInputError for an id that is malformed, does
+        not match the document sent with it, or is not allowed.
+        """
+
+    async def record(self, params: GraphQLParams, text: str) -> None:
+        """Record that the document `text`, resolved from `params`, ran."""
 
 
 class AutomaticPersistedQueries:
-    """Documents by their SHA-256. `clock`: monotonic seconds.
+    """Documents by their SHA-256, in memory and, if there is a connection, in Redis. `clock`: monotonic seconds.
 
-    Those that were named are held apart from those that were only sent, so that many new ones push out none in use.
+    Memory has two caches: documents that a client has named, and documents that were only sent with their hash. So a
+    flood of new documents evicts no document that is in use.
     """
 
-    def __init__(self, link: RedisConnection | None, clock: Callable[[], float]) -> None:
-        self._link = link
+    def __init__(self, connection: RedisConnection | None, clock: Callable[[], float]) -> None:
+        self._connection = connection
         self._clock = clock
         self._sent: LruCache[str, str] = LruCache(_MAX_BYTES)
         self._named: LruCache[str, str] = LruCache(_MAX_BYTES)
-        self._put_at: LruDict[str, float] = LruDict()
-        self._minute = self._put_bytes = 0
+        self._written_at: LruDict[str, float] = LruDict()
+        self._minute = self._minute_bytes = 0
 
-    async def resolve(self, wanted: GraphQLParams) -> Request:
-        """With the document. Raises BadUserInput and PersistedQueryNotFound."""
-        text = wanted.query
-        digest = _digest_in(wanted)
+    async def resolve(self, params: GraphQLParams) -> Request:
+        text = params.query
+        digest = _sha256_in(params)
         if text is None:
             if digest is None:
                 message = "this gateway has no list of documents; name one by sha256: and its SHA-256."
                 raise BadUserInputError(message, argument="documentId")
-            text = self._named.get(digest) or self._sent.get(digest) or await self._found(digest)
+            text = self._named.get(digest) or self._sent.get(digest) or await self._read(digest)
         elif digest and digest != sha256_of(text):
             raise BadUserInputError("provided sha does not match query")
-        return Request(text, wanted.variables, wanted.operation_name)
+        return Request(text, params.variables, params.operation_name)
 
-    async def record(self, wanted: GraphQLParams, text: str) -> None:
-        """Keeps the document, if it was named."""
-        if digest := _digest_in(wanted):
-            held = self._sent
-            if wanted.query is None or self._named.get(digest):
+    async def record(self, params: GraphQLParams, text: str) -> None:
+        """Store the document if the request named it by its SHA-256."""
+        if digest := _sha256_in(params):
+            cache = self._sent
+            if params.query is None or self._named.get(digest):
                 self._sent.remove(digest)
-                held = self._named
-            held.set(digest, text, sys.getsizeof(text) + _OVERHEAD)
+                cache = self._named
+            cache.set(digest, text, sys.getsizeof(text) + _OVERHEAD_BYTES)
             encoded = text.encode()
-            if self._link and self._is_to_be_put(digest, len(encoded), _USED if wanted.query is None else _SENT):
+            seconds = _REFRESH_SECONDS if params.query is None else _REWRITE_SECONDS
+            if self._connection and self._may_write(digest, len(encoded), seconds):
                 with contextlib.suppress(RedisUnavailableError):
-                    await self._link.script(_WRITE, [_key(digest)], [encoded, _LASTS])
+                    await self._connection.script(_WRITE, [_redis_key(digest)], [encoded, _REDIS_TTL_SECONDS])
 
-    async def _found(self, digest: str) -> str:
-        """From the Redis, which may hold anything. Raises PersistedQueryNotFound."""
-        if self._link:
+    async def _read(self, digest: str) -> str:
+        """The document in Redis, if it has this digest. Raises PersistedQueryNotFoundError otherwise."""
+        if self._connection:
             with contextlib.suppress(RedisUnavailableError):
-                held: Any = await self._link.script(_READ, [_key(digest)], [_LASTS])
-                if isinstance(held, bytes) and sha256_of(text := held.decode(errors="replace")) == digest:
-                    self._put_at[digest] = self._clock()
+                stored: Any = await self._connection.script(_READ, [_redis_key(digest)], [_REDIS_TTL_SECONDS])
+                if isinstance(stored, bytes) and sha256_of(text := stored.decode(errors="replace")) == digest:
+                    self._written_at[digest] = self._clock()
                     return text
         raise PersistedQueryNotFoundError
 
-    def _is_to_be_put(self, digest: str, length: int, seconds: float) -> bool:
+    def _may_write(self, digest: str, length: int, seconds: float) -> bool:
+        """Whether to write this document to Redis: not within `seconds` of its last write, and within the bound."""
         now = self._clock()
-        if now < self._put_at.get(digest, -math.inf) + seconds:
+        if now < self._written_at.get(digest, -math.inf) + seconds:
             return False
         if self._minute != now // 60:
-            self._minute, self._put_bytes = int(now // 60), 0
-        self._put_bytes += length
-        self._put_at[digest] = now
-        return self._put_bytes <= _MOST_A_MINUTE
+            self._minute, self._minute_bytes = int(now // 60), 0
+        self._minute_bytes += length
+        self._written_at[digest] = now
+        return self._minute_bytes <= _MAX_REDIS_BYTES_PER_MINUTE
 
 
-def _digest_in(wanted: GraphQLParams) -> str | None:
-    """The SHA-256 that it names its document by; None where it names none so. Raises BadUserInput."""
-    if wanted.document_id is None or not wanted.document_id.startswith(SHA_256):
+def _sha256_in(params: GraphQLParams) -> str | None:
+    """The SHA-256 in the document id; None if the request does not name its document by hash.
+
+    Raises BadUserInputError for a malformed hash.
+    """
+    if params.document_id is None or not params.document_id.startswith(SHA256_PREFIX):
         return None
-    digest = wanted.document_id.removeprefix(SHA_256)
-    if not _DIGEST.fullmatch(digest):
+    digest = params.document_id.removeprefix(SHA256_PREFIX)
+    if not _SHA256.fullmatch(digest):
         raise BadUserInputError("The SHA-256 that names a document is 64 hexadecimal digits in lower case.")
     return digest
 
 
 def sha256_of(text: str) -> str:
+    """SHA-256 of the text in UTF-8, as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _key(digest: str) -> str:
+def _redis_key(digest: str) -> str:
     return f"{KEY_PREFIX}document:{digest}"

@@ -1,6 +1,7 @@
-"""Answers that are kept as the bytes they were sent as, for whoever sends the same bytes with the same credential.
+"""Response cache: the bytes of successful responses, by credential and request payload, with an ETag each.
 
-Each rests on held pages, and is served only while those are fresh and unchanged. Errors are never kept.
+A cached response depends on cached pages of sessions. It is served only while all of them are fresh and unchanged.
+A response with errors is never cached.
 """
 
 import hashlib
@@ -12,15 +13,19 @@ from app.cache.explain import Dependency
 from app.resilience.clock import Clock
 from app.resilience.lru_cache import LruCache
 
-_REQUEST_LENGTH: Final = 16 * 1024
-"""Longer requests are not remembered."""
-_OVERHEAD: Final = 1000
-"""Bytes that an answer takes beside its body and its key, about."""
+_MAX_PAYLOAD_BYTES: Final = 16 * 1024
+"""The response to a longer payload is not cached."""
+_OVERHEAD_BYTES: Final = 1000
+"""Approximate memory of an entry beside its body, its key and its dependencies."""
+_DEPENDENCY_BYTES: Final = 100
 
 
 @dataclass(frozen=True)
 class CachedResponse:
-    """`name` and `document` are for the log; `until`: in monotonic seconds, whatever the pages say."""
+    """Body and ETag of a successful response, and what the operation log says about its operation.
+
+    `expires_at`: monotonic seconds after which the response is stale even if its pages are still fresh.
+    """
 
     body: bytes
     etag: str
@@ -32,50 +37,60 @@ class CachedResponse:
 
 
 class ResponseCache:
-    """`ends`: when the first of some pages is no longer fresh, or 0 if one has changed."""
+    """An LRU cache of responses, bounded in bytes; `max_bytes=0` switches it off.
 
-    def __init__(self, max_bytes: int, *, ends: Callable[[Sequence[Dependency]], float], clock: Clock) -> None:
-        self._ends = ends
+    `pages_expire_at`: monotonic time at which the first of some pages stops being fresh; 0 if a page has changed.
+    """
+
+    def __init__(
+        self, max_bytes: int, *, pages_expire_at: Callable[[Sequence[Dependency]], float], clock: Clock
+    ) -> None:
+        self._pages_expire_at = pages_expire_at
         self._clock = clock
-        self._kept: LruCache[str, CachedResponse] = LruCache(max_bytes)
+        self._responses: LruCache[str, CachedResponse] = LruCache(max_bytes)
 
     @property
     def held_bytes(self) -> int:
-        return self._kept.held_bytes
+        return self._responses.held_bytes
 
-    def key(self, scope: str, method: str, sent: bytes) -> str | None:
-        """None where nothing is to be kept."""
-        if not self._kept.fits(_OVERHEAD) or len(sent) > _REQUEST_LENGTH:
+    def key(self, scope: str, method: str, payload: bytes) -> str | None:
+        """Key of a request's response; None if it must not be cached. `scope`: the scope of the credential."""
+        if not self._responses.fits(_OVERHEAD_BYTES) or len(payload) > _MAX_PAYLOAD_BYTES:
             return None
-        return f"{scope}:{method}:{sent.decode('latin-1')}"
+        return f"{scope}:{method}:{payload.decode('latin-1')}"
 
     def get(self, key: str) -> tuple[CachedResponse, float] | None:
-        """What is kept, and for how many seconds more; None where nothing is, or no longer."""
-        kept = self._kept.get(key)
-        if kept is None:
+        """The response and the seconds for which it is still fresh; None if no fresh response is cached."""
+        cached = self._responses.get(key)
+        if cached is None:
             return None
-        left = self._seconds_left(kept)
-        if left > 0:
-            return kept, left
-        self._kept.remove(key)
+        seconds_left = self._seconds_left(cached)
+        if seconds_left > 0:
+            return cached, seconds_left
+        self._responses.remove(key)
         return None
 
-    def set(self, key: str, kept: CachedResponse) -> float:
-        """For how many seconds; not more than 0 where its pages were not kept, as then it is not either."""
-        left = self._seconds_left(kept)
-        if left > 0:
-            self._kept.set(key, kept, len(kept.body) + len(key) + _OVERHEAD + 100 * len(kept.dependencies))
-        return left
+    def set(self, key: str, response: CachedResponse) -> float:
+        """Cache the response. Returns the seconds for which it is fresh.
 
-    def _seconds_left(self, kept: CachedResponse) -> float:
-        return min(kept.expires_at, self._ends(kept.dependencies)) - self._clock()
+        If the result is 0 or less, its pages were not cached, and neither is the response.
+        """
+        seconds_left = self._seconds_left(response)
+        if seconds_left > 0:
+            dependencies_bytes = _DEPENDENCY_BYTES * len(response.dependencies)
+            self._responses.set(key, response, len(response.body) + len(key) + _OVERHEAD_BYTES + dependencies_bytes)
+        return seconds_left
+
+    def _seconds_left(self, response: CachedResponse) -> float:
+        return min(response.expires_at, self._pages_expire_at(response.dependencies)) - self._clock()
 
 
 def etag_of(body: bytes) -> str:
+    """Strong ETag: the quoted digest of the body."""
     return f'"{hashlib.sha256(body).hexdigest()[:24]}"'
 
 
-def matches(if_none_match: bytes, etag: str) -> bool:
-    """Whether the client holds that very answer."""
-    held = (each.strip().removeprefix("W/") for each in if_none_match.decode("latin-1").split(","))
-    return any(each in {etag, "*"} for each in held)
+def etag_matches(if_none_match: bytes, etag: str) -> bool:
+    """Whether the client's `If-None-Match` header names this ETag, weak or strong, or is `*`."""
+    etags = (each.strip().removeprefix("W/") for each in if_none_match.decode("latin-1").split(","))
+    return any(each in {etag, "*"} for each in etags)

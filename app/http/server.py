@@ -1,35 +1,167 @@
-"""TODO."""
+"""The HTTP server's app: FastAPI, and the middleware that each request passes before it reaches FastAPI."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+from strawberry import Schema
+from structlog.typing import FilteringBoundLogger
 
-from app.credentials import FORWARDED
-from app.http.middleware import _ALLOWED
+from app.cache.page_cache import PageCache
+from app.credentials import CREDENTIAL_HEADERS
+from app.execution import Executor
+from app.http.auth import create_authenticator
+from app.http.client_rate_limit import ClientRateLimit
+from app.http.endpoint import GraphQLEndpoint
+from app.http.graceful_shutdown import draining
+from app.http.middleware import PathRoute, RequestIdMiddleware, SecurityHeadersMiddleware
+from app.http.persisted_queries import PersistedDocuments
+from app.http.replay_cache import REPLAY_CACHE, ReplayCache
+from app.http.response_cache import ResponseCache
+from app.http.routes import create_routes
+from app.http.web_pages import GraphiQLMiddleware, create_page_routes, page_data
+from app.observability.metrics import Metrics
+from app.observability.operation_log import OperationRecorder
+from app.resilience.clock import Clock
+from app.settings import Settings
+
+GRAPHQL_PATH: Final = "/graphql"
+_CORS_REQUEST_HEADERS: Final = ("content-type", "cache-control", "if-none-match", "x-gateway-explain", "x-request-id")
+_CORS_RESPONSE_HEADERS: Final = ("etag", "x-request-id", "retry-after")
 
 
-class Gateway(FastAPI):
-    """FastAPI with middleware in front of the whole of it; what is put there last comes first."""
+class AsyncCloseable(Protocol):
+    async def aclose(self) -> None: ...
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.front: ASGIApp = super().__call__
 
-    def put_in_front(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:
-        self.front = middleware(self.front, **options)
+class GatewayApp(FastAPI):
+    """FastAPI inside a stack of middleware. `middleware`: in the order in which a request meets it.
 
-    def allow_origins(self, origins: Sequence[str]) -> None:
-        """Pages from there may ask, with the headers that the gateway knows."""
-        self.put_in_front(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=[*FORWARDED, *_ALLOWED],
-            expose_headers=["etag", "x-request-id", "retry-after"],
-        )
+    The middleware is around `FastAPI.__call__`, not in FastAPI's own stack, so that a request to the GraphQL endpoint
+    costs nothing of FastAPI. `asgi_app` is the outermost middleware (Flask calls the same thing `wsgi_app`).
+    """
+
+    def __init__(self, middleware: Sequence[Middleware], *, log: FilteringBoundLogger, **options: Any) -> None:
+        super().__init__(title="sessions-gateway", docs_url=None, redoc_url=None, openapi_url=None, **options)
+        self.log = log
+        self.asgi_app: ASGIApp = super().__call__
+        for cls, args, kwargs in reversed(middleware):
+            self.asgi_app = cls(self.asgi_app, *args, **kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.front(scope, receive, send)
+        await self.asgi_app(scope, receive, send)
+
+
+def create_middleware(settings: Settings, endpoint: ASGIApp, pages: Mapping[str, Any]) -> list[Middleware]:
+    """All middleware, in the order in which a request meets it. `pages`: data of the web pages."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=[*CREDENTIAL_HEADERS, *_CORS_REQUEST_HEADERS],
+        expose_headers=_CORS_RESPONSE_HEADERS,
+    )
+    graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=pages)
+    return [
+        Middleware(RequestIdMiddleware),
+        Middleware(SecurityHeadersMiddleware),
+        *([cors] if settings.cors_origins else []),
+        *([graphiql] if settings.graphiql else []),
+        Middleware(PathRoute, path=GRAPHQL_PATH, endpoint=endpoint),
+    ]
+
+
+def create_http_app(
+    settings: Settings,
+    *,
+    schema: Schema,
+    executor: Executor,
+    documents: PersistedDocuments,
+    cache: PageCache,
+    recorder: OperationRecorder,
+    metrics: Metrics,
+    log: FilteringBoundLogger,
+    clock: Clock,
+    now: Callable[[], datetime],
+    body_timeout_seconds: float,
+    demo: bool,
+    is_traced: bool,
+    pages_held_bytes: Callable[[], int],
+    closeables: Sequence[AsyncCloseable],
+) -> GatewayApp:
+    """The HTTP room, assembled.
+
+    Args:
+        settings: the gateway's settings.
+        schema: the schema, for `/schema.graphql`.
+        executor: runs operations.
+        documents: resolves persisted documents.
+        cache: cached pages of sessions.
+        recorder: records each operation in log and metrics.
+        metrics: the gateway's metrics, for `/metrics`.
+        log: the gateway's log.
+        clock: monotonic seconds.
+        now: the time of day.
+        body_timeout_seconds: time in which a request's body must arrive.
+        demo: whether a request without a credential has the demo workspace's key.
+        is_traced: whether each operation needs a span, so that none may be answered by the replay cache.
+        pages_held_bytes: memory of the cached pages, for the metrics.
+        closeables: what to close, in this order, when the app stops.
+    """
+    responses = ResponseCache(settings.responses_max_bytes, pages_expire_at=cache.expires_at, clock=clock)
+    metrics.watch_held_bytes(pages=pages_held_bytes, responses=lambda: responses.held_bytes)
+    rate_limit = ClientRateLimit(
+        settings.client_rate, settings.client_rate_url.get_secret_value(), metrics=metrics, log=log, clock=clock
+    )
+    # A replay is neither counted by the rate limit nor traced.
+    replays = None if rate_limit.is_limited or is_traced else ReplayCache(responses, recorder)
+    endpoint = GraphQLEndpoint(
+        executor=executor,
+        documents=documents,
+        authenticator=create_authenticator(settings, demo=demo),
+        cache=cache,
+        responses=responses,
+        recorder=recorder,
+        rate_limit=rate_limit,
+        log=log,
+        timeout_seconds=settings.upstream_timeout,
+        body_timeout_seconds=body_timeout_seconds,
+        origins=settings.cors_origins,
+        explain=settings.explain,
+        now=now,
+        clock=clock,
+    )
+    is_ready = False
+
+    def stop_accepting() -> None:
+        nonlocal is_ready
+        is_ready = False
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        nonlocal is_ready
+        is_ready = True
+        try:
+            with draining(stop_accepting):
+                async with metrics.publishing():
+                    yield {REPLAY_CACHE: replays}
+        finally:
+            stop_accepting()
+            for part in (rate_limit, *closeables):
+                await part.aclose()
+
+    pages = page_data(settings, demo=demo)
+    return GatewayApp(
+        create_middleware(settings, recorder.wrap(endpoint), pages),
+        log=log,
+        lifespan=lifespan,
+        routes=[
+            *create_page_routes(pages),
+            *create_routes(schema if settings.introspection else None, metrics, is_ready=lambda: is_ready),
+        ],
+    )

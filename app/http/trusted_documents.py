@@ -1,4 +1,7 @@
-"""TODO."""
+"""Trusted documents: the gateway runs only the documents that a manifest lists (`GATEWAY_TRUSTED_DOCUMENTS`).
+
+A build step of the frontend writes the manifest. Clients then send the id of a document, or the document itself.
+"""
 
 import re
 from pathlib import Path
@@ -10,56 +13,60 @@ from app.errors import BadUserInputError, GatewayError, SettingsError
 from app.execution import Request
 from app.execution.documents import DocumentCache
 from app.execution.error_formatting import InvalidOperationError
-from app.http.params import SHA_256, GraphQLParams
+from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.http.persisted_queries import sha256_of
+
+_NOT_LISTED = "this gateway runs a list of documents, and this is none of them."
+_UNKNOWN_ID = "this gateway runs a list of documents, and it has none of this id."
 
 
 class TrustedDocuments:
-    """Documents by the ids that a manifest gives them, and by their SHA-256."""
+    """The documents of a manifest: `documents` is text by id. Each also has its SHA-256 as an id."""
 
     def __init__(self, documents: dict[str, str]) -> None:
-        self._by_id = documents | {f"{SHA_256}{sha256_of(text)}": text for text in documents.values()}
+        self._by_id = documents | {f"{SHA256_PREFIX}{sha256_of(text)}": text for text in documents.values()}
         self._texts = frozenset(documents.values())
 
     @classmethod
-    def load(cls, path: Path, checked: DocumentCache) -> Self:
-        """The manifest at this path, each document held to the schema and the limits. Raises SettingsError."""
+    def load(cls, path: Path, document_cache: DocumentCache) -> Self:
+        """The documents of the manifest at this path; `document_cache` validates and limits each.
+
+        Raises SettingsError if the manifest cannot be read, lists no documents, or lists one that cannot run.
+        """
         try:
-            documents = _listed(path.read_bytes())
+            documents = _parse_manifest(path.read_bytes())
         except OSError as exc:
-            raise _unusable(f"{path} cannot be read: {exc.strerror}.") from None
+            raise _manifest_error(f"{path} cannot be read: {exc.strerror}.") from None
         except (ValueError, RecursionError) as exc:
-            raise _unusable(f"{path} is no manifest of documents: {exc}.") from None
+            raise _manifest_error(f"{path} is no manifest of documents: {exc}.") from None
         if not documents:
-            raise _unusable(f"{path} has no documents.")
+            raise _manifest_error(f"{path} has no documents.")
         for name, text in documents.items():
             try:
-                checked.get(text)
+                document_cache.get(text)
             except (InvalidOperationError, GatewayError) as exc:
                 reason = exc.errors[0].message if isinstance(exc, InvalidOperationError) else str(exc)
-                raise _unusable(f"{path}: {_operation_in(text)}, id {name[:100]}, cannot run: {reason}") from None
+                operation = _operation_name(text)
+                raise _manifest_error(f"{path}: {operation}, id {name[:100]}, cannot run: {reason}") from None
         return cls(documents)
 
-    async def resolve(self, wanted: GraphQLParams) -> Request:
-        """With the document. Raises BadUserInput."""
-        return Request(self._text_of(wanted), wanted.variables, wanted.operation_name)
+    async def resolve(self, params: GraphQLParams) -> Request:
+        """The request with its document. Raises BadUserInputError for a document or an id that is not listed."""
+        return Request(self._text_of(params), params.variables, params.operation_name)
 
-    async def record(self, wanted: GraphQLParams, text: str) -> None:
-        """There is nothing to learn."""
+    async def record(self, params: GraphQLParams, text: str) -> None:
+        """Do nothing: the manifest does not change."""
 
-    def _text_of(self, wanted: GraphQLParams) -> str:
-        query, name = wanted.query, wanted.document_id
-        if name is None:
+    def _text_of(self, params: GraphQLParams) -> str:
+        query, document_id = params.query, params.document_id
+        if document_id is None:
             if query is None or query not in self._texts:
-                raise BadUserInputError(
-                    "this gateway runs a list of documents, and this is none of them.", argument="query"
-                )
+                raise BadUserInputError(_NOT_LISTED, argument="query")
             return query
-        # Some clients send whatever id the manifest has in place of a SHA-256.
-        text = self._by_id.get(name) or self._by_id.get(name.removeprefix(SHA_256))
+        # Some clients put the manifest's id, which need not be a hash, where Apollo's protocol has the SHA-256.
+        text = self._by_id.get(document_id) or self._by_id.get(document_id.removeprefix(SHA256_PREFIX))
         if text is None:
-            message = "this gateway runs a list of documents, and it has none of this id."
-            raise BadUserInputError(message, argument="documentId")
+            raise BadUserInputError(_UNKNOWN_ID, argument="documentId")
         if query not in {None, text}:
             raise BadUserInputError("this is not the document of that id.", argument="query")
         return text
@@ -77,9 +84,12 @@ class _ApolloManifest(msgspec.Struct, tag_field="format", tag="apollo-persisted-
     operations: list[_ApolloOperation]
 
 
-def _listed(text: bytes) -> dict[str, str]:
-    """By id, in Apollo's form or the one that Relay and GraphQL Code Generator have in common. Raises ValueError."""
-    manifest = msgspec.json.decode(text)
+def _parse_manifest(content: bytes) -> dict[str, str]:
+    """Documents by id, from Apollo's format or from the one that Relay and GraphQL Code Generator share.
+
+    Raises ValueError for anything else.
+    """
+    manifest = msgspec.json.decode(content)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("operations"), list):
         return msgspec.convert(manifest, dict[str, str])
     documents: dict[str, str] = {}
@@ -89,11 +99,11 @@ def _listed(text: bytes) -> dict[str, str]:
     return documents
 
 
-def _operation_in(text: str) -> str:
-    """The name of the first, as it stands there, since the document may be unreadable."""
+def _operation_name(text: str) -> str:
+    """Name of the first operation, found by pattern because the document may not parse."""
     name = re.search(r"^\s*(?:query|mutation|subscription)\s+(\w{1,100})", text, re.MULTILINE | re.ASCII)
     return name[1] if name else "an operation without a name"
 
 
-def _unusable(what: str) -> SettingsError:
-    return SettingsError(f"GATEWAY_TRUSTED_DOCUMENTS: {' '.join(what.split())}")
+def _manifest_error(message: str) -> SettingsError:
+    return SettingsError(f"GATEWAY_TRUSTED_DOCUMENTS: {' '.join(message.split())}")

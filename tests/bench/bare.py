@@ -21,10 +21,10 @@ def create() -> FastAPI:
             setattr(metric, name, replacement)
     limits = dict.fromkeys(("max_tokens", "max_depth", "max_aliases", "max_cost"), _UNLIMITED)
     app = create_app(Settings.load(log_level="error", **limits))
-    front: Any = app.front
-    while not isinstance(front, PathRoute):
-        front = front.app
-    app.front = front
+    inner: Any = app.asgi_app
+    while not isinstance(inner, PathRoute):
+        inner = inner.app
+    app.asgi_app = inner
     return app
 
 

@@ -107,7 +107,7 @@ async def test_the_page_is_told_what_it_needs_and_no_secret(
 
 
 def test_what_a_page_is_told_cannot_end_its_script() -> None:
-    page = bytes(web_pages.page("graphiql", {"auth": "</script><script>alert(1)</script><!--"}).body).decode()
+    page = bytes(web_pages.render_page("graphiql", {"auth": "</script><script>alert(1)</script><!--"}).body).decode()
     assert data_in(page) == {"auth": "</script><script>alert(1)</script><!--"}
 
 

@@ -1,0 +1,58 @@
+"""Selects uvicorn's HTTP protocol class: ReplayProtocol, or uvicorn's own if its internals are not as expected."""
+
+import asyncio
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from structlog.typing import FilteringBoundLogger
+
+UVICORN_DEFAULT: Final = "auto"
+"""uvicorn's name for the protocol class that uvicorn selects itself."""
+_MODULE: Final = "uvicorn.protocols.http.httptools_impl"
+_METHODS: Final = {
+    "data_received": ["self", "data"],
+    "on_message_begin": ["self"],
+    "on_message_complete": ["self"],
+    "on_response_complete": ["self"],
+    "_should_upgrade": ["self"],
+    "_unset_keepalive_if_required": ["self"],
+}
+"""Methods of uvicorn's protocol that ReplayProtocol calls or overrides, with their parameters."""
+_ATTRIBUTES: Final = {
+    "HttpToolsProtocol": {"app_state", "cycle", "flow", "parser", "scope", "server_state", "transport"},
+    "RequestResponseCycle": {"keep_alive", "response_complete"},
+    "FlowControl": {"write_paused"},
+    "ServerState": {"default_headers"},
+}
+"""Attributes that ReplayProtocol uses, by the class in uvicorn's module whose constructor must set them."""
+
+
+def select_http_protocol(log: FilteringBoundLogger) -> type[asyncio.Protocol] | str:
+    """Value for uvicorn's option `http`. Logs one warning if repeated requests cannot be replayed."""
+    if unexpected := sorted(_unexpected_internals()):
+        log.warning("replay_cache_disabled", uvicorn=uvicorn.__version__, unexpected=unexpected)
+        return UVICORN_DEFAULT
+    from app.http.uvicorn_protocol import ReplayProtocol  # noqa: PLC0415 - fails where uvicorn has no such base class
+
+    return ReplayProtocol
+
+
+def _unexpected_internals() -> Iterator[str]:
+    """Names of what is missing in this version of uvicorn, or has another shape."""
+    try:
+        module = importlib.import_module(_MODULE)
+    except ImportError:
+        yield _MODULE
+        return
+    protocol = getattr(module, "HttpToolsProtocol", None)
+    for name, parameters in _METHODS.items():
+        method = getattr(protocol, name, None)
+        if not inspect.isfunction(method) or [*inspect.signature(method).parameters] != parameters:
+            yield f"HttpToolsProtocol.{name}"
+    for class_name, attributes in _ATTRIBUTES.items():
+        # The names that a constructor assigns are among the names in its code.
+        code = getattr(getattr(getattr(module, class_name, None), "__init__", None), "__code__", None)
+        yield from (f"{class_name}.{name}" for name in attributes.difference(code.co_names if code else ()))

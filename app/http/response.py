@@ -1,0 +1,125 @@
+"""HTTP responses of the GraphQL endpoint: from an operation's result, from the response cache, or from an error."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Send
+
+from app import errors
+from app.errors import BadUserInputError, GatewayError, RateLimitedError, UnauthenticatedError
+from app.execution import Response
+from app.http.errors import ClientDisconnectedError, HTTPError
+from app.http.negotiation import PLAIN_JSON
+from app.http.response_cache import CachedResponse, etag_matches
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+CLIENT_CLOSED_REQUEST: Final = 499
+"""nginx's status code for a request whose client disconnected. No response is sent."""
+_NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"),)
+_VARY: Final = (b"vary", b"accept, authorization, x-api-key, x-organization-id, x-tenant-id")
+_encoder: Final = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPResponse:
+    """A response, and what the operation log says about its operation.
+
+    `headers`: the headers beside `Content-Type`, `Content-Length` and `Vary`. `outcome`, `cost`, `name`, `document`:
+    see `OperationRecorder.record_operation`.
+    """
+
+    status: int
+    body: bytes
+    media_type: str
+    headers: Headers = _NO_STORE
+    outcome: str = "ok"
+    cost: int = 0
+    name: str | None = None
+    document: str | None = None
+
+    async def send(self, send: Send) -> None:
+        headers: list[tuple[bytes, bytes]] = []
+        if self.status != 304:
+            headers = [
+                (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
+                (b"content-length", b"%d" % len(self.body)),
+            ]
+        headers += (_VARY, *self.headers)
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+def operation_response(
+    result: Response,
+    media_type: str,
+    *,
+    name: str | None,
+    document: str | None,
+    extensions: dict[str, Any] | None = None,
+) -> HTTPResponse:
+    """The response to an operation, whether it ran or failed before. `extensions`: members of `extensions`."""
+    return HTTPResponse(
+        # `application/json` has 200 for a well-formed request, even if GraphQL refused its document.
+        status=200 if result.ran or media_type == PLAIN_JSON else 400,
+        body=_encoder.encode(result.as_json() | ({"extensions": extensions} if extensions else {})),
+        media_type=media_type,
+        outcome=result.outcome,
+        cost=result.cost,
+        name=name,
+        document=document,
+    )
+
+
+def cached_response(
+    cached: CachedResponse, seconds_left: float, media_type: str, if_none_match: bytes | None
+) -> HTTPResponse:
+    """The cached response, or 304 without a body if the client's `If-None-Match` shows that it has the body."""
+    is_not_modified = if_none_match is not None and etag_matches(if_none_match, cached.etag)
+    return HTTPResponse(
+        status=304 if is_not_modified else 200,
+        body=b"" if is_not_modified else cached.body,
+        media_type=media_type,
+        headers=((b"etag", cached.etag.encode()), (b"cache-control", b"private, max-age=%d" % seconds_left)),
+        cost=cached.cost,
+        name=cached.name,
+        document=cached.document,
+    )
+
+
+def error_response(
+    exc: Exception, media_type: str, *, name: str | None = None, document: str | None = None
+) -> HTTPResponse:
+    """The response to a request that raised this exception. An unknown exception is a bug: the client is not told."""
+    if isinstance(exc, ClientDisconnectedError):
+        return HTTPResponse(CLIENT_CLOSED_REQUEST, b"", media_type, outcome="cancelled", name=name, document=document)
+    status, headers, message, extensions = _describe(exc)
+    result = Response([{"message": message, "extensions": extensions}])
+    return HTTPResponse(
+        status=status,
+        body=_encoder.encode(result.as_json()),
+        media_type=media_type,
+        headers=(*_NO_STORE, *headers),
+        outcome=result.outcome,
+        name=name,
+        document=document,
+    )
+
+
+def _describe(exc: Exception) -> tuple[int, Headers, str, dict[str, Any]]:
+    """Status, headers, message and extensions."""
+    match exc:
+        case HTTPError():
+            headers = tuple((name.encode(), value.encode()) for name, value in exc.headers.items())
+            return exc.status, headers, exc.message, {"code": BadUserInputError.code}
+        case UnauthenticatedError():
+            return 401, ((b"www-authenticate", b"Bearer"),), str(exc), exc.extensions
+        case RateLimitedError():
+            seconds = math.ceil(exc.retry_after or 1)
+            return 429, ((b"retry-after", b"%d" % seconds),), str(exc), exc.extensions
+        case GatewayError():
+            return 400, (), str(exc), exc.extensions
+        case _:
+            return 500, (), "This gateway failed to answer.", {"code": errors.INTERNAL}
