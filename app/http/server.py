@@ -19,7 +19,7 @@ from app.http.auth import create_authenticator
 from app.http.client_rate_limit import ClientRateLimit
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import draining
-from app.http.middleware import PathRoute, RequestIdMiddleware, SecurityHeadersMiddleware
+from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.persisted_queries import PersistedDocuments
 from app.http.replay_cache import REPLAY_CACHE, ReplayCache
 from app.http.response_cache import ResponseCache
@@ -68,8 +68,7 @@ def create_middleware(settings: Settings, endpoint: ASGIApp, pages: Mapping[str,
     )
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=pages)
     return [
-        Middleware(RequestIdMiddleware),
-        Middleware(SecurityHeadersMiddleware),
+        Middleware(RequestIdAndSecurityHeadersMiddleware),
         *([cors] if settings.cors_origins else []),
         *([graphiql] if settings.graphiql else []),
         Middleware(PathRoute, path=GRAPHQL_PATH, endpoint=endpoint),

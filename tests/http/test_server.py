@@ -1,0 +1,41 @@
+"""The middleware stack is one list, in the order in which a request meets it."""
+
+from typing import Any
+
+import pytest
+from starlette.middleware.cors import CORSMiddleware
+
+from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
+from app.http.server import create_middleware
+from app.http.web_pages import GraphiQLMiddleware
+from app.main import create_app
+from app.settings import Settings
+
+ALL = [RequestIdAndSecurityHeadersMiddleware, CORSMiddleware, GraphiQLMiddleware, PathRoute]
+
+
+async def endpoint(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("settings", "left_out"),
+    [
+        ({"cors_origins": "https://a.example.com"}, []),
+        ({}, [CORSMiddleware]),
+        ({"cors_origins": "https://a.example.com", "graphiql": False}, [GraphiQLMiddleware]),
+    ],
+)
+def test_middleware_list_is_complete_and_leaves_out_what_the_settings_switch_off(
+    settings: dict[str, Any], left_out: list[type]
+) -> None:
+    classes: list[Any] = [each.cls for each in create_middleware(Settings.load(**settings), endpoint, {})]
+    assert classes == [each for each in ALL if each not in left_out]
+
+
+def test_request_meets_the_middleware_in_the_order_of_the_list() -> None:
+    layer: Any = create_app(Settings.load(cors_origins=("https://a.example.com",))).asgi_app
+    met = []
+    while hasattr(layer, "app"):
+        met.append(type(layer))
+        layer = layer.app
+    assert met == ALL
