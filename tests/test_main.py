@@ -1,4 +1,4 @@
-"""What the gateway serves beside GraphQL, and what surrounds every request."""
+"""Routes beside GraphQL, request ids and CORS of the assembled gateway."""
 
 import httpx
 import pytest
@@ -13,32 +13,32 @@ from tests.support.paths import SCHEMA_FILE
 PREFLIGHT = {"origin": "https://dashboard.example.com", "access-control-request-method": "POST"}
 
 
-def test_the_schema_on_disk_is_the_one_in_the_code() -> None:
+def test_schema_file_equals_the_schema_in_the_code() -> None:
     assert SCHEMA_FILE.read_text() == create_schema().as_str() + "\n", (
         "The schema changed. Look at its diff after `.venv/bin/sessions-gateway schema > schema.graphql`."
     )
 
 
-async def test_the_schema_is_served_as_it_stands_on_disk(gateway: Gateway) -> None:
+async def test_schema_route_serves_the_schema_file(gateway: Gateway) -> None:
     response = await gateway.client.get("/schema.graphql")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text == SCHEMA_FILE.read_text()
 
 
-async def test_the_schema_is_not_served_where_introspection_is_off(serve: Serve) -> None:
+async def test_schema_route_is_not_found_without_introspection(serve: Serve) -> None:
     async with serve(introspection=False) as gateway:
         response = await gateway.client.get("/schema.graphql")
     assert response.status_code == 404
     assert "type" not in response.text
 
 
-async def test_nothing_else_is_there(gateway: Gateway) -> None:
+async def test_fastapi_documentation_routes_are_not_found(gateway: Gateway) -> None:
     for path in ("/docs", "/redoc", "/openapi.json", "/nope"):
         assert (await gateway.client.get(path)).status_code == 404
 
 
-async def test_it_is_ready_from_start_to_stop_and_alive_all_the_time() -> None:
+async def test_readiness_probe_succeeds_only_within_the_lifespan_and_health_probe_always() -> None:
     app = create_app(Settings.load())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
 
@@ -51,7 +51,7 @@ async def test_it_is_ready_from_start_to_stop_and_alive_all_the_time() -> None:
         assert await statuses() == (200, 503)
 
 
-async def test_two_gateways_share_nothing(serve: Serve) -> None:
+async def test_two_gateways_in_one_process_share_no_metrics_and_no_log(serve: Serve) -> None:
     async with serve() as one, serve() as other:
         await one.data("{ __typename }")
         assert 'outcome="ok"} 1.0' in (await one.client.get("/metrics")).text
@@ -59,14 +59,14 @@ async def test_two_gateways_share_nothing(serve: Serve) -> None:
         assert lines(other) == []
 
 
-async def test_a_request_keeps_the_id_it_came_with(gateway: Gateway) -> None:
+async def test_request_id_of_the_client_is_kept(gateway: Gateway) -> None:
     response = await gateway.post("{ __typename }", None, **{"x-request-id": "trace-1:a"})
     assert response.headers["x-request-id"] == "trace-1:a"
     assert [line["request_id"] for line in lines(gateway)] == ["trace-1:a"]
 
 
 @pytest.mark.parametrize("given", [None, "", "a" * 101, "two words", "a\tb", "é"], ids=lambda given: repr(given)[:12])
-async def test_a_request_without_a_plain_id_gets_one(gateway: Gateway, given: str | None) -> None:
+async def test_request_without_a_plain_id_gets_a_new_one(gateway: Gateway, given: str | None) -> None:
     headers = [] if given is None else [(b"x-request-id", given.encode())]
     first, second = [
         (await gateway.client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)).headers[
@@ -80,23 +80,25 @@ async def test_a_request_without_a_plain_id_gets_one(gateway: Gateway, given: st
     assert [line["request_id"] for line in lines(gateway)] == [first, second]
 
 
-async def test_every_answer_names_its_request(gateway: Gateway) -> None:
+async def test_every_response_has_a_request_id(gateway: Gateway) -> None:
     for path in ("/healthz", "/metrics", "/nope"):
         assert (await gateway.client.get(path)).headers["x-request-id"]
 
 
-async def test_no_other_site_may_ask_unless_it_is_named(gateway: Gateway) -> None:
+async def test_cors_is_denied_by_default(gateway: Gateway) -> None:
     response = await gateway.client.options("/graphql", headers=PREFLIGHT)
     assert "access-control-allow-origin" not in response.headers
     response = await gateway.post("{ __typename }", origin="https://dashboard.example.com")
     assert "access-control-allow-origin" not in response.headers
 
 
-async def test_a_named_site_may_ask_with_every_header_that_the_gateway_reads(serve: Serve) -> None:
-    wanted = "content-type,x-api-key,authorization,x-tenant-id,x-organization-id,x-gateway-explain,x-request-id"
+async def test_configured_cors_origin_may_send_every_header_that_the_gateway_reads(serve: Serve) -> None:
+    request_headers = (
+        "content-type,x-api-key,authorization,x-tenant-id,x-organization-id,x-gateway-explain,x-request-id"
+    )
     async with serve(cors_origins="https://a.example.com, https://dashboard.example.com") as gateway:
         response = await gateway.client.options(
-            "/graphql", headers={**PREFLIGHT, "access-control-request-headers": wanted}
+            "/graphql", headers={**PREFLIGHT, "access-control-request-headers": request_headers}
         )
         assert response.status_code == 200
         assert response.headers["access-control-allow-origin"] == "https://dashboard.example.com"

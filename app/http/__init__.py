@@ -1,0 +1,17 @@
+"""GraphQL over HTTP: everything between the socket and the executor.
+
+`server.create_http_app` assembles this room; `app.main` calls it. A request passes, in this order:
+
+    uvicorn_protocol    answers a repeated request from replay_cache before it is parsed
+    server, middleware  FastAPI, and the middleware around it as one list; routes and web_pages for all other paths
+    endpoint            GraphQLEndpoint: read `endpoint` first, it calls the files below in this order
+    negotiation         Accept and Cache-Control
+    params              body or query string, parsed into GraphQLParams
+    auth                the client's credential, and client_rate_limit: its request rate
+    response_cache      the response as bytes, if it is cached and fresh; otherwise the operation runs
+    persisted_queries   the document behind a hash; trusted_documents: only documents of a manifest
+    disconnects         cancels an operation whose client has disconnected
+    response            the operation's result, or the error, as an HTTP response
+
+Beside the request: protocol_selection (may this uvicorn use uvicorn_protocol?), graceful_shutdown, errors.
+"""

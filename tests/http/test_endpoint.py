@@ -1,4 +1,4 @@
-"""GraphQL over HTTP, as its specification has it."""
+"""The endpoint follows the GraphQL over HTTP specification."""
 
 import asyncio
 import gzip
@@ -16,18 +16,20 @@ from app.settings import Settings
 from tests.conftest import PATIENCE, Gateway, Serve
 from tests.observability.test_log import lines
 
-TYPED = "application/graphql-response+json"
-PLAIN = "application/json"
+RESPONSE_JSON = "application/graphql-response+json"
+PLAIN_JSON = "application/json"
 NAMES = "{ sessions(first: 1) { nodes { name } } }"
 
 
-async def sent(gateway: Gateway, body: bytes | str, content_type: str | None = PLAIN, **headers: str) -> httpx.Response:
-    shown = {"content-type": content_type} if content_type else {}
-    return await gateway.client.post("/graphql", content=body, headers=shown | headers)
+async def post_body(
+    gateway: Gateway, body: bytes | str, content_type: str | None = PLAIN_JSON, **headers: str
+) -> httpx.Response:
+    headers_sent = {"content-type": content_type} if content_type else {}
+    return await gateway.client.post("/graphql", content=body, headers=headers_sent | headers)
 
 
 def refused(response: httpx.Response) -> tuple[int, str]:
-    """Its status, and what it says to the client, which is in JSON and has a code in any case."""
+    """Status and message of a refused request, whose body is JSON with an error code for every media type."""
     (error,) = response.json()["errors"]
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert response.headers["content-type"].startswith("application/")
@@ -35,7 +37,7 @@ def refused(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, error["message"]
 
 
-async def test_an_operation_comes_by_post(gateway: Gateway) -> None:
+async def test_post_runs_the_named_operation_with_its_variables(gateway: Gateway) -> None:
     body = {
         "query": "query A { __typename } query B($n: Int!) { b: sessions(first: $n) { nodes { __typename } } }",
         "variables": {"n": 2},
@@ -47,7 +49,7 @@ async def test_an_operation_comes_by_post(gateway: Gateway) -> None:
     assert response.headers["vary"] == "accept, authorization, x-api-key, x-organization-id, x-tenant-id"
 
 
-async def test_an_operation_comes_in_the_url(gateway: Gateway) -> None:
+async def test_get_runs_the_operation_in_the_url(gateway: Gateway) -> None:
     params = {
         "query": "query A { __typename } query B($n: Int!) { b: sessions(first: $n) { nodes { __typename } } }",
         "variables": '{"n": 2}',
@@ -61,13 +63,13 @@ async def test_an_operation_comes_in_the_url(gateway: Gateway) -> None:
 @pytest.mark.parametrize(
     "body", ['{"query": "{ __typename }", "variables": null, "operationName": null, "extensions": null, "id": 1}']
 )
-async def test_members_may_be_null_and_unknown_ones_are_ignored(gateway: Gateway, body: str) -> None:
-    assert (await sent(gateway, body)).json() == {"data": {"__typename": "Query"}}
+async def test_null_and_unknown_members_of_a_request_are_ignored(gateway: Gateway, body: str) -> None:
+    assert (await post_body(gateway, body)).json() == {"data": {"__typename": "Query"}}
     empty = {"query": "{ __typename }", "variables": "", "operationName": "", "extensions": ""}
     assert (await gateway.client.get("/graphql", params=empty)).json() == {"data": {"__typename": "Query"}}
 
 
-async def test_a_url_without_a_query_is_told_what_lacks(gateway: Gateway) -> None:
+async def test_get_without_a_query_is_refused_with_the_reason(gateway: Gateway) -> None:
     for response in (
         await gateway.client.get("/graphql"),
         await gateway.client.get("/graphql", params={"query": ""}),
@@ -76,34 +78,34 @@ async def test_a_url_without_a_query_is_told_what_lacks(gateway: Gateway) -> Non
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
-async def test_other_methods_are_told_which_to_use(gateway: Gateway, method: str) -> None:
+async def test_other_methods_are_refused_with_an_allow_header(gateway: Gateway, method: str) -> None:
     response = await gateway.client.request(method, "/graphql")
     assert refused(response) == (405, "Send operations by POST, or queries by GET.")
     assert response.headers["allow"] == "GET, POST"
 
 
-async def test_a_body_of_another_kind_is_refused(gateway: Gateway) -> None:
+async def test_body_of_another_content_type_is_refused(gateway: Gateway) -> None:
     body = json.dumps({"query": "{ __typename }"})
     for kind in (None, "text/plain", "application/graphql", "application/x-www-form-urlencoded", "multipart/form-data"):
-        assert refused(await sent(gateway, body, kind))[0] == 415
-    assert refused(await sent(gateway, body.encode("utf-16"), "application/json; charset=utf-16"))[0] == 415
+        assert refused(await post_body(gateway, body, kind))[0] == 415
+    assert refused(await post_body(gateway, body.encode("utf-16"), "application/json; charset=utf-16"))[0] == 415
     for kind in ("Application/JSON", "application/json; charset=utf-8", 'application/json;charset="UTF-8"'):
-        assert (await sent(gateway, body, kind)).status_code == 200
+        assert (await post_body(gateway, body, kind)).status_code == 200
 
 
-async def test_a_body_that_is_too_long_is_refused_announced_or_not(gateway: Gateway) -> None:
+async def test_body_that_is_too_long_is_refused_with_and_without_a_content_length(gateway: Gateway) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b" " * (MAX_BODY_BYTES // 2)
 
-    assert refused(await sent(gateway, b" " * (MAX_BODY_BYTES + 1)))[0] == 413
-    response = await gateway.client.post("/graphql", content=chunks(), headers={"content-type": PLAIN})
+    assert refused(await post_body(gateway, b" " * (MAX_BODY_BYTES + 1)))[0] == 413
+    response = await gateway.client.post("/graphql", content=chunks(), headers={"content-type": PLAIN_JSON})
     assert refused(response)[0] == 413
     body = json.dumps({"query": "{ __typename }"}).encode()
-    assert (await sent(gateway, body.ljust(MAX_BODY_BYTES))).status_code == 200
+    assert (await post_body(gateway, body.ljust(MAX_BODY_BYTES))).status_code == 200
 
 
-async def test_a_url_that_is_too_long_is_refused(gateway: Gateway) -> None:
+async def test_url_that_is_too_long_is_refused(gateway: Gateway) -> None:
     assert refused(await gateway.client.get("/graphql?query=" + "a" * MAX_URL_BYTES))[0] == 414
 
 
@@ -123,13 +125,13 @@ async def test_a_url_that_is_too_long_is_refused(gateway: Gateway) -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-async def test_a_body_that_is_not_json_in_utf_8_is_refused(gateway: Gateway, body: bytes) -> None:
-    assert refused(await sent(gateway, body)) == (400, "The body is not JSON in UTF-8.")
+async def test_body_that_is_not_json_in_utf_8_is_refused(gateway: Gateway, body: bytes) -> None:
+    assert refused(await post_body(gateway, body)) == (400, "The body is not JSON in UTF-8.")
 
 
 @pytest.mark.parametrize("body", ["null", "1", '"{ __typename }"', "[]", '[{"query": "{ __typename }"}]'])
-async def test_a_body_that_is_no_object_is_refused(gateway: Gateway, body: str) -> None:
-    status, message = refused(await sent(gateway, body))
+async def test_body_that_is_not_a_json_object_is_refused(gateway: Gateway, body: str) -> None:
+    status, message = refused(await post_body(gateway, body))
     assert status == 400
     assert message.startswith("The body must be one JSON object")
 
@@ -143,9 +145,11 @@ async def test_a_body_that_is_no_object_is_refused(gateway: Gateway, body: str) 
         ("extensions", [1, "{}", [], True]),
     ],
 )
-async def test_a_member_of_the_wrong_type_is_named(gateway: Gateway, member: str, values: list[object]) -> None:
+async def test_member_of_the_wrong_type_is_named_in_the_error(
+    gateway: Gateway, member: str, values: list[object]
+) -> None:
     for value in values:
-        status, message = refused(await sent(gateway, json.dumps({"query": "{ __typename }"} | {member: value})))
+        status, message = refused(await post_body(gateway, json.dumps({"query": "{ __typename }"} | {member: value})))
         assert status == 400
         assert message.startswith(f"`{member}` must ")
 
@@ -161,32 +165,32 @@ async def test_a_member_of_the_wrong_type_is_named(gateway: Gateway, member: str
         "query={__typename}" + "&a=1" * 60,
     ],
 )
-async def test_a_url_that_cannot_be_read_is_refused(gateway: Gateway, query_string: str) -> None:
+async def test_malformed_query_string_is_refused(gateway: Gateway, query_string: str) -> None:
     assert refused(await gateway.client.get(f"/graphql?{query_string}"))[0] == 400
 
 
 @pytest.mark.parametrize(
     ("accept", "media_type"),
     [
-        (None, PLAIN),
-        ("", PLAIN),
-        ("*/*", PLAIN),
-        ("application/*", PLAIN),
-        (PLAIN, PLAIN),
-        (TYPED, TYPED),
-        (f"{TYPED}, {PLAIN}", TYPED),
-        (f"{PLAIN}, {TYPED}", TYPED),
-        (f"{TYPED}; charset=utf-8, {PLAIN}; q=0.9", TYPED),
-        (f"{PLAIN}, {TYPED};q=0.5", PLAIN),
-        (f"{TYPED};q=0, */*", PLAIN),
-        (f"{PLAIN};q=0, */*", TYPED),
-        (f"{TYPED}, */*;q=0.8", TYPED),
-        (f"{PLAIN};q=x, {TYPED};q=0.1", TYPED),
-        (f"text/event-stream, {PLAIN}", PLAIN),
-        ("multipart/mixed;deferSpec=20220824, APPLICATION/JSON", PLAIN),
+        (None, PLAIN_JSON),
+        ("", PLAIN_JSON),
+        ("*/*", PLAIN_JSON),
+        ("application/*", PLAIN_JSON),
+        (PLAIN_JSON, PLAIN_JSON),
+        (RESPONSE_JSON, RESPONSE_JSON),
+        (f"{RESPONSE_JSON}, {PLAIN_JSON}", RESPONSE_JSON),
+        (f"{PLAIN_JSON}, {RESPONSE_JSON}", RESPONSE_JSON),
+        (f"{RESPONSE_JSON}; charset=utf-8, {PLAIN_JSON}; q=0.9", RESPONSE_JSON),
+        (f"{PLAIN_JSON}, {RESPONSE_JSON};q=0.5", PLAIN_JSON),
+        (f"{RESPONSE_JSON};q=0, */*", PLAIN_JSON),
+        (f"{PLAIN_JSON};q=0, */*", RESPONSE_JSON),
+        (f"{RESPONSE_JSON}, */*;q=0.8", RESPONSE_JSON),
+        (f"{PLAIN_JSON};q=x, {RESPONSE_JSON};q=0.1", RESPONSE_JSON),
+        (f"text/event-stream, {PLAIN_JSON}", PLAIN_JSON),
+        ("multipart/mixed;deferSpec=20220824, APPLICATION/JSON", PLAIN_JSON),
     ],
 )
-async def test_the_answer_comes_as_the_client_likes_it_best(
+async def test_response_has_the_media_type_that_the_client_prefers(
     gateway: Gateway, accept: str | None, media_type: str
 ) -> None:
     if accept is None:
@@ -196,17 +200,19 @@ async def test_the_answer_comes_as_the_client_likes_it_best(
     assert response.headers["content-type"] == f"{media_type}; charset=utf-8"
 
 
-async def test_accept_may_come_in_several_lines(gateway: Gateway) -> None:
-    headers = [("accept", "text/html"), ("accept", TYPED), ("accept", "image/png")]
+async def test_accept_header_may_span_several_lines(gateway: Gateway) -> None:
+    headers = [("accept", "text/html"), ("accept", RESPONSE_JSON), ("accept", "image/png")]
     response = await gateway.client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
-    assert response.headers["content-type"] == f"{TYPED}; charset=utf-8"
+    assert response.headers["content-type"] == f"{RESPONSE_JSON}; charset=utf-8"
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/graphql+json", "*/*;q=0", f"{PLAIN};q=0", "rubbish;;"])
-async def test_a_client_that_takes_neither_media_type_is_told(gateway: Gateway, accept: str) -> None:
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/graphql+json", "*/*;q=0", f"{PLAIN_JSON};q=0", "rubbish;;"]
+)
+async def test_client_that_accepts_no_json_gets_406(gateway: Gateway, accept: str) -> None:
     response = await gateway.post("{ __typename }", accept=accept)
     assert refused(response)[0] == 406
-    assert response.headers["content-type"].startswith(PLAIN)
+    assert response.headers["content-type"].startswith(PLAIN_JSON)
 
 
 @pytest.mark.parametrize(
@@ -221,11 +227,11 @@ async def test_a_client_that_takes_neither_media_type_is_told(gateway: Gateway, 
         ("{ sessions(first: 0) { nodes { id } } }", None, "BAD_USER_INPUT", 200),
     ],
 )
-async def test_the_status_says_whether_an_operation_ran_where_the_media_type_does_not(
+async def test_status_says_whether_the_operation_ran_only_with_the_graphql_media_type(
     gateway: Gateway, query: str, variables: dict[str, Any] | None, code: str | None, typed_status: int
 ) -> None:
-    typed = await gateway.post(query, variables, accept=TYPED)
-    plain = await gateway.post(query, variables, accept=PLAIN)
+    typed = await gateway.post(query, variables, accept=RESPONSE_JSON)
+    plain = await gateway.post(query, variables, accept=PLAIN_JSON)
     assert (typed.status_code, plain.status_code) == (typed_status, 200)
     assert typed.json() == plain.json()
     body = typed.json()
@@ -233,14 +239,16 @@ async def test_the_status_says_whether_an_operation_ran_where_the_media_type_doe
     assert body.get("errors", [{"extensions": {"code": None}}])[0]["extensions"]["code"] == code
 
 
-async def test_a_request_that_cannot_be_read_has_its_status_in_either_media_type(gateway: Gateway) -> None:
-    for accept in (TYPED, PLAIN):
-        response = await sent(gateway, "{", accept=accept)
+async def test_malformed_request_has_status_400_in_both_media_types(gateway: Gateway) -> None:
+    for accept in (RESPONSE_JSON, PLAIN_JSON):
+        response = await post_body(gateway, "{", accept=accept)
         assert response.status_code == 400
         assert response.headers["content-type"] == f"{accept}; charset=utf-8"
 
 
-async def test_a_client_that_hangs_up_ends_its_request_to_langsmith(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_disconnect_during_an_operation_cancels_its_request_to_langsmith(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
     langsmith.pause()
     asking = asyncio.create_task(gateway.post("query Q" + NAMES))
     await langsmith.wait_for_requests(1)
@@ -250,7 +258,7 @@ async def test_a_client_that_hangs_up_ends_its_request_to_langsmith(gateway: Gat
     assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
 
 
-async def test_a_client_that_hangs_up_within_its_body_is_no_error(gateway: Gateway) -> None:
+async def test_disconnect_within_the_body_is_logged_as_cancelled(gateway: Gateway) -> None:
     url = gateway.client.base_url
     _, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
@@ -262,7 +270,7 @@ async def test_a_client_that_hangs_up_within_its_body_is_no_error(gateway: Gatew
     assert [line["outcome"] for line in lines(gateway)] == ["cancelled"]
 
 
-async def test_a_bug_is_answered_in_json_and_told_to_the_log_only() -> None:
+async def test_bug_is_answered_with_a_generic_error_in_json() -> None:
     def broken() -> Any:
         raise ZeroDivisionError("a secret")
 
@@ -270,9 +278,11 @@ async def test_a_bug_is_answered_in_json_and_told_to_the_log_only() -> None:
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            response = await client.post("/graphql", json={"query": "{ __typename }"}, headers={"accept": TYPED})
+            response = await client.post(
+                "/graphql", json={"query": "{ __typename }"}, headers={"accept": RESPONSE_JSON}
+            )
     assert response.status_code == 500
-    assert response.headers["content-type"] == f"{TYPED}; charset=utf-8"
+    assert response.headers["content-type"] == f"{RESPONSE_JSON}; charset=utf-8"
     assert response.json() == {
         "errors": [
             {"message": "This gateway failed to answer.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}},
@@ -290,26 +300,26 @@ async def test_a_bug_is_answered_in_json_and_told_to_the_log_only() -> None:
         {"sec-fetch-site": "same-origin", "origin": "https://evil.example"},
     ],
 )
-async def test_a_page_of_another_site_cannot_query_by_get(
+async def test_get_from_a_page_of_another_site_is_refused(
     gateway: Gateway, langsmith: Emulator, headers: dict[str, str]
 ) -> None:
-    """Which a browser would send without asking first."""
-    shown = {"x-api-key": "demo", **headers}
-    response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=shown)
+    """A browser sends such a GET without a CORS preflight."""
+    headers_sent = {"x-api-key": "demo", **headers}
+    response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=headers_sent)
     status, message = refused(response)
     assert (status, "POST" in message) == (403, True)
     assert langsmith.requests == []
 
 
 @pytest.mark.parametrize("headers", [{}, {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}])
-async def test_others_may(gateway: Gateway, headers: dict[str, str]) -> None:
+async def test_get_from_the_own_origin_or_from_no_page_is_answered(gateway: Gateway, headers: dict[str, str]) -> None:
     own = {"x-api-key": "demo", "origin": str(gateway.client.base_url).rstrip("/")}
-    for shown in ({"x-api-key": "demo"}, own):
-        response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=shown | headers)
+    for headers_sent in ({"x-api-key": "demo"}, own):
+        response = await gateway.client.get("/graphql", params={"query": NAMES}, headers=headers_sent | headers)
         assert response.json()["data"]["sessions"]["nodes"]
 
 
-async def test_a_page_of_a_configured_origin_may(serve: Serve) -> None:
+async def test_get_from_a_configured_cors_origin_is_answered(serve: Serve) -> None:
     async with serve(cors_origins=("https://dashboard.example.com",)) as gateway:
         for origin, status in (("https://dashboard.example.com", 200), ("https://evil.example", 403)):
             headers = {"x-api-key": "demo", "origin": origin, "sec-fetch-site": "cross-site"}
@@ -326,22 +336,22 @@ async def test_a_page_of_a_configured_origin_may(serve: Serve) -> None:
         '{"operationName": "A", "query": "query A { __typename } query B { __typename }", "operationName": "B"}',
     ],
 )
-async def test_a_member_that_comes_twice_is_refused(gateway: Gateway, body: str) -> None:
-    status, message = refused(await sent(gateway, body))
+async def test_repeated_member_of_a_body_is_refused(gateway: Gateway, body: str) -> None:
+    status, message = refused(await post_body(gateway, body))
     assert (status, "came twice" in message) == (400, True)
 
 
-async def test_a_parameter_that_comes_twice_is_refused(gateway: Gateway) -> None:
+async def test_repeated_parameter_of_a_url_is_refused(gateway: Gateway) -> None:
     status, message = refused(await gateway.client.get("/graphql?query={a}&query={__typename}"))
     assert (status, message) == (400, "`query` came twice.")
 
 
-async def test_names_of_members_may_stand_in_variables(gateway: Gateway) -> None:
+async def test_variables_may_contain_the_names_of_request_members(gateway: Gateway) -> None:
     query = "query ($metadata: JSON) { sessions(filter: {metadata: $metadata}) { nodes { id } } }"
     assert await gateway.data(query, {"metadata": {"query": "query", "variables": {"query": 1}}})
 
 
-async def test_a_body_that_comes_too_slowly_is_refused_and_the_connection_closed(serve: Serve) -> None:
+async def test_slow_body_is_refused_with_408_and_the_connection_closed(serve: Serve) -> None:
     async with serve(body_timeout=0.1) as gateway:
         url = gateway.client.base_url
         reader, writer = await asyncio.open_connection(url.host, url.port)
@@ -356,7 +366,7 @@ async def test_a_body_that_comes_too_slowly_is_refused_and_the_connection_closed
 
 
 @pytest.mark.parametrize("path", ["/graphql?query={__typename}", "/healthz", "/schema.graphql", "/metrics", "/nope"])
-async def test_every_answer_says_that_no_browser_is_to_make_more_of_it(gateway: Gateway, path: str) -> None:
+async def test_every_response_has_the_security_headers(gateway: Gateway, path: str) -> None:
     headers = (await gateway.client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -365,7 +375,7 @@ async def test_every_answer_says_that_no_browser_is_to_make_more_of_it(gateway: 
     assert "server" not in headers
 
 
-async def test_a_web_socket_is_not_opened(gateway: Gateway) -> None:
+async def test_web_socket_upgrade_is_refused(gateway: Gateway) -> None:
     headers = {
         "connection": "Upgrade",
         "upgrade": "websocket",

@@ -1,4 +1,4 @@
-"""How the process ends: it says so first, finishes what is under way, and hurries when it is told twice."""
+"""On SIGTERM the process reports "not ready", completes operations in flight, and then ends; a second one ends it."""
 
 import contextlib
 import signal
@@ -24,8 +24,8 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-class Slow:
-    """A LangSmith that takes one connection after another and answers when it is told to."""
+class SlowLangSmith:
+    """A LangSmith that accepts one request and answers it only when released."""
 
     def __init__(self) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -36,7 +36,7 @@ class Slow:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
 
-    def answer_one(self) -> None:
+    def answer_one_request(self) -> None:
         connection, _ = self.socket.accept()
         with connection:
             connection.recv(65536)
@@ -46,30 +46,30 @@ class Slow:
 
 
 @pytest.fixture
-def slow(pool: ThreadPoolExecutor) -> Iterator[Slow]:
-    slow = Slow()
-    answering = pool.submit(slow.answer_one)
+def slow(pool: ThreadPoolExecutor) -> Iterator[SlowLangSmith]:
+    slow = SlowLangSmith()
+    answering = pool.submit(slow.answer_one_request)
     yield slow
     slow.released.set()
     answering.result(STOPPED)
     slow.socket.close()
 
 
-def until_it_is_leaving(server: Server) -> None:
-    """It has heard the signal, and says so or takes no more connections."""
+def wait_until_draining(server: Server) -> None:
+    """Wait until the server has handled the signal: it reports "not ready" or refuses connections."""
     with contextlib.suppress(httpx.TransportError):
         while httpx.get(server.url.replace("/graphql", "/readyz"), trust_env=False).status_code == 200:
             pass
 
 
-def asked(server: Server, pool: ThreadPoolExecutor, slow: Slow) -> Future[httpx.Response]:
-    """An operation under way."""
+def start_operation(server: Server, pool: ThreadPoolExecutor, slow: SlowLangSmith) -> Future[httpx.Response]:
+    """The future response of an operation that waits for LangSmith."""
     answer = pool.submit(server.post, "{ sessions(first: 1) { nodes { id } } }", **{"x-api-key": "demo"})
     assert slow.arrived.wait(STOPPED)
     return answer
 
 
-def test_it_says_that_it_is_going_and_serves_a_little_longer(tmp_path: Path) -> None:
+def test_first_sigterm_fails_the_readiness_probe_while_requests_are_still_served(tmp_path: Path) -> None:
     with running(*DEMO, cwd=tmp_path) as server:
         ready = server.url.replace("/graphql", "/readyz")
         with httpx.Client(trust_env=False) as client:
@@ -85,9 +85,11 @@ def test_it_says_that_it_is_going_and_serves_a_little_longer(tmp_path: Path) -> 
 
 
 @WORKERS
-def test_what_is_under_way_ends_well(tmp_path: Path, pool: ThreadPoolExecutor, slow: Slow, workers: str) -> None:
+def test_operation_in_flight_completes_after_sigterm(
+    tmp_path: Path, pool: ThreadPoolExecutor, slow: SlowLangSmith, workers: str
+) -> None:
     with running(*SERVE, "--workers", workers, cwd=tmp_path, LANGSMITH_ENDPOINT=slow.url) as server:
-        answer = asked(server, pool, slow)
+        answer = start_operation(server, pool, slow)
         server.process.send_signal(signal.SIGTERM)
         assert not answer.done()
         slow.released.set()
@@ -98,19 +100,21 @@ def test_what_is_under_way_ends_well(tmp_path: Path, pool: ThreadPoolExecutor, s
 
 
 @WORKERS
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, pool: ThreadPoolExecutor, slow: Slow, workers: str) -> None:
+def test_second_sigterm_ends_the_process_without_waiting_for_operations(
+    tmp_path: Path, pool: ThreadPoolExecutor, slow: SlowLangSmith, workers: str
+) -> None:
     with running(*SERVE, "--workers", workers, cwd=tmp_path, LANGSMITH_ENDPOINT=slow.url) as server:
-        answer = asked(server, pool, slow)
+        answer = start_operation(server, pool, slow)
         server.process.send_signal(signal.SIGTERM)
-        until_it_is_leaving(server)
+        wait_until_draining(server)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         server.process.communicate(timeout=STOPPED)
         assert time.monotonic() - began < 10
-        answer.exception(STOPPED)  # it is over, one way or the other
+        answer.exception(STOPPED)  # the operation has ended, with a response or without
 
 
-def test_the_embedded_langsmith_may_end_first(tmp_path: Path) -> None:
+def test_gateway_stops_cleanly_with_its_upstream_connections_open(tmp_path: Path) -> None:
     with serving_in_thread(Emulator()) as url, running(*SERVE, cwd=tmp_path, LANGSMITH_ENDPOINT=url) as server:
         assert server.tenants(**{"x-api-key": "demo"})
         code, printed = server.stopped(signal.SIGTERM)

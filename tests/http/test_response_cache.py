@@ -1,4 +1,4 @@
-"""An answer is kept as bytes for who asks the same again, and served while its pages are fresh and unchanged."""
+"""A response is cached as bytes, per credential and request, and served while its pages are fresh and unchanged."""
 
 import re
 from typing import Any
@@ -12,35 +12,35 @@ from tests.conftest import Clock, Gateway, Serve, asked
 QUERY = "{ sessions(first: 5) { nodes { id name runCount } } }"
 
 
-async def ran(gateway: Gateway) -> dict[str, int]:
-    """How operations ran so far."""
+async def executions(gateway: Gateway) -> dict[str, int]:
+    """Number of executions so far, by how the operation was executed."""
     text = (await gateway.client.get("/metrics")).text
     return {by: int(float(n)) for by, n in re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text)}
 
 
-async def test_the_same_request_again_is_answered_with_the_same_bytes(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_repeated_request_gets_the_cached_bytes_and_etag(gateway: Gateway, langsmith: Emulator) -> None:
     first, second = [await gateway.post(QUERY) for _ in range(2)]
     assert first.content == second.content
     assert first.headers["etag"] == second.headers["etag"]
-    assert await ran(gateway) == {"plan": 1, "kept": 1}
+    assert await executions(gateway) == {"plan": 1, "kept": 1}
     assert len(asked(langsmith)) == 1
 
 
-async def test_it_says_how_long_it_may_be_kept(gateway: Gateway, clock: Clock) -> None:
+async def test_cache_control_counts_down_the_seconds_until_the_page_expires(gateway: Gateway, clock: Clock) -> None:
     assert (await gateway.post(QUERY)).headers["cache-control"] == "private, max-age=15"
     clock.forward(6)
     assert (await gateway.post(QUERY)).headers["cache-control"] == "private, max-age=9"
 
 
-async def test_who_has_it_is_told_so(gateway: Gateway) -> None:
+async def test_request_whose_if_none_match_has_the_etag_gets_304_without_a_body(gateway: Gateway) -> None:
     etag = (await gateway.post(QUERY)).headers["etag"]
-    for held in (etag, f'"other", {etag}', f"W/{etag}", "*"):
-        response = await gateway.post(QUERY, **{"if-none-match": held})
+    for if_none_match in (etag, f'"other", {etag}', f"W/{etag}", "*"):
+        response = await gateway.post(QUERY, **{"if-none-match": if_none_match})
         assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", etag)
     assert (await gateway.post(QUERY, **{"if-none-match": '"other"'})).status_code == 200
 
 
-async def test_by_get_too(gateway: Gateway) -> None:
+async def test_if_none_match_works_with_get(gateway: Gateway) -> None:
     async def get(**headers: str) -> httpx.Response:
         return await gateway.client.get("/graphql", params={"query": QUERY}, headers={"x-api-key": "demo", **headers})
 
@@ -48,29 +48,29 @@ async def test_by_get_too(gateway: Gateway) -> None:
     assert (await get(**{"if-none-match": etag})).status_code == 304
 
 
-async def test_it_ends_with_its_page(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
+async def test_cached_response_expires_with_its_page(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.post(QUERY)
     clock.forward(15.1)
     await gateway.post(QUERY)
-    assert await ran(gateway) == {"plan": 2}
+    assert await executions(gateway) == {"plan": 2}
     assert len(asked(langsmith)) == 2
 
 
-async def test_it_ends_when_its_page_is_replaced(gateway: Gateway) -> None:
+async def test_cached_response_is_dropped_when_its_page_is_replaced(gateway: Gateway) -> None:
     await gateway.post(QUERY)
     await gateway.post("{ sessions(first: 6) { nodes { id } } }")
     await gateway.post(QUERY)
-    assert await ran(gateway) == {"plan": 3}
+    assert await executions(gateway) == {"plan": 3}
 
 
-async def test_a_refill_of_its_page_leaves_it(gateway: Gateway) -> None:
+async def test_cached_response_survives_a_refill_of_its_page(gateway: Gateway) -> None:
     await gateway.post(QUERY)
     await gateway.post("{ sessions(first: 5) { nodes { errorRate } } }")
     await gateway.post(QUERY)
-    assert await ran(gateway) == {"plan": 2, "kept": 1}
+    assert await executions(gateway) == {"plan": 2, "kept": 1}
 
 
-async def test_it_ends_with_the_oldest_of_its_statistics(gateway: Gateway, clock: Clock) -> None:
+async def test_cached_response_expires_with_its_oldest_statistic(gateway: Gateway, clock: Clock) -> None:
     query = "{ session(id: $id) { runCount totalCost } }"
     [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
     query = query.replace("$id", f'"{node["id"]}"')
@@ -80,10 +80,10 @@ async def test_it_ends_with_the_oldest_of_its_statistics(gateway: Gateway, clock
     assert response.headers["cache-control"] == "private, max-age=5"
 
 
-async def test_a_window_of_the_last_while_goes_on_with_the_minute(
+async def test_cached_response_with_a_relative_window_expires_with_the_minute(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
-    # The clock stands 30 seconds into a minute.
+    # The test clock starts 30 seconds into a minute.
     clock.forward(25)
     query = '{ sessions(first: 3, stats: {last: "PT1H"}) { nodes { runCount } } }'
     assert (await gateway.post(query)).headers["cache-control"] == "private, max-age=5"
@@ -102,16 +102,16 @@ async def test_a_window_of_the_last_while_goes_on_with_the_minute(
         "{ sessions(first: 0) { nodes { id } } }",
     ],
 )
-async def test_errors_are_never_kept(gateway: Gateway, query: str) -> None:
+async def test_response_with_errors_is_not_cached(gateway: Gateway, query: str) -> None:
     for _ in range(2):
         response = await gateway.post(query)
         assert "errors" in response.json()
         assert "etag" not in response.headers
         assert response.headers["cache-control"] == "no-store"
-    assert "kept" not in await ran(gateway)
+    assert "kept" not in await executions(gateway)
 
 
-async def test_a_dropped_row_is_an_error_and_not_kept(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_response_with_a_dropped_row_is_not_cached(gateway: Gateway, langsmith: Emulator) -> None:
     def lose_an_id(rows: list[dict[str, Any]]) -> None:
         rows[1]["id"] = None
 
@@ -119,17 +119,17 @@ async def test_a_dropped_row_is_an_error_and_not_kept(gateway: Gateway, langsmit
     first, second = [await gateway.post(QUERY) for _ in range(2)]
     assert first.json() == second.json()
     assert len(first.json()["errors"]) == 1
-    assert "kept" not in await ran(gateway)
+    assert "kept" not in await executions(gateway)
 
 
-async def test_each_credential_has_its_own(gateway: Gateway, langsmith: Emulator) -> None:
+async def test_responses_are_cached_per_credential(gateway: Gateway, langsmith: Emulator) -> None:
     answers = [(await gateway.post(QUERY, key=key)).json() for key in ("demo", "demo-2", "demo", "demo-2", "nobody")]
     assert answers[0] == answers[2] != answers[1] == answers[3]
     assert answers[4]["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
-    assert await ran(gateway) == {"plan": 2, "kept": 2, "error": 1}
+    assert await executions(gateway) == {"plan": 2, "kept": 2, "error": 1}
 
 
-async def test_explain_is_told_anew(gateway: Gateway) -> None:
+async def test_response_with_explain_is_not_cached(gateway: Gateway) -> None:
     await gateway.post(QUERY)
     response = await gateway.post(QUERY, **{"x-gateway-explain": "1"})
     assert response.json()["extensions"]["gateway"]["fields"]["sessions"]["cache"] == "HIT"
@@ -137,7 +137,7 @@ async def test_explain_is_told_anew(gateway: Gateway) -> None:
     assert "etag" not in response.headers
 
 
-async def test_the_media_type_is_as_it_is_accepted(gateway: Gateway) -> None:
+async def test_cached_response_has_the_media_type_of_the_request(gateway: Gateway) -> None:
     accepted = "application/graphql-response+json"
     plain, typed = await gateway.post(QUERY), await gateway.post(QUERY, accept=accepted)
     assert plain.content == typed.content
@@ -145,7 +145,7 @@ async def test_the_media_type_is_as_it_is_accepted(gateway: Gateway) -> None:
     assert typed.headers["content-type"].startswith(accepted)
 
 
-async def test_the_log_names_it_as_the_first_time(gateway: Gateway) -> None:
+async def test_operation_log_line_of_a_cached_response_equals_that_of_the_first_one(gateway: Gateway) -> None:
     for _ in range(2):
         await gateway.post(f"query Named {QUERY}")
     first, second = [line for line in gateway.log.getvalue().splitlines() if '"operation"' in line]
@@ -154,22 +154,22 @@ async def test_the_log_names_it_as_the_first_time(gateway: Gateway) -> None:
         assert part.replace(" ", "") in second.replace(" ", "")
 
 
-async def test_what_rests_on_no_page_is_not_kept(gateway: Gateway) -> None:
+async def test_response_without_pages_is_not_cached(gateway: Gateway) -> None:
     for _ in range(2):
         response = await gateway.post("{ __typename }")
         assert response.headers["cache-control"] == "no-store"
-    assert "kept" not in await ran(gateway)
+    assert "kept" not in await executions(gateway)
 
 
-async def test_it_can_be_switched_off(serve: Serve) -> None:
+async def test_response_cache_is_switched_off_by_a_size_of_zero(serve: Serve) -> None:
     async with serve(responses_max_bytes=0) as gateway:
         for _ in range(2):
             response = await gateway.post(QUERY)
             assert "etag" not in response.headers
-        assert await ran(gateway) == {"plan": 2}
+        assert await executions(gateway) == {"plan": 2}
 
 
-async def test_the_bound_holds(serve: Serve) -> None:
+async def test_response_cache_stays_within_its_bound_in_bytes(serve: Serve) -> None:
     async with serve(responses_max_bytes=20_000) as gateway:
         for offset in range(30):
             await gateway.post(f"{{ sessions(first: 10, offset: {offset}) {{ nodes {{ id name }} }} }}")
@@ -179,7 +179,7 @@ async def test_the_bound_holds(serve: Serve) -> None:
             assert 0 < float(match[1]) <= 20_000
 
 
-async def test_a_long_request_is_answered_and_not_remembered(gateway: Gateway) -> None:
+async def test_response_to_a_long_request_is_not_cached(gateway: Gateway) -> None:
     for _ in range(2):
         assert "data" in (await gateway.post(QUERY + " " * 20_000)).json()
-    assert await ran(gateway) == {"plan": 2}
+    assert await executions(gateway) == {"plan": 2}

@@ -1,4 +1,4 @@
-"""Requests that come again byte by byte are answered as the first time, whatever comes between, before or after."""
+"""A request that repeats an earlier one byte by byte is answered as before, whatever else the connection carries."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
 from tests.observability.test_log import lines
 
 BODY = b'{"query": "query Few { sessions(first: 3) { nodes { id name } } }"}'
-_DIFFERS = {b"x-request-id", b"cache-control", b"date"}
+_VARYING_HEADERS = {b"x-request-id", b"cache-control", b"date"}
 
 
 def request(body: bytes = BODY, *headers: bytes, key: bytes = b"demo", target: bytes = b"/graphql") -> bytes:
@@ -34,20 +34,20 @@ def request(body: bytes = BODY, *headers: bytes, key: bytes = b"demo", target: b
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     status: bytes
     headers: dict[bytes, bytes]
     body: bytes
 
     @property
-    def lasting(self) -> tuple[bytes, dict[bytes, bytes], bytes]:
-        """Without what differs from one answer to the next."""
-        return self.status, {k: v for k, v in self.headers.items() if k not in _DIFFERS}, self.body
+    def unvarying(self) -> tuple[bytes, dict[bytes, bytes], bytes]:
+        """The response without the headers that differ between two responses to the same request."""
+        return self.status, {k: v for k, v in self.headers.items() if k not in _VARYING_HEADERS}, self.body
 
 
 @dataclass
-class Wire:
-    """One connection to the gateway."""
+class Connection:
+    """A client connection to the gateway."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -56,53 +56,57 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def answer(self) -> Answer:
+    async def read_response(self) -> RawResponse:
         head = await self.reader.readuntil(b"\r\n\r\n")
         status, *fields = head.strip().split(b"\r\n")
         headers = dict(field.split(b": ", 1) for field in fields)
         assert len(headers) == len(fields), head
         body = await self.reader.readexactly(int(headers.get(b"content-length", b"0")))
-        return Answer(status, headers, body)
+        return RawResponse(status, headers, body)
 
-    async def ask(self, data: bytes) -> Answer:
+    async def request(self, data: bytes) -> RawResponse:
         await self.send(data)
-        return await self.answer()
+        return await self.read_response()
 
 
 @contextlib.asynccontextmanager
-async def wired(gateway: Gateway) -> AsyncIterator[Wire]:
+async def connect(gateway: Gateway) -> AsyncIterator[Connection]:
     url = gateway.client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     try:
-        yield Wire(reader, writer)
+        yield Connection(reader, writer)
     finally:
         writer.close()
         await writer.wait_closed()
 
 
-async def ran(gateway: Gateway) -> dict[str, int]:
+async def executions(gateway: Gateway) -> dict[str, int]:
     text = (await gateway.client.get("/metrics")).text
     return {by: int(float(n)) for by, n in re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text)}
 
 
 @pytest.fixture
-async def wire(gateway: Gateway) -> AsyncIterator[Wire]:
-    async with wired(gateway) as wire:
-        yield wire
+async def connection(gateway: Gateway) -> AsyncIterator[Connection]:
+    async with connect(gateway) as connection:
+        yield connection
 
 
-async def test_the_answer_is_the_same_each_time(gateway: Gateway, langsmith: Emulator, wire: Wire) -> None:
-    answers = [await wire.ask(request()) for _ in range(5)]
+async def test_replayed_response_equals_the_first_one_except_for_its_request_id(
+    gateway: Gateway, langsmith: Emulator, connection: Connection
+) -> None:
+    answers = [await connection.request(request()) for _ in range(5)]
     assert {answer.status for answer in answers} == {b"HTTP/1.1 200 OK"}
-    assert all(answer.lasting == answers[0].lasting for answer in answers)
+    assert all(answer.unvarying == answers[0].unvarying for answer in answers)
     assert all(answer.headers.keys() == answers[0].headers.keys() for answer in answers)
     assert len({answer.headers[b"x-request-id"] for answer in answers}) == 5
     assert len(asked(langsmith)) == 1
-    assert await ran(gateway) == {"plan": 1, "kept": 4}
+    assert await executions(gateway) == {"plan": 1, "kept": 4}
 
 
-async def test_each_is_logged_and_counted(gateway: Gateway, wire: Wire) -> None:
-    answers = [await wire.ask(request()) for _ in range(4)]
+async def test_replayed_response_is_logged_and_counted_as_an_operation(
+    gateway: Gateway, connection: Connection
+) -> None:
+    answers = [await connection.request(request()) for _ in range(4)]
     logged = lines(gateway)
     assert [line["request_id"].encode() for line in logged] == [each.headers[b"x-request-id"] for each in answers]
     assert {(line["name"], line["document"], line["outcome"], line["cost"]) for line in logged} == {
@@ -113,127 +117,133 @@ async def test_each_is_logged_and_counted(gateway: Gateway, wire: Wire) -> None:
     assert "gateway_operation_seconds_count 4.0" in text
 
 
-async def test_it_grows_older(wire: Wire, clock: Clock) -> None:
+async def test_replayed_response_has_the_remaining_max_age(connection: Connection, clock: Clock) -> None:
     ages = []
     for _ in range(5):
-        ages.append((await wire.ask(request())).headers[b"cache-control"])
+        ages.append((await connection.request(request())).headers[b"cache-control"])
         clock.forward(3)
     assert ages == [b"private, max-age=%d" % seconds for seconds in (15, 12, 9, 6, 3)]
 
 
-async def test_it_ends_with_its_page(langsmith: Emulator, wire: Wire, clock: Clock) -> None:
+async def test_replay_ends_when_the_page_expires(langsmith: Emulator, connection: Connection, clock: Clock) -> None:
     for _ in range(4):
-        await wire.ask(request())
+        await connection.request(request())
     clock.forward(15.1)
-    assert (await wire.ask(request())).headers[b"cache-control"] == b"private, max-age=15"
+    assert (await connection.request(request())).headers[b"cache-control"] == b"private, max-age=15"
     assert len(asked(langsmith)) == 2
 
 
-async def test_it_ends_when_its_page_is_replaced(gateway: Gateway, langsmith: Emulator, wire: Wire) -> None:
+async def test_replay_ends_when_the_page_is_replaced(
+    gateway: Gateway, langsmith: Emulator, connection: Connection
+) -> None:
     for _ in range(4):
-        await wire.ask(request())
+        await connection.request(request())
     await gateway.post("{ sessions(first: 9) { nodes { id } } }")
-    assert (await wire.ask(request())).status == b"HTTP/1.1 200 OK"
-    assert await ran(gateway) == {"plan": 3, "kept": 3}
+    assert (await connection.request(request())).status == b"HTTP/1.1 200 OK"
+    assert await executions(gateway) == {"plan": 3, "kept": 3}
 
 
-async def test_who_holds_it_is_told_so_each_time(wire: Wire) -> None:
-    etag = (await wire.ask(request())).headers[b"etag"]
-    answers = [await wire.ask(request(BODY, b"If-None-Match: " + etag)) for _ in range(4)]
+async def test_not_modified_response_is_replayed_without_a_body(connection: Connection) -> None:
+    etag = (await connection.request(request())).headers[b"etag"]
+    answers = [await connection.request(request(BODY, b"If-None-Match: " + etag)) for _ in range(4)]
     assert {answer.status for answer in answers} == {b"HTTP/1.1 304 Not Modified"}
-    assert all(answer.lasting == answers[0].lasting and not answer.body for answer in answers)
+    assert all(answer.unvarying == answers[0].unvarying and not answer.body for answer in answers)
     assert all(answer.headers[b"etag"] == etag for answer in answers)
-    assert (await wire.ask(request(BODY, b"If-None-Match: other"))).body
+    assert (await connection.request(request(BODY, b"If-None-Match: other"))).body
 
 
-async def test_an_id_of_the_client_s_own_is_sent_back_each_time(gateway: Gateway, wire: Wire) -> None:
+async def test_replayed_response_has_the_request_id_that_the_client_chose(
+    gateway: Gateway, connection: Connection
+) -> None:
     for _ in range(4):
-        answer = await wire.ask(request(BODY, b"X-Request-Id: trace-7"))
+        answer = await connection.request(request(BODY, b"X-Request-Id: trace-7"))
         assert answer.headers[b"x-request-id"] == b"trace-7"
     assert {line["request_id"] for line in lines(gateway)} == {"trace-7"}
 
 
-async def test_each_credential_has_its_own(gateway: Gateway, wire: Wire) -> None:
-    one, other = [[await wire.ask(request(key=key)) for _ in range(4)] for key in (b"demo", b"demo-2")]
+async def test_replay_never_crosses_credentials(gateway: Gateway, connection: Connection) -> None:
+    one, other = [[await connection.request(request(key=key)) for _ in range(4)] for key in (b"demo", b"demo-2")]
     assert {answer.body for answer in one}.isdisjoint({answer.body for answer in other})
-    assert (await wire.ask(request(key=b"nobody"))).body.count(b"UNAUTHENTICATED") == 1
+    assert (await connection.request(request(key=b"nobody"))).body.count(b"UNAUTHENTICATED") == 1
 
 
-async def test_a_foreign_origin_is_answered_as_it_was(serve: Serve) -> None:
-    async with serve(cors_origins=("https://a.example",)) as gateway, wired(gateway) as wire:
+async def test_replayed_response_has_the_cors_headers_of_its_origin(serve: Serve) -> None:
+    async with serve(cors_origins=("https://a.example",)) as gateway, connect(gateway) as connection:
         for origin, allowed in ((b"https://a.example", b"https://a.example"), (b"https://b.example", None)):
             for _ in range(4):
-                answer = await wire.ask(request(BODY, b"Origin: " + origin))
+                answer = await connection.request(request(BODY, b"Origin: " + origin))
                 assert answer.headers.get(b"access-control-allow-origin") == allowed
 
 
-async def test_errors_come_anew_each_time(wire: Wire) -> None:
+async def test_response_with_errors_is_not_replayed(connection: Connection) -> None:
     bad = b'{"query": "{ nope }"}'
-    answers = [await wire.ask(request(bad)) for _ in range(4)]
+    answers = [await connection.request(request(bad)) for _ in range(4)]
     assert all(b"GRAPHQL_VALIDATION_FAILED" in answer.body for answer in answers)
     assert all(answer.headers[b"cache-control"] == b"no-store" for answer in answers)
 
 
-async def test_who_wants_the_connection_closed_finds_it_closed(gateway: Gateway) -> None:
+async def test_request_with_connection_close_closes_the_connection_each_time(gateway: Gateway) -> None:
     for _ in range(4):
-        async with wired(gateway) as wire:
-            assert (await wire.ask(request(BODY, b"Connection: close"))).status == b"HTTP/1.1 200 OK"
-            assert await wire.reader.read() == b""
+        async with connect(gateway) as connection:
+            assert (await connection.request(request(BODY, b"Connection: close"))).status == b"HTTP/1.1 200 OK"
+            assert await connection.reader.read() == b""
 
 
-async def test_a_connection_is_kept_open_after_it(wire: Wire) -> None:
+async def test_connection_stays_open_after_a_replay(connection: Connection) -> None:
     for _ in range(4):
-        await wire.ask(request())
-    assert b"up" in (await wire.ask(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")).body
+        await connection.request(request())
+    assert b"up" in (await connection.request(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")).body
 
 
-async def test_it_never_answers_what_is_only_a_part(wire: Wire) -> None:
-    """The bytes of a request that repeats, within another one's body, are that body."""
+async def test_bytes_within_the_body_of_another_request_are_not_replayed(connection: Connection) -> None:
+    """Bytes that equal an earlier request are data if they arrive as the body of another request."""
     for _ in range(4):
-        await wire.ask(request())
+        await connection.request(request())
     inner = request()
     outer = request(inner)
-    await wire.send(outer[: -len(inner)])
-    answer = await wire.ask(inner)
+    await connection.send(outer[: -len(inner)])
+    answer = await connection.request(inner)
     assert answer.status == b"HTTP/1.1 400 Bad Request"
     assert b"The body is not JSON" in answer.body
 
 
-async def test_it_never_answers_what_ends_another_head(gateway: Gateway, wire: Wire) -> None:
+async def test_bytes_within_the_head_of_another_request_are_not_replayed(
+    gateway: Gateway, connection: Connection
+) -> None:
     for _ in range(4):
-        await wire.ask(request())
-    await wire.send(b"POST /graphql HTTP/1.1\r\nX-Before: ")
-    async with wired(gateway) as other:
-        await other.ask(_REQUESTS["health"])
-    assert (await wire.ask(request())).status == b"HTTP/1.1 200 OK"
-    assert b"up" in (await asyncio.wait_for(wire.ask(_REQUESTS["health"]), PATIENCE)).body
+        await connection.request(request())
+    await connection.send(b"POST /graphql HTTP/1.1\r\nX-Before: ")
+    async with connect(gateway) as other:
+        await other.request(_REQUESTS["health"])
+    assert (await connection.request(request())).status == b"HTTP/1.1 200 OK"
+    assert b"up" in (await asyncio.wait_for(connection.request(_REQUESTS["health"]), PATIENCE)).body
 
 
 @pytest.mark.parametrize("count", [2, 7])
-async def test_requests_that_follow_closely_are_answered_in_turn(wire: Wire, count: int) -> None:
+async def test_pipelined_requests_are_answered_in_order(connection: Connection, count: int) -> None:
     other = request(b'{"query": "{ __typename }"}')
     for _ in range(4):
-        await wire.ask(request())
-    await wire.send(b"".join([other, request()] * count))
-    answers = [await wire.answer() for _ in range(2 * count)]
+        await connection.request(request())
+    await connection.send(b"".join([other, request()] * count))
+    answers = [await connection.read_response() for _ in range(2 * count)]
     assert [b"__typename" in answer.body for answer in answers] == [True, False] * count
 
 
-async def test_a_client_that_does_not_read_is_not_written_to_for_ever(gateway: Gateway) -> None:
-    """What is sent to it stays bounded: its requests wait."""
+async def test_client_that_does_not_read_gets_a_bounded_amount_of_replays(gateway: Gateway) -> None:
+    """The gateway stops reading its requests, so that its own write buffer stays bounded."""
     large = b'{"query": "{ sessions(first: 100) { nodes { id name extra description runFacets } } }"}'
-    async with wired(gateway) as wire, wired(gateway) as other:
-        size = len((await wire.ask(request(large))).body)
+    async with connect(gateway) as connection, connect(gateway) as other:
+        size = len((await connection.request(request(large))).body)
         for _ in range(3):
-            await wire.ask(request(large))
+            await connection.request(request(large))
         count = 32 * 1024 * 1024 // size
         for _ in range(count):
-            await wire.send(request(large))
-            await other.ask(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
-        assert (await ran(gateway))["kept"] < count
+            await connection.send(request(large))
+            await other.request(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        assert (await executions(gateway))["kept"] < count
         for _ in range(count):
-            assert len((await wire.answer()).body) == size
-    assert (await ran(gateway))["kept"] == count + 3
+            assert len((await connection.read_response()).body) == size
+    assert (await executions(gateway))["kept"] == count + 3
 
 
 _PIECES = st.lists(st.sampled_from(["few", "all", "typename", "health", "bad"]), min_size=1, max_size=8)
@@ -251,31 +261,33 @@ _REQUESTS = {
     derandomize=True,
 )
 @given(data=st.data(), names=_PIECES)
-async def test_however_the_bytes_arrive_the_answers_are_the_same(gateway: Gateway, data: Any, names: list[str]) -> None:
-    async with wired(gateway) as wire:
-        expected = [(await wire.ask(_REQUESTS[name])).lasting for name in names]
+async def test_responses_do_not_depend_on_how_the_bytes_are_split_into_reads(
+    gateway: Gateway, data: Any, names: list[str]
+) -> None:
+    async with connect(gateway) as connection:
+        expected = [(await connection.request(_REQUESTS[name])).unvarying for name in names]
         stream = b"".join(_REQUESTS[name] for name in names)
         cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=6)))
         for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
-            await wire.send(stream[start:end])
+            await connection.send(stream[start:end])
             await asyncio.sleep(0)
-        assert [(await wire.answer()).lasting for _ in names] == expected
+        assert [(await connection.read_response()).unvarying for _ in names] == expected
 
 
-def kept_in_memory() -> list[CachedResponse]:
+def cached_responses_in_memory() -> list[CachedResponse]:
     gc.collect()
     return [each for each in gc.get_objects() if isinstance(each, CachedResponse)]
 
 
-async def test_requests_that_are_remembered_hold_no_answer(serve: Serve) -> None:
-    """The bound of kept answers is one of memory, however many requests came."""
-    before = {id(each) for each in kept_in_memory()}  # of gateways that other tests left
+async def test_replay_cache_keeps_no_body_beyond_the_bound_of_the_response_cache(serve: Serve) -> None:
+    """A body that the response cache has dropped is freed, however many requests were recorded with it."""
+    before = {id(each) for each in cached_responses_in_memory()}  # of gateways from other tests
     body = '{"query": "{ sessions(first: 100, offset: %d) { nodes { id name extra } } }"}'
-    async with serve(responses_max_bytes=200_000) as gateway, wired(gateway) as wire:
-        answers = 0
+    async with serve(responses_max_bytes=200_000) as gateway, connect(gateway) as connection:
+        sent_bytes = 0
         for offset in range(20):
             for _ in range(3):
-                answers += len((await wire.ask(request((body % offset).encode()))).body)
-        held = sum(len(each.body) for each in kept_in_memory() if id(each) not in before)
-    assert answers > 400_000
-    assert 0 < held <= 200_000
+                sent_bytes += len((await connection.request(request((body % offset).encode()))).body)
+        cached_bytes = sum(len(each.body) for each in cached_responses_in_memory() if id(each) not in before)
+    assert sent_bytes > 400_000
+    assert 0 < cached_bytes <= 200_000

@@ -1,4 +1,4 @@
-"""Who gets a page, how it may be kept, and which files can be had: those that were built, and nothing beside them."""
+"""Browsers get web pages; only built files are served, with a cache lifetime that fits each."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ def data_in(page: str) -> object:
 @pytest.mark.parametrize(
     "accept", [BROWSER, "text/html", "TEXT/HTML, */*", "application/json;q=0.5, text/html", "text/html;charset=utf-8"]
 )
-async def test_a_browser_gets_graphiql(gateway: Gateway, accept: str) -> None:
+async def test_client_that_prefers_html_gets_graphiql(gateway: Gateway, accept: str) -> None:
     response = await gateway.client.get("/graphql", headers={"accept": accept})
     assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert "graphiql/assets/" in response.text
@@ -46,14 +46,14 @@ async def test_a_browser_gets_graphiql(gateway: Gateway, accept: str) -> None:
         "text/htmlx",
     ],
 )
-async def test_whoever_does_not_prefer_a_page_gets_graphql(gateway: Gateway, accept: str) -> None:
+async def test_client_that_does_not_prefer_html_gets_graphql(gateway: Gateway, accept: str) -> None:
     response = await gateway.client.get("/graphql", headers={"accept": accept})
     assert response.status_code in {400, 406}
     assert response.json()["errors"]
     assert "accept" in response.headers["vary"]
 
 
-async def test_a_query_in_the_address_runs_whoever_asks(gateway: Gateway) -> None:
+async def test_query_in_the_url_runs_even_if_the_client_prefers_html(gateway: Gateway) -> None:
     answer = await gateway.client.get(
         "/graphql", params={"query": "{ __typename }"}, headers={"accept": BROWSER, "x-api-key": "demo"}
     )
@@ -61,7 +61,7 @@ async def test_a_query_in_the_address_runs_whoever_asks(gateway: Gateway) -> Non
     assert (await gateway.client.post("/graphql", headers={"accept": BROWSER})).status_code == 415
 
 
-async def test_the_page_runs_no_script_but_its_own_and_is_asked_for_anew(gateway: Gateway) -> None:
+async def test_graphiql_allows_only_its_own_scripts_and_is_revalidated(gateway: Gateway) -> None:
     response = await gateway.client.get("/graphql", headers={"accept": BROWSER})
     policy = dict(each.strip().split(" ", 1) for each in response.headers["content-security-policy"].split(";"))
     assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
@@ -70,11 +70,11 @@ async def test_the_page_runs_no_script_but_its_own_and_is_asked_for_anew(gateway
     assert response.headers["x-content-type-options"] == "nosniff"
     scripts = re.findall(r"<script\b([^>]*)>", response.text)
     assert all('type="application/json"' in each or "src=" in each for each in scripts)
-    # Everything is had from below where the page is, so that a proxy may put it anywhere.
+    # All URLs are relative to the page, so that a proxy may serve it under any path.
     assert all(each.startswith(("./", "data:")) for each in re.findall(r'(?:src|href)="([^"]+)"', response.text))
 
 
-async def test_head_tells_what_get_would_send(gateway: Gateway) -> None:
+async def test_head_has_the_headers_of_get(gateway: Gateway) -> None:
     for path in ("/graphql", f"/assets/graphiql/assets/{next((GRAPHIQL / 'assets').glob('*.css')).name}"):
         head = await gateway.client.head(path, headers={"accept": BROWSER})
         get = await gateway.client.get(path, headers={"accept": BROWSER})
@@ -94,31 +94,31 @@ async def test_head_tells_what_get_would_send(gateway: Gateway) -> None:
         ),
     ],
 )
-async def test_the_page_is_told_what_it_needs_and_no_secret(
+async def test_page_data_has_the_settings_of_the_page_and_no_secret(
     serve: Serve, settings: dict[str, object], data: dict[str, object]
 ) -> None:
     async with serve(**settings) as gateway:
         page = (await gateway.client.get("/graphql", headers={"accept": BROWSER})).text
-    told = data_in(page)
-    assert isinstance(told, dict)
-    assert told.items() >= data.items()
+    data_sent = data_in(page)
+    assert isinstance(data_sent, dict)
+    assert data_sent.items() >= data.items()
     assert "own-key" not in page
     assert "some-token" not in page
 
 
-def test_what_a_page_is_told_cannot_end_its_script() -> None:
+def test_page_data_cannot_end_its_script_element() -> None:
     page = bytes(web_pages.render_page("graphiql", {"auth": "</script><script>alert(1)</script><!--"}).body).decode()
     assert data_in(page) == {"auth": "</script><script>alert(1)</script><!--"}
 
 
-async def test_graphiql_can_be_switched_off(serve: Serve) -> None:
+async def test_graphiql_is_not_served_if_switched_off(serve: Serve) -> None:
     async with serve(graphiql=False) as gateway:
         response = await gateway.client.get("/graphql", headers={"accept": BROWSER})
     assert response.status_code == 400
     assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
-async def test_files_named_by_what_is_in_them_are_kept_for_good(gateway: Gateway) -> None:
+async def test_asset_with_a_hash_in_its_name_is_immutable(gateway: Gateway) -> None:
     types = {
         ".js": "text/javascript; charset=utf-8",
         ".css": "text/css; charset=utf-8",
@@ -129,13 +129,13 @@ async def test_files_named_by_what_is_in_them_are_kept_for_good(gateway: Gateway
         response = await gateway.client.get(f"/assets/graphiql/assets/{file.name}")
         assert (response.status_code, response.headers["content-type"]) == (200, types[file.suffix]), file.name
         assert response.content == file.read_bytes()
-        is_for_good = file.suffix != ".md"
+        is_immutable = file.suffix != ".md"
         assert response.headers["cache-control"] == (
-            "public, max-age=31536000, immutable" if is_for_good else "no-cache"
+            "public, max-age=31536000, immutable" if is_immutable else "no-cache"
         )
 
 
-async def test_other_files_are_kept_while_they_are_what_they_were(gateway: Gateway) -> None:
+async def test_asset_without_a_hash_in_its_name_is_revalidated_by_etag(gateway: Gateway) -> None:
     path = "/assets/graphiql/assets/licenses.md"
     first = await gateway.client.get(path)
     again = await gateway.client.get(path, headers={"if-none-match": first.headers["etag"]})
@@ -171,28 +171,28 @@ async def test_other_files_are_kept_while_they_are_what_they_were(gateway: Gatew
         "/graphiql%2Fassets%2F..%2F..%2Fdashboard%2Findex.html",
     ],
 )
-async def test_nothing_else_can_be_had(gateway: Gateway, path: str) -> None:
-    assert await _answer(gateway, f"/assets{path}") == 404
+async def test_path_outside_the_built_assets_is_not_found(gateway: Gateway, path: str) -> None:
+    assert await _status_of(gateway, f"/assets{path}") == 404
 
 
-async def test_files_are_only_read(gateway: Gateway) -> None:
+async def test_post_to_an_asset_is_refused(gateway: Gateway) -> None:
     assert (await gateway.client.post("/assets/graphiql/assets/licenses.md")).status_code == 405
 
 
-def test_graphiql_is_built_from_its_source() -> None:
-    """Without Node: the build writes down what it read and what it made."""
+def test_graphiql_build_matches_its_recorded_checksums() -> None:
+    """The build records the checksums of its input and output files, so that this test needs no Node."""
     lines = [line.split("  ") for line in (GRAPHIQL / "SHA256SUMS").read_text().splitlines()]
-    written = {path: digest for digest, path in lines}
-    there = [*_files(""), *_files("assets"), *_files("source"), *_files("source/src")]
-    assert {path: hashlib.sha256((GRAPHIQL / path).read_bytes()).hexdigest() for path in there} == written, BUILD
+    recorded = {path: digest for digest, path in lines}
+    present = [*_files(""), *_files("assets"), *_files("source"), *_files("source/src")]
+    assert {path: hashlib.sha256((GRAPHIQL / path).read_bytes()).hexdigest() for path in present} == recorded, BUILD
 
 
-def test_the_command_that_builds_it_is_told() -> None:
+def test_graphiql_build_command_is_documented() -> None:
     assert BUILD in (GRAPHIQL / "source" / "vite.config.js").read_text()
     assert BUILD in (APP / "README.md").read_text()
 
 
-def test_what_it_is_built_from_is_pinned_without_addresses() -> None:
+def test_graphiql_dependencies_are_pinned_without_download_addresses() -> None:
     lock = json.loads((GRAPHIQL / "source" / "package-lock.json").read_text())
     assert not [name for name, package in lock["packages"].items() if "resolved" in package]
     manifest = json.loads((GRAPHIQL / "source" / "package.json").read_text())
@@ -200,8 +200,8 @@ def test_what_it_is_built_from_is_pinned_without_addresses() -> None:
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", each) for each in versions)
 
 
-async def _answer(gateway: Gateway, path: str) -> int:
-    """To a path as it is: HTTP clients take dots out of it."""
+async def _status_of(gateway: Gateway, path: str) -> int:
+    """Status of a GET for exactly this path; HTTP clients would normalise it."""
     url = gateway.client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {url.host}\r\nConnection: close\r\n\r\n".encode())
