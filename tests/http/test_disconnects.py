@@ -26,11 +26,15 @@ class Client:
 async def test_disconnect_cancels_the_operation_and_raises_client_disconnected_error() -> None:
     client = Client()
     client.disconnect()
-    with pytest.raises(ClientDisconnectedError):
+
+    async def operation() -> None:
         async with DisconnectWatcher(client.receive) as watcher:
             watcher.start()
             watcher.start()
             await asyncio.Event().wait()
+
+    with pytest.raises(ClientDisconnectedError):
+        await operation()
     task = asyncio.current_task()
     assert task
     assert not task.cancelling()

@@ -41,7 +41,10 @@ def test_replay_has_the_recorded_head_with_the_current_age_and_the_default_heade
     responses.set("key", cached_response())
     record(replays, cached_response())
     assert replays.get(REQUEST, [(b"date", b"today")]) == (
-        b'HTTP/1.1 200 OK\r\netag: "1"\r\ndate: today\r\ncache-control: private, max-age=4\r\nx-request-id: id-1\r\n\r\n',
+        (
+            b'HTTP/1.1 200 OK\r\netag: "1"\r\ndate: today\r\n'
+            b"cache-control: private, max-age=4\r\nx-request-id: id-1\r\n\r\n"
+        ),
         b"body",
     )
 
