@@ -13,9 +13,9 @@ from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
 from app.cache.fetcher import Fetcher
-from app.cache.freshness import Freshness
+from app.cache.freshness import FreshnessPolicy
 from app.cache.page_cache import PageCache
-from app.cache.prefetch import lately
+from app.cache.prefetch import selection_seconds
 from app.cache.shared.redis_records import RedisRecords
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import MemoryStore
@@ -26,9 +26,7 @@ from app.execution.limits import OperationLimits
 from app.http.persisted_queries import AutomaticPersistedQueries
 from app.http.server import GatewayApp, create_http_app
 from app.http.trusted_documents import TrustedDocuments
-from app.langsmith.client import LangSmithClient
-from app.langsmith.rate_limit import UpstreamRateLimit
-from app.langsmith.transport import create_transport
+from app.langsmith.stack import UpstreamOptions, create_upstream
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.observability.operation_log import OperationRecorder
@@ -58,7 +56,7 @@ def create_app(
     demo: bool = False,
     compiled: bool = True,
     body_timeout: float = _BODY_TIMEOUT_SECONDS,
-    spans: Tracing = NO_TRACING,
+    tracing: Tracing = NO_TRACING,
 ) -> GatewayApp:
     """The gateway as an ASGI app. Its lifespan must run: it closes connections and marks the gateway as ready.
 
@@ -71,36 +69,31 @@ def create_app(
         demo: whether a request without a credential has the demo workspace's key.
         compiled: whether operations run as compiled plans; otherwise graphql-core executes all of them.
         body_timeout: seconds in which a request's body must arrive.
-        spans: traces operations and requests to LangSmith.
+        tracing: traces operations and requests to LangSmith.
 
     Raises SettingsError if the trusted documents cannot be used.
     """
     log = log or create_log(settings.log_format, settings.log_level)
     metrics = Metrics()
-    recorder = OperationRecorder(metrics, log, spans)
+    recorder = OperationRecorder(metrics, log, tracing)
     schema = create_schema()
     limits = OperationLimits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
     trusted_documents = _load_trusted_documents(settings, schema, limits)
 
-    link = _create_redis_connection(settings, metrics, log, clock)
-    budget = UpstreamRateLimit(settings.upstream_rate, link, metrics=metrics, log=log)
-    upstream = LangSmithClient(
-        create_transport(settings.upstream_concurrency),
-        settings.langsmith_endpoint,
-        timeout=settings.upstream_timeout,
+    redis = _create_redis_connection(settings, metrics, log, clock)
+    options = UpstreamOptions(
+        endpoint=settings.langsmith_endpoint,
+        timeout_seconds=settings.upstream_timeout,
         retries=settings.upstream_retries,
         concurrency=settings.upstream_concurrency,
-        budget=budget,
-        metrics=metrics,
-        log=log,
-        clock=clock,
-        spans=spans,
+        rate=settings.upstream_rate,
     )
+    upstream = create_upstream(options, redis=redis, metrics=metrics, log=log, clock=clock, tracing=tracing)
 
     store = MemoryStore(settings.cache_max_bytes)
-    freshness = Freshness(settings.cache_ttl, settings.cache_stale, clock)
-    shared = _create_shared_cache(settings, link, store, Clocks(clock, wall))
-    cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, spans))
+    freshness = FreshnessPolicy(settings.cache_ttl, settings.cache_stale)
+    shared = _create_shared_cache(settings, redis, store, Clocks(clock, wall))
+    cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, tracing))
 
     executor = Executor(
         schema,
@@ -116,7 +109,7 @@ def create_app(
         settings,
         schema=schema,
         executor=executor,
-        documents=trusted_documents or AutomaticPersistedQueries(link, clock),
+        documents=trusted_documents or AutomaticPersistedQueries(redis, clock),
         cache=cache,
         recorder=recorder,
         metrics=metrics,
@@ -125,9 +118,9 @@ def create_app(
         now=now,
         body_timeout_seconds=body_timeout,
         demo=demo,
-        is_traced=spans.is_on,
+        is_traced=tracing.is_on,
         pages_held_bytes=lambda: store.held_bytes,
-        closeables=[each for each in (cache, shared, upstream, link, spans) if each is not None],
+        closeables=[each for each in (cache, shared, upstream, redis, tracing) if each is not None],
     )
 
 
@@ -156,17 +149,17 @@ def _create_shared_cache(
     records = RedisRecords(
         connection,
         clocks,
-        lifetime=settings.cache_ttl + settings.cache_stale,
-        remembers=lately(settings.cache_ttl),
-        forgets=store.delete_scope_before,
+        lifetime_seconds=settings.cache_ttl + settings.cache_stale,
+        selection_seconds=selection_seconds(settings.cache_ttl),
+        on_scope_dropped=store.delete_scope_before,
     )
     return SharedCache(connection, clocks, records)
 
 
 def create_configured() -> GatewayApp:
     """The gateway that the environment configures. Exits with one line on standard error if a setting is wrong."""
-    settings, spans = _exit_on_settings_error(Settings.load), _create_tracing()
-    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, spans=spans)))
+    settings, tracing = _exit_on_settings_error(Settings.load), _create_tracing()
+    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, tracing=tracing)))
 
 
 def create_demo() -> GatewayApp:
@@ -174,8 +167,8 @@ def create_demo() -> GatewayApp:
     # The demo always passes credentials through, because the embedded LangSmith does not know the configured key.
     fixed = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
     settings = _exit_on_settings_error(lambda: Settings.load(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **fixed))
-    spans = _create_tracing()
-    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, demo=True, spans=spans)))
+    tracing = _create_tracing()
+    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, demo=True, tracing=tracing)))
 
 
 def _freeze_heap(app: GatewayApp) -> GatewayApp:

@@ -113,7 +113,7 @@ def create_http_app(
         closeables: what to close, in this order, when the app stops.
     """
     responses = ResponseCache(settings.responses_max_bytes, pages_expire_at=cache.expires_at, clock=clock)
-    metrics.watch_held_bytes(pages=pages_held_bytes, responses=lambda: responses.held_bytes)
+    metrics.watch_cached_bytes(pages=pages_held_bytes, responses=lambda: responses.held_bytes)
     rate_limit = ClientRateLimit(
         settings.client_rate, settings.client_rate_url.get_secret_value(), metrics=metrics, log=log, clock=clock
     )

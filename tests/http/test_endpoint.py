@@ -251,9 +251,9 @@ async def test_disconnect_during_an_operation_cancels_its_request_to_langsmith(
 ) -> None:
     langsmith.pause()
     operation = asyncio.create_task(gateway.post("query Q" + NAMES))
-    await langsmith.arrived(1)
+    await langsmith.wait_for_requests(1)
     operation.cancel()
-    await langsmith.hung_up(1)
+    await langsmith.wait_for_disconnects(1)
     assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "cancelled")]
     assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
 

@@ -92,7 +92,7 @@ async def tracing(upstream_url: str, **settings: Any) -> AsyncIterator[Traced]:
     app = create_app(
         Settings(langsmith_endpoint=upstream_url, **settings),
         log=create_log("json", "debug", log),
-        spans=OtelTracing(provider),
+        tracing=OtelTracing(provider),
     )
     async with (
         app.router.lifespan_context(app) as state,
