@@ -26,7 +26,7 @@ from app.settings import Settings
 from tests.support.real_redis import RealRedis, real_redis
 
 _LONGEST_NAME = 80
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 """Time limit in seconds for something that happens at once, long enough for a busy machine."""
 # Without a deadline and health checks, no property test depends on the speed of the machine.
 hypothesis.settings.register_profile("gateway", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
@@ -62,7 +62,7 @@ class Clock:
     def monotonic(self) -> float:
         return self.at.timestamp()
 
-    def forward(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.at += timedelta(seconds=seconds)
 
 
@@ -152,14 +152,14 @@ async def upstream_url(langsmith: Emulator) -> AsyncIterator[str]:
         yield url
 
 
-def http_client(url: str, key: str | None = None) -> httpx.AsyncClient:
+def create_http_client(url: str, key: str | None = None) -> httpx.AsyncClient:
     """An HTTP client that ignores proxies and certificates of the environment, with a long timeout."""
     headers = {"x-api-key": key} if key is not None else {}
-    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=False, timeout=PATIENCE)
+    return httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, verify=False, timeout=TIMEOUT_SECONDS)
 
 
 @contextlib.asynccontextmanager
-async def started(
+async def running_gateway(
     upstream_url: str,
     clock: Clock,
     *,
@@ -187,7 +187,7 @@ async def started(
     async with (
         app.router.lifespan_context(app) as state,
         serving_app(app, state, http=ReplayProtocol, ws="none") as url,
-        http_client(url) as client,
+        create_http_client(url) as client,
     ):
         yield Gateway(client, app, log)
 
@@ -195,7 +195,7 @@ async def started(
 @pytest.fixture
 def serve(upstream_url: str, clock: Clock) -> Serve:
     """A function that starts a gateway with the given settings in front of the embedded LangSmith."""
-    return functools.partial(started, upstream_url, clock)
+    return functools.partial(running_gateway, upstream_url, clock)
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-def asked(langsmith: Emulator) -> list[list[tuple[str, str]]]:
+def take_recorded_params(langsmith: Emulator) -> list[list[tuple[str, str]]]:
     """Return the parameters of each request that LangSmith received since the last call, and forget the requests."""
     params = [request.params for request in langsmith.requests]
     langsmith.requests.clear()

@@ -21,7 +21,7 @@ OWNERS: dict[str, set[str]] = {
     "aiohttp": {"langsmith"},
     "click": {"__main__", "check/text_report"},
     "dotenv": {"settings_errors"},
-    "fastapi": {"http/server", "main"},
+    "fastapi": {"http"},
     "graphql": {"check", "execution", "schema"},
     "httpx": {"langsmith"},
     "httpx_aiohttp": {"langsmith/connection_pool"},
@@ -33,11 +33,11 @@ OWNERS: dict[str, set[str]] = {
     "pydantic_settings": {"settings", "settings_errors"},
     "redis": {"redis"},
     "starlette": {"emulator", "http", "observability"},
-    "strawberry": {"check", "execution", "langsmith/v1", "main", "schema", "sessions"},
+    "strawberry": {"check", "execution", "http/routes", "http/server", "langsmith/v1", "main", "schema", "sessions"},
     "structlog": {"execution", "http", "langsmith", "main", "observability", "redis/connection"},
     "tenacity": {"langsmith"},
     "throttled": {"http/client_rate_limit"},
-    "uvicorn": {"__main__", "emulator/server", "http/uvicorn_protocol"},
+    "uvicorn": {"__main__", "emulator/server", "http/protocol_selection", "http/uvicorn_protocol"},
 }
 """By library, the rooms and modules that import it. A room stands for all of its modules."""
 

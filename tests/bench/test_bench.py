@@ -33,7 +33,7 @@ from tests.bench.report import Target
 from tests.bench.simulation import DEFAULT, FRESH, PLAIN, SHARED, Contender, Figures, World
 from tests.bench.simulation_report import MAX_GROWTH
 from tests.bench.workload import SCENARIOS, Cell, Kind
-from tests.conftest import PATIENCE
+from tests.conftest import TIMEOUT_SECONDS
 from tests.support.real_redis import RealRedis, real_redis
 
 pytestmark = pytest.mark.xdist_group("bench")
@@ -145,7 +145,7 @@ async def test_the_fake_redis_answers_and_stores_the_same_as_a_real_one(seed: in
             expected = await connection.script(text, keys, args)
             assert _comparable(await fake.script(text, keys, args)) == _comparable(expected), (text, keys, args)
         entries = fake.entries
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await _assert_same_entries(entries, connection)
     finally:
         await connection.aclose()

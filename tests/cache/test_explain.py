@@ -51,11 +51,11 @@ async def outcome(gateway: Gateway, query: str, **headers: str) -> tuple[str, fl
 
 async def test_explain_reports_cache_outcome_and_age(gateway: Gateway, clock: Clock) -> None:
     assert await outcome(gateway, NAMES) == ("MISS", 0, 1)
-    clock.forward(4.5)
+    clock.advance(4.5)
     assert await outcome(gateway, NAMES) == ("HIT", 4.5, 0)
     assert await outcome(gateway, "{ sessions(first: 2) { nodes { name runCount } } }") == ("REFILL", 0, 1)
     assert await outcome(gateway, "{ sessions(first: 1) { nodes { runCount } } }") == ("HIT", 0, 0)
-    clock.forward(15)
+    clock.advance(15)
     assert (await outcome(gateway, NAMES))[0] == "MISS"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.emulator import Emulator, Fault
 from app.http.negotiation import parse_max_age
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
 PAGE = "{ sessions(first: 3) { nodes { id name runCount } } }"
 DOWN = Fault(status=503, times=None)
@@ -42,7 +42,7 @@ async def test_stale_page_is_served_and_refreshed_once_in_the_background(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     first = await gateway.data(PAGE)
-    clock.forward(20)
+    clock.advance(20)
     resume = langsmith.pause()
     for _ in range(5):
         assert await outcome(gateway) == ("STALE", 20, 0)
@@ -51,12 +51,12 @@ async def test_stale_page_is_served_and_refreshed_once_in_the_background(
     resume.set()
     await wait_finished(gateway, 2)
     assert await outcome(gateway) == ("HIT", 0, 0)
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_response_with_stale_page_is_not_cacheable(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.data(PAGE)
-    clock.forward(20)
+    clock.advance(20)
     langsmith.faults.append(DOWN)
     response = await gateway.post(PAGE)
     assert response.headers["cache-control"] == "no-store"
@@ -69,10 +69,10 @@ async def test_stale_page_is_served_while_langsmith_fails_until_the_stale_time_i
     first = await gateway.data(PAGE)
     langsmith.faults.append(DOWN)
     for age in (20, 40, 60, 74):
-        clock.forward(age - (clock.monotonic() - START.monotonic()))
+        clock.advance(age - (clock.monotonic() - START.monotonic()))
         assert await gateway.data(PAGE) == first
         assert (await outcome(gateway))[0] == "STALE"
-    clock.forward(2)
+    clock.advance(2)
     assert [error["extensions"]["code"] for error in await gateway.errors(PAGE)] == ["UPSTREAM_ERROR"]
 
 
@@ -83,7 +83,7 @@ async def test_stale_page_without_a_selected_statistic_is_a_miss(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     await gateway.data(PAGE)
-    clock.forward(20)
+    clock.advance(20)
     assert (await outcome(gateway, PAGE.replace("runCount", "errorRate")))[0] == "MISS"
 
 
@@ -91,9 +91,9 @@ async def test_stale_page_is_served_stale_even_with_fresh_statistics(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     await gateway.data(PAGE)
-    clock.forward(10)
+    clock.advance(10)
     await gateway.data(PAGE.replace("runCount", "errorRate"))
-    clock.forward(10)
+    clock.advance(10)
     # The page is older than its TTL. That its statistic is fresh does not matter.
     assert (await outcome(gateway, PAGE.replace("runCount", "errorRate")))[0] == "STALE"
 
@@ -104,7 +104,7 @@ async def test_stale_session_is_served_and_refreshed_in_the_background(
     [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
     query = f'{{ session(id: "{node["id"]}") {{ name totalTokens }} }}'
     first = await gateway.data(query)
-    clock.forward(20)
+    clock.advance(20)
     resume = langsmith.pause()
     for _ in range(3):
         assert await outcome(gateway, query) == ("STALE", 20, 0)
@@ -112,13 +112,13 @@ async def test_stale_session_is_served_and_refreshed_in_the_background(
     resume.set()
     await wait_finished(gateway, 3)
     assert (await outcome(gateway, query))[0] == "HIT"
-    assert len(asked(langsmith)) == 3
+    assert len(take_recorded_params(langsmith)) == 3
 
 
 async def test_empty_page_is_never_served_stale(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     query = '{ sessions(filter: {name: "nobody"}) { nodes { id } } }'
     await gateway.data(query)
-    clock.forward(3)
+    clock.advance(3)
     assert (await outcome(gateway, query))[0] == "MISS"
 
 
@@ -130,7 +130,7 @@ async def test_refused_credential_loses_all_its_cached_pages(
     await gateway.data(PAGE)
     await gateway.data(other)
     of_other_key = await gateway.data(PAGE, key="demo-2")
-    clock.forward(20)
+    clock.advance(20)
     langsmith.faults.append(Fault(status=status, times=None))
     # The stale page is served once more, and refreshed in the background. The refresh is refused.
     assert (await outcome(gateway))[0] == "STALE"
@@ -145,19 +145,19 @@ async def test_refused_credential_loses_all_its_cached_pages(
 
 async def test_max_age_limits_the_age_of_an_answer(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.data(PAGE)
-    clock.forward(5)
+    clock.advance(5)
     assert (await outcome(gateway, **{"cache-control": "max-age=6"}))[0] == "HIT"
     assert (await outcome(gateway, **{"cache-control": "max-age=4"}))[0] == "MISS"
     assert (await outcome(gateway, **{"cache-control": "max-age=4"}))[0] == "HIT"
     assert (await outcome(gateway, **{"cache-control": "no-cache"}))[0] == "MISS"
-    clock.forward(20)
+    clock.advance(20)
     assert (await outcome(gateway, **{"cache-control": "max-age=60"}))[0] == "MISS"
 
 
 async def test_no_cache_bypasses_cached_responses(gateway: Gateway, langsmith: Emulator) -> None:
     for _ in range(3):
         await gateway.post(PAGE, None, **{"cache-control": "no-cache"})
-    assert len(asked(langsmith)) == 3
+    assert len(take_recorded_params(langsmith)) == 3
 
 
 async def test_concurrent_no_cache_requests_share_one_request(gateway: Gateway, langsmith: Emulator) -> None:
@@ -169,7 +169,7 @@ async def test_concurrent_no_cache_requests_share_one_request(gateway: Gateway, 
         resume.set()
         answers: list[dict[str, Any]] = [(await each).json() for each in requests]
     assert all(answer == answers[0] and "errors" not in answer for answer in answers)
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_nothing_is_served_stale_while_caching_is_off(serve: Serve, langsmith: Emulator, clock: Clock) -> None:

@@ -4,23 +4,23 @@ import asyncio
 
 from app.emulator import Emulator, Fault
 from tests.cache.test_page_cache import THREE, TWO, outcome
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 
 
 async def test_requests_are_shared_while_caching_is_off(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
         await gateway.data(THREE)
         await gateway.data(THREE)
-        assert len(asked(langsmith)) == 2
+        assert len(take_recorded_params(langsmith)) == 2
         async with gateway.in_process() as direct:
             await asyncio.gather(*(direct.data(THREE) for _ in range(10)))
-        assert len(asked(langsmith)) == 1
+        assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_hundred_equal_queries_that_miss_make_one_request(gateway: Gateway, langsmith: Emulator) -> None:
     answers = await asyncio.gather(*(gateway.data(THREE) for _ in range(100)))
     assert all(answer == answers[0] for answer in answers)
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_hundred_equal_queries_that_miss_share_one_failure(serve: Serve, langsmith: Emulator) -> None:
@@ -29,7 +29,7 @@ async def test_hundred_equal_queries_that_miss_share_one_failure(serve: Serve, l
         answers = await asyncio.gather(*(gateway.errors(THREE) for _ in range(100)))
         assert {error["extensions"]["code"] for errors in answers for error in errors} == {"UPSTREAM_ERROR"}
         assert all(len(errors) == 1 for errors in answers)
-        assert len(asked(langsmith)) == 1
+        assert len(take_recorded_params(langsmith)) == 1
         # The failure is not cached.
         assert await outcome(gateway, THREE) == "MISS"
 
@@ -43,14 +43,14 @@ async def test_request_in_flight_serves_narrower_selection(gateway: Gateway, lan
     resume.set()
     await wide
     assert (await narrow)["fields"]["sessions"]["cache"] in {"COALESCED", "HIT"}
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_simultaneous_selections_of_one_page_are_merged_into_one_request(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
     await gateway.data("{ a: sessions(first: 5) { nodes { runCount } } b: sessions(first: 7) { nodes { totalCost } } }")
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert params == [
         ("limit", "7"),
         ("include_stats", "true"),
@@ -95,7 +95,7 @@ async def test_request_continues_when_one_of_its_clients_disconnects(gateway: Ga
     resume.set()
     assert len((await staying)["sessions"]["nodes"]) == 5
     assert langsmith.disconnects == 0
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_request_is_cancelled_when_its_last_client_disconnects(gateway: Gateway, langsmith: Emulator) -> None:

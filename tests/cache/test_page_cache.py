@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
-from tests.conftest import NOON, Clock, Gateway, Serve, asked, started
+from tests.conftest import NOON, Clock, Gateway, Serve, running_gateway, take_recorded_params
 from tests.support.generated_operations import Operation, operations
 
 TENANTS = {"demo": 12, "demo-2": 12}
@@ -37,7 +37,7 @@ async def test_narrower_selection_is_a_hit_and_wider_one_fetches_missing_statist
     gateway: Gateway, langsmith: Emulator
 ) -> None:
     data = await gateway.data(THREE)
-    assert asked(langsmith) == [
+    assert take_recorded_params(langsmith) == [
         [
             ("limit", "5"),
             ("include_stats", "true"),
@@ -47,35 +47,35 @@ async def test_narrower_selection_is_a_hit_and_wider_one_fetches_missing_statist
         ]
     ]
     await gateway.data(TWO)
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []
 
     await gateway.data(ERROR_RATE)
-    [refill] = asked(langsmith)
+    [refill] = take_recorded_params(langsmith)
     assert without_ids(refill) == [("limit", "5"), ("include_stats", "true"), ("stats_select", "error_rate")]
     assert ids_in(refill) == {node["id"] for node in data["sessions"]["nodes"]}
 
     await gateway.data(ERROR_RATE)
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []
 
 
 async def test_longer_page_serves_shorter_one(gateway: Gateway, langsmith: Emulator) -> None:
     long = await gateway.data("{ sessions(first: 30) { nodes { id runCount } } }")
     short = await gateway.data("{ sessions(first: 10) { nodes { id runCount } } }")
     assert short["sessions"]["nodes"] == long["sessions"]["nodes"][:10]
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_last_page_of_the_list_serves_longer_one(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data("{ sessions(offset: 235, first: 20) { nodes { id } } }")
     data = await gateway.data("{ sessions(offset: 235, first: 90) { nodes { id } } }")
     assert len(data["sessions"]["nodes"]) == 5
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_refill_requests_only_the_selected_rows(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data("{ sessions(first: 100) { nodes { id } } }")
     await gateway.data("{ sessions(first: 3) { nodes { runCount } } }")
-    _, refill = asked(langsmith)
+    _, refill = take_recorded_params(langsmith)
     assert len(ids_in(refill)) == 3
 
 
@@ -87,27 +87,27 @@ async def test_statistic_that_langsmith_answered_with_null_is_not_requested_agai
     data = await gateway.data(query)
     assert None in [node["firstTokenP50"] for node in data["sessions"]["nodes"]]
     assert await gateway.data(query) == data
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_page_is_fetched_again_after_its_time_to_live(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     assert [await outcome(gateway, THREE), await outcome(gateway, THREE)] == ["MISS", "HIT"]
-    clock.forward(14.9)
+    clock.advance(14.9)
     assert await outcome(gateway, THREE) == "HIT"
-    clock.forward(0.2)
+    clock.advance(0.2)
     assert await outcome(gateway, THREE) == "MISS"
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_refill_does_not_extend_the_time_to_live_of_a_page(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     await gateway.data(THREE)
-    clock.forward(10)
+    clock.advance(10)
     await gateway.data(ERROR_RATE)
-    clock.forward(6)
+    clock.advance(6)
     assert await outcome(gateway, ERROR_RATE) == "MISS"
 
 
@@ -115,15 +115,15 @@ async def test_statistic_expires_by_its_own_age_on_a_younger_page(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     await gateway.data('{ sessions(first: 5) { nodes { id stats(last: "PT24H") { runCount } } } }')
-    clock.forward(10)
+    clock.advance(10)
     # A longer page is fetched and replaces this one. The statistics of the window keep their age.
     await gateway.data("{ sessions(first: 6) { nodes { id } } }")
-    asked(langsmith)
-    clock.forward(6)
+    take_recorded_params(langsmith)
+    clock.advance(6)
     explained = await gateway.explain(
         '{ sessions(first: 5, stats: {since: "2026-11-19T12:00:00Z"}) { nodes { runCount } } }'
     )
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert ("stats_select", "run_count") in params
     assert explained["fields"]["sessions"]["cache"] == "REFILL"
 
@@ -133,9 +133,9 @@ async def test_empty_page_is_fetched_again_after_two_seconds(
 ) -> None:
     query = '{ sessions(filter: {name: "nobody-has-this-name"}) { nodes { id } } }'
     await gateway.data(query)
-    clock.forward(1)
+    clock.advance(1)
     assert await outcome(gateway, query) == "HIT"
-    clock.forward(1.5)
+    clock.advance(1.5)
     assert await outcome(gateway, query) == "MISS"
 
 
@@ -145,7 +145,7 @@ async def test_unknown_id_is_looked_up_again_after_two_seconds(
     query = '{ session(id: "00000000-0000-4000-8000-000000000000") { id } }'
     assert await gateway.data(query) == {"session": None}
     assert await outcome(gateway, query) == "HIT"
-    clock.forward(2.5)
+    clock.advance(2.5)
     assert await outcome(gateway, query) == "MISS"
 
 
@@ -155,21 +155,21 @@ async def test_concurrent_refills_of_one_page_are_both_stored(gateway: Gateway, 
         gateway.data("{ sessions(first: 5) { nodes { runCount } } }"),
         gateway.data("{ sessions(first: 5) { nodes { totalCost } } }"),
     )
-    asked(langsmith)
+    take_recorded_params(langsmith)
     assert await outcome(gateway, "{ sessions(first: 5) { nodes { runCount totalCost } } }") == "HIT"
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []
 
 
 async def test_refill_that_lacks_a_session_drops_the_page_and_fetches_it(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data("{ sessions(first: 5) { nodes { id } } }")
-    asked(langsmith)
+    take_recorded_params(langsmith)
 
     def lose_the_first(rows: list[Any]) -> None:
         del rows[0]
 
     langsmith.faults.append(Fault(rewrite=lose_the_first))
     data = await gateway.data(ERROR_RATE)
-    refill, full_page = asked(langsmith)
+    refill, full_page = take_recorded_params(langsmith)
     assert ids_in(refill)
     assert not ids_in(full_page)
     assert len(data["sessions"]["nodes"]) == 5
@@ -180,7 +180,7 @@ async def test_page_ordered_by_a_statistic_is_cached_per_window(gateway: Gateway
     query = f"query ($last: Duration) {{ {rows} }}"
     week = await gateway.data(query, {"last": "P7D"})
     assert await gateway.data(query, {"last": "PT24H"}) != week
-    assert [params[-1][0] for params in asked(langsmith)] == ["stats_start_time", "stats_start_time"]
+    assert [params[-1][0] for params in take_recorded_params(langsmith)] == ["stats_start_time", "stats_start_time"]
 
 
 async def test_refill_does_not_reorder_a_page(gateway: Gateway, langsmith: Emulator) -> None:
@@ -192,9 +192,9 @@ async def test_refill_does_not_reorder_a_page(gateway: Gateway, langsmith: Emula
 
 async def test_another_window_of_a_cached_page_is_fetched_by_id(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data("{ sessions(first: 5) { nodes { runCount } } }")
-    asked(langsmith)
+    take_recorded_params(langsmith)
     await gateway.data('{ sessions(first: 5, stats: {last: "PT24H"}) { nodes { runCount } } }')
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert len(ids_in(params)) == 5
     assert ("stats_start_time", "2026-11-19T12:00:00Z") in params
 
@@ -265,7 +265,8 @@ def test_answers_with_cache_equal_those_without(steps: list[tuple[list[tuple[str
         clock = Clock()
         async with serving(langsmith) as url, AsyncExitStack() as stack:
             with_cache, without = [
-                await stack.enter_async_context(started(url, clock, now=lambda: NOON, cache_ttl=ttl)) for ttl in (15, 0)
+                await stack.enter_async_context(running_gateway(url, clock, now=lambda: NOON, cache_ttl=ttl))
+                for ttl in (15, 0)
             ]
             for step, pause in steps:
                 calls = [(each.query, each.variables, key) for key, each in step]
@@ -275,6 +276,6 @@ def test_answers_with_cache_equal_those_without(steps: list[tuple[list[tuple[str
                 alone = [await without.run(query, variables, key=key) for query, variables, key in calls]
                 for with_others, plain, call in zip(together, alone, calls, strict=True):
                     assert with_others == plain, call
-                clock.forward(pause)
+                clock.advance(pause)
 
     asyncio.run(run())

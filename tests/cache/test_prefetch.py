@@ -2,29 +2,31 @@
 
 from app.emulator import Emulator, Fault
 from tests.cache.test_page_cache import ERROR_RATE, THREE, TWO, outcome
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
 
 async def test_expired_page_is_fetched_with_recently_selected_statistics(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     def statistics() -> list[set[str]]:
-        return [{value for name, value in params if name == "stats_select"} for params in asked(langsmith)]
+        return [
+            {value for name, value in params if name == "stats_select"} for params in take_recorded_params(langsmith)
+        ]
 
     await gateway.data(THREE)
     await gateway.data(ERROR_RATE)
     assert statistics() == [{"run_count", "latency_p50", "total_cost"}, {"error_rate"}]
-    clock.forward(20)
+    clock.advance(20)
     await gateway.data(TWO)
     assert statistics() == [{"run_count", "latency_p50", "total_cost", "error_rate"}]
     assert [await outcome(gateway, query) for query in (THREE, ERROR_RATE)] == ["HIT", "HIT"]
     # A statistic that was not selected for three times the TTL is no longer prefetched.
     for _ in range(3):
-        clock.forward(20)
+        clock.advance(20)
         await gateway.data(TWO)
     assert statistics()[-1] == {"run_count", "total_cost"}
     # A client that selects no statistics does not wait for any.
-    clock.forward(20)
+    clock.advance(20)
     await gateway.data("{ sessions(first: 5) { nodes { id } } }")
     assert statistics() == [set()]
 
@@ -34,10 +36,10 @@ async def test_statistic_that_failed_is_not_prefetched(serve: Serve, langsmith: 
         await gateway.data(THREE)
         langsmith.faults.append(Fault(status=500))
         assert await gateway.errors(ERROR_RATE)
-        clock.forward(20)
-        asked(langsmith)
+        clock.advance(20)
+        take_recorded_params(langsmith)
         await gateway.data(THREE)
-        assert ("stats_select", "error_rate") not in asked(langsmith)[0]
+        assert ("stats_select", "error_rate") not in take_recorded_params(langsmith)[0]
 
 
 async def test_failed_fetch_is_repeated_without_prefetched_statistics(
@@ -46,10 +48,10 @@ async def test_failed_fetch_is_repeated_without_prefetched_statistics(
     async with serve(upstream_retries=0) as gateway:
         await gateway.data(THREE)
         await gateway.data(ERROR_RATE)
-        clock.forward(20)
-        asked(langsmith)
+        clock.advance(20)
+        take_recorded_params(langsmith)
         langsmith.faults.append(Fault(status=500))
         assert len((await gateway.data(THREE))["sessions"]["nodes"]) == 5
-        together, alone = asked(langsmith)
+        together, alone = take_recorded_params(langsmith)
         assert ("stats_select", "error_rate") in together
         assert ("stats_select", "error_rate") not in alone

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from app.emulator import Emulator
-from tests.conftest import Gateway, asked
+from tests.conftest import Gateway, take_recorded_params
 
 
 async def ids_of(gateway: Gateway, langsmith: Emulator, count: int, key: str = "demo") -> list[str]:
@@ -21,7 +21,7 @@ async def test_lookups_of_different_operations_share_one_batch(gateway: Gateway,
         answers: list[dict[str, Any]] = await asyncio.gather(*(direct.data(query) for query in queries))
     assert [answer["session"]["id"] for answer in answers[:30]] == ids
     assert [answer["node"]["id"] for answer in answers[30:]] == ids[:5]
-    (params,) = asked(langsmith)
+    (params,) = take_recorded_params(langsmith)
     assert sorted(value for name, value in params if name == "id") == sorted(ids)
     assert {value for name, value in params if name == "stats_select"} == {"run_count", "error_rate"}
 
@@ -32,7 +32,7 @@ async def test_more_than_hundred_sessions_are_split_into_batches(gateway: Gatewa
         queries = [f'{{ session(id: "{each}") {{ id totalTokens }} }}' for each in ids]
         answers = await asyncio.gather(*(direct.data(query) for query in queries))
     assert [answer["session"]["id"] for answer in answers] == ids
-    assert sorted(sum(name == "id" for name, _ in params) for params in asked(langsmith)) == [20, 100]
+    assert sorted(sum(name == "id" for name, _ in params) for params in take_recorded_params(langsmith)) == [20, 100]
 
 
 async def test_other_credentials_and_windows_have_batches_of_their_own(gateway: Gateway, langsmith: Emulator) -> None:
@@ -44,7 +44,7 @@ async def test_other_credentials_and_windows_have_batches_of_their_own(gateway: 
             direct.data(query % (session, ', stats: {last: "PT1H"}')),
             direct.data(query % (other_session, ""), key="demo-2"),
         )
-    assert len(asked(langsmith)) == 3
+    assert len(take_recorded_params(langsmith)) == 3
 
 
 async def test_batch_continues_when_one_of_its_clients_disconnects(gateway: Gateway, langsmith: Emulator) -> None:
@@ -59,4 +59,4 @@ async def test_batch_continues_when_one_of_its_clients_disconnects(gateway: Gate
         leaving.cancel()
         gate.set()
         assert (await staying)["session"]["id"] == other
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1

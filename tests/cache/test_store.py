@@ -13,7 +13,7 @@ from app.sessions.fields import FACETS, STATS
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
 from app.sessions.row import decode_rows
-from tests.conftest import Clock, Gateway, Serve, asked, http_client
+from tests.conftest import Clock, Gateway, Serve, create_http_client, take_recorded_params
 
 EVERY = "id extra runCount latencyP50 totalCost feedbackStats { key } runFacets"
 
@@ -43,11 +43,11 @@ async def test_store_evicts_the_least_recently_used_page(serve: Serve, langsmith
         for offset in range(10, 200, 10):
             await gateway.data(f"{{ sessions(first: 10, offset: {offset}) {{ nodes {{ {EVERY} }} }} }}")
             await gateway.data(favourite)
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await gateway.data(favourite)
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         await gateway.data(f"{{ sessions(first: 10, offset: 10) {{ nodes {{ {EVERY} }} }} }}")
-        assert len(asked(langsmith)) == 1
+        assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_page_larger_than_the_bound_is_served_but_not_stored(serve: Serve, langsmith: Emulator) -> None:
@@ -55,14 +55,14 @@ async def test_page_larger_than_the_bound_is_served_but_not_stored(serve: Serve,
         query = f"{{ sessions(first: 50) {{ nodes {{ {EVERY} }} }} }}"
         assert len((await gateway.data(query))["sessions"]["nodes"]) == 50
         await gateway.data(query)
-        assert len(asked(langsmith)) == 2
+        assert len(take_recorded_params(langsmith)) == 2
         assert await held_bytes(gateway) == 0
 
 
 @pytest.mark.parametrize("statistics", [frozenset(), STATS | FACETS], ids=["columns", "everything"])
 async def test_estimated_weight_of_a_page_covers_its_memory(upstream_url: str, statistics: frozenset[str]) -> None:
     query = PageQuery(statistics=statistics)
-    async with http_client(upstream_url, key="demo") as client:
+    async with create_http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*v1.params(query)])
     copies = 10
     gc.collect()

@@ -1,4 +1,4 @@
-"""Popular GraphQL clients work with the gateway, with the files that the README shows."""
+"""Popular GraphQL clients work with the gateway, with the files that app/http/clients.md shows."""
 
 import asyncio
 import re
@@ -16,8 +16,8 @@ from graphql import GraphQLError, GraphQLScalarType, build_schema, specified_sca
 from app.emulator import Emulator
 from tests.clients.node import FOLDER, json_of, needs_node, output_of, project
 from tests.clients.with_gql import create_client, poll
-from tests.conftest import PATIENCE, Gateway, Serve, asked
-from tests.support.paths import README, ROOT, SCHEMA_FILE
+from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve, take_recorded_params
+from tests.support.paths import SCHEMA_FILE
 
 pytestmark = pytest.mark.xdist_group("node")
 
@@ -28,7 +28,6 @@ SCALARS = {
     if isinstance(type_, GraphQLScalarType) and name not in specified_scalar_types
 }
 RESPONSE_JSON = "application/graphql-response+json; charset=utf-8"
-SNIPPET = re.compile(r"^\[(\S+)\]\(\1\):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def url_of(gateway: Gateway) -> str:
@@ -136,7 +135,7 @@ async def test_statistics_of_the_window_that_orders_the_page_need_no_further_req
             nodes {{ id stats(last: "PT24H") {{ id latencyP99 }} }}
         }} }}"""
     )
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 @needs_node
@@ -170,7 +169,7 @@ async def test_apollo_sends_persisted_queries_by_hash(gateway: Gateway, langsmit
     report = await json_of("apollo/persisted.mjs", url_of(gateway))
     exchanges = [(each["method"], each["hasQuery"], each["status"]) for each in report["exchanges"]]
     assert exchanges == [("GET", False, 400), ("POST", True, 200), ("GET", False, 200), ("POST", False, 200)]
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     plain = await gateway.data(report["query"])
     assert [without_typenames(each) for each in report["answers"]] == [plain] * 3
 
@@ -207,7 +206,7 @@ async def test_gql_converts_scalars_to_python_types_and_polls(gateway: Gateway, 
     client = create_client(url_of(gateway), {"x-api-key": "demo"}, SDL)
     query = "query Costs($first: Int!) { sessions(first: $first) { nodes { id startTime totalCost runCount } } }"
     answers = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         async for answer in poll(client, query, {"first": 2}, 0.01):
             answers.append(answer)
             if len(answers) == 3:
@@ -220,7 +219,7 @@ async def test_gql_converts_scalars_to_python_types_and_polls(gateway: Gateway, 
             "startTime": datetime.fromisoformat(row["startTime"]),
             "totalCost": Decimal(row["totalCost"]),
         }
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_gql_raises_error_codes_and_validates_operations_before_it_sends_them(gateway: Gateway) -> None:
@@ -230,11 +229,3 @@ async def test_gql_raises_error_codes_and_validates_operations_before_it_sends_t
         assert [each["extensions"]["code"] for each in refused.value.errors or []] == ["UNAUTHENTICATED"]
         with pytest.raises(GraphQLError, match="nmae"):
             await session.execute(gql("{ sessions { nodes { nmae } } }"))
-
-
-def test_the_readmes_client_snippets_are_parts_of_the_tested_files() -> None:
-    section = README.read_text().partition("\n## Clients\n")[2].partition("\n## ")[0]
-    snippets = SNIPPET.findall(section)
-    assert len(snippets) == section.count("```") // 2 >= 6
-    for name, snippet in snippets:
-        assert snippet in (ROOT / name).read_text(), name

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, serving
-from tests.conftest import http_client
+from tests.conftest import create_http_client
 from tests.emulator.expected import NOW, ListSessions, Rows
 
 
@@ -40,7 +40,7 @@ async def url(langsmith: Emulator) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(url, key="demo") as client:
+    async with create_http_client(url, key="demo") as client:
         yield client
 
 

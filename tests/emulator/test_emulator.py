@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator
-from tests.conftest import http_client
+from tests.conftest import create_http_client
 from tests.emulator.conftest import Clock
 from tests.emulator.expected import NOW, ListSessions, ids, sessions_of
 
@@ -49,7 +49,7 @@ async def test_an_unknown_session_id_is_not_found(langsmith: Emulator, client: h
 
 @pytest.fixture
 async def anonymous(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with http_client(url) as client:
+    async with create_http_client(url) as client:
         yield client
 
 

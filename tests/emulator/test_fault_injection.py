@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import PATIENCE
+from tests.conftest import TIMEOUT_SECONDS
 from tests.emulator.expected import ListSessions, Rows
 
 
@@ -100,7 +100,7 @@ async def test_a_client_that_disconnects_before_its_response_is_counted(
 async def test_latency_delays_the_response(langsmith: Emulator, client: httpx.AsyncClient) -> None:
     langsmith.latency = 30.0
     with pytest.raises(httpx.ReadTimeout):
-        await client.get("/sessions", timeout=httpx.Timeout(PATIENCE, read=0.05))
+        await client.get("/sessions", timeout=httpx.Timeout(TIMEOUT_SECONDS, read=0.05))
     await langsmith.wait_for_disconnects(1)
 
 

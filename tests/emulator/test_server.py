@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, serving, serving_in_thread
-from tests.conftest import PATIENCE, http_client
+from tests.conftest import TIMEOUT_SECONDS, create_http_client
 
 
 async def test_serving_stops_with_open_connections_and_paused_requests(langsmith: Emulator) -> None:
-    async with http_client("", key="demo") as client:
-        async with asyncio.timeout(PATIENCE), serving(langsmith) as url:
+    async with create_http_client("", key="demo") as client:
+        async with asyncio.timeout(TIMEOUT_SECONDS), serving(langsmith) as url:
             await client.get(f"{url}/sessions?limit=1")
             langsmith.pause()
             task = asyncio.create_task(client.get(f"{url}/sessions"))

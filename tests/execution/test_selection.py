@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
 STATISTICS = {
     "runCount": "run_count",
@@ -95,10 +95,10 @@ async def test_requested_statistics_are_exactly_those_in_the_answer(
     drawn: tuple[str, dict[str, str]], gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     operation, aliases = drawn
-    clock.forward(100)
+    clock.advance(100)
     data = await gateway.data(operation, VARIABLES)
     selected = {STATISTICS[name] for name in fields_in(data, aliases) if name in STATISTICS}
-    (request,) = asked(langsmith)
+    (request,) = take_recorded_params(langsmith)
     assert {value for name, value in request if name == "stats_select"} == selected
     assert (("include_stats", "true") in request) is bool(selected)
 
@@ -108,7 +108,7 @@ async def test_fragment_counts_if_one_of_its_spreads_is_included(gateway: Gatewa
         """{ sessions { nodes { ...Row @skip(if: true) ...Row } } }
         fragment Row on Session { runCount }"""
     )
-    assert ("stats_select", "run_count") in asked(langsmith)[0]
+    assert ("stats_select", "run_count") in take_recorded_params(langsmith)[0]
 
 
 async def test_skipped_window_is_not_requested(gateway: Gateway, langsmith: Emulator) -> None:
@@ -118,7 +118,7 @@ async def test_skipped_window_is_not_requested(gateway: Gateway, langsmith: Emul
             other: stats(last: "PT1H") { id runCount @include(if: $no) } } } }""",
         {"no": False},
     )
-    assert asked(langsmith) == [[("limit", "1")]]
+    assert take_recorded_params(langsmith) == [[("limit", "1")]]
 
 
 async def test_skipped_page_info_causes_no_probe(gateway: Gateway, langsmith: Emulator) -> None:
@@ -128,7 +128,7 @@ async def test_skipped_page_info_causes_no_probe(gateway: Gateway, langsmith: Em
             other: pageInfo { endCursor hasNextPage @skip(if: true) } } }""",
         {"no": False},
     )
-    assert asked(langsmith) == [[("limit", "20")]]
+    assert take_recorded_params(langsmith) == [[("limit", "20")]]
 
 
 async def test_window_of_a_stats_field_follows_variables_and_their_defaults(
@@ -137,12 +137,14 @@ async def test_window_of_a_stats_field_follows_variables_and_their_defaults(
     operation = """query ($last: Duration = "P1D", $rough: Boolean! = true) { sessions(first: 1) { nodes {
         stats(last: $last, approximate: $rough) { runCount } } } }"""
     await gateway.data(operation)
-    assert {("stats_start_time", "2026-11-19T12:00:00Z"), ("use_approx_stats", "true")} <= {*asked(langsmith)[1]}
+    assert {("stats_start_time", "2026-11-19T12:00:00Z"), ("use_approx_stats", "true")} <= {
+        *take_recorded_params(langsmith)[1]
+    }
     await gateway.data(operation, {"last": "PT1H", "rough": False})
-    (request,) = asked(langsmith)
+    (request,) = take_recorded_params(langsmith)
     assert request[-1] == ("stats_start_time", "2026-11-20T11:00:00Z")
     await gateway.data(operation, {"last": None, "rough": False})
-    (request,) = asked(langsmith)
+    (request,) = take_recorded_params(langsmith)
     assert "stats_start_time" not in dict(request)
 
 
@@ -151,5 +153,5 @@ async def test_only_the_named_operation_is_pushed_down(gateway: Gateway, langsmi
     body = {"query": query, "operationName": "B"}
     response = await gateway.client.post("/graphql", json=body, headers={"x-api-key": "demo"})
     assert "errors" not in response.json()
-    (request,) = asked(langsmith)
+    (request,) = take_recorded_params(langsmith)
     assert [value for name, value in request if name == "stats_select"] == ["error_rate"]

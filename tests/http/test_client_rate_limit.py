@@ -115,7 +115,7 @@ async def test_each_process_limits_clients_for_itself_while_the_redis_is_down(
         assert await statuses(other, 4) == [200, 200, 200, 429]
         assert [line["use"] for line in lines(one, "redis_unavailable")] == ["client_rate"]
         redis.start()
-        clock.forward(5)
+        clock.advance(5)
         assert await statuses(one, 1) == [200]
         assert await statuses(other, 3) == [200, 200, 429]
         assert [line["use"] for line in lines(one, "redis_available")] == ["client_rate"]

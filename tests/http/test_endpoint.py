@@ -13,7 +13,7 @@ from app.emulator import Emulator
 from app.http.params import MAX_BODY_BYTES, MAX_URL_BYTES
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import PATIENCE, Gateway, Serve
+from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve
 from tests.observability.test_log import lines
 
 RESPONSE_JSON = "application/graphql-response+json"
@@ -358,7 +358,7 @@ async def test_slow_body_is_refused_with_408_and_the_connection_closed(serve: Se
         writer.write(
             b"POST /graphql HTTP/1.1\r\nHost: g\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
         )
-        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        answer = await asyncio.wait_for(reader.read(), TIMEOUT_SECONDS)
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 408 ")

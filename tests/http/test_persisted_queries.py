@@ -7,7 +7,7 @@ import pytest
 
 from app.emulator import Emulator
 from app.http import persisted_queries
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.http.test_response_cache import executions
 from tests.observability.test_log import lines
 from tests.support.persisted_requests import (
@@ -203,7 +203,7 @@ async def test_response_to_a_persisted_query_is_cached_per_credential(
     assert (await send(gateway, by_hash(COUNTS))).content != first.content
     assert (await send(gateway, by_hash(NAMES), **{"x-api-key": "demo-2"})).content != first.content
     assert (await executions(gateway))["kept"] == 3
-    assert len(asked(langsmith)) == 3
+    assert len(take_recorded_params(langsmith)) == 3
 
 
 async def test_unknown_hash_is_not_cached_as_unknown(gateway: Gateway) -> None:
@@ -276,7 +276,7 @@ async def test_document_in_use_is_renewed_in_redis(
     assert seconds_left() > 100
     assert await knows(other, NAMES)
     assert seconds_left() <= 100
-    clock.forward(3601)
+    clock.advance(3601)
     assert await knows(other, NAMES)
     assert seconds_left() > 100
     # A client that sends the document was told by some process that it is unknown.

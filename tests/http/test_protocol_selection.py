@@ -16,7 +16,7 @@ from app.http.uvicorn_protocol import ReplayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
-from tests.conftest import http_client
+from tests.conftest import create_http_client
 
 
 def select() -> tuple[Any, list[dict[str, Any]]]:
@@ -80,7 +80,7 @@ async def test_gateway_answers_repeated_requests_over_the_uvicorn_default_protoc
     async with (
         app.router.lifespan_context(app) as state,
         serving_app(app, state, http=UVICORN_DEFAULT, ws="none") as url,
-        http_client(url, "demo") as client,
+        create_http_client(url, "demo") as client,
     ):
         query = {"query": "{ sessions(first: 2) { nodes { id } } }"}
         answers = [await client.post("/graphql", json=query) for _ in range(4)]

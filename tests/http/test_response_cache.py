@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
 QUERY = "{ sessions(first: 5) { nodes { id name runCount } } }"
 
@@ -23,12 +23,12 @@ async def test_repeated_request_gets_the_cached_bytes_and_etag(gateway: Gateway,
     assert first.content == second.content
     assert first.headers["etag"] == second.headers["etag"]
     assert await executions(gateway) == {"plan": 1, "kept": 1}
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_cache_control_counts_down_the_seconds_until_the_page_expires(gateway: Gateway, clock: Clock) -> None:
     assert (await gateway.post(QUERY)).headers["cache-control"] == "private, max-age=15"
-    clock.forward(6)
+    clock.advance(6)
     assert (await gateway.post(QUERY)).headers["cache-control"] == "private, max-age=9"
 
 
@@ -50,10 +50,10 @@ async def test_if_none_match_works_with_get(gateway: Gateway) -> None:
 
 async def test_cached_response_expires_with_its_page(gateway: Gateway, langsmith: Emulator, clock: Clock) -> None:
     await gateway.post(QUERY)
-    clock.forward(15.1)
+    clock.advance(15.1)
     await gateway.post(QUERY)
     assert await executions(gateway) == {"plan": 2}
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_cached_response_is_dropped_when_its_page_is_replaced(gateway: Gateway) -> None:
@@ -75,7 +75,7 @@ async def test_cached_response_expires_with_its_oldest_statistic(gateway: Gatewa
     [node] = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"]
     query = query.replace("$id", f'"{node["id"]}"')
     await gateway.data(query.replace("totalCost", ""))
-    clock.forward(10)
+    clock.advance(10)
     response = await gateway.post(query)
     assert response.headers["cache-control"] == "private, max-age=5"
 
@@ -84,13 +84,13 @@ async def test_cached_response_with_a_relative_window_expires_with_the_minute(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     # The test clock starts 30 seconds into a minute.
-    clock.forward(25)
+    clock.advance(25)
     query = '{ sessions(first: 3, stats: {last: "PT1H"}) { nodes { runCount } } }'
     assert (await gateway.post(query)).headers["cache-control"] == "private, max-age=5"
-    clock.forward(6)
-    asked(langsmith)
+    clock.advance(6)
+    take_recorded_params(langsmith)
     await gateway.post(query)
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert ("stats_start_time", "2026-11-20T11:01:00Z") in params
 
 

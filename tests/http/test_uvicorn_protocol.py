@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator
 from app.http.response_cache import CachedResponse
-from tests.conftest import PATIENCE, Clock, Gateway, Serve, asked
+from tests.conftest import TIMEOUT_SECONDS, Clock, Gateway, Serve, take_recorded_params
 from tests.observability.test_log import lines
 
 BODY = b'{"query": "query Few { sessions(first: 3) { nodes { id name } } }"}'
@@ -99,7 +99,7 @@ async def test_replayed_response_equals_the_first_one_except_for_its_request_id(
     assert all(answer.unvarying == answers[0].unvarying for answer in answers)
     assert all(answer.headers.keys() == answers[0].headers.keys() for answer in answers)
     assert len({answer.headers[b"x-request-id"] for answer in answers}) == 5
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     assert await executions(gateway) == {"plan": 1, "kept": 4}
 
 
@@ -121,16 +121,16 @@ async def test_replayed_response_has_the_remaining_max_age(connection: Connectio
     ages = []
     for _ in range(5):
         ages.append((await connection.request(request())).headers[b"cache-control"])
-        clock.forward(3)
+        clock.advance(3)
     assert ages == [b"private, max-age=%d" % seconds for seconds in (15, 12, 9, 6, 3)]
 
 
 async def test_replay_ends_when_the_page_expires(langsmith: Emulator, connection: Connection, clock: Clock) -> None:
     for _ in range(4):
         await connection.request(request())
-    clock.forward(15.1)
+    clock.advance(15.1)
     assert (await connection.request(request())).headers[b"cache-control"] == b"private, max-age=15"
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_replay_ends_when_the_page_is_replaced(
@@ -216,7 +216,7 @@ async def test_bytes_within_the_head_of_another_request_are_not_replayed(
     async with connect(gateway) as other:
         await other.request(_REQUESTS["health"])
     assert (await connection.request(request())).status == b"HTTP/1.1 200 OK"
-    assert b"up" in (await asyncio.wait_for(connection.request(_REQUESTS["health"]), PATIENCE)).body
+    assert b"up" in (await asyncio.wait_for(connection.request(_REQUESTS["health"]), TIMEOUT_SECONDS)).body
 
 
 @pytest.mark.parametrize("count", [2, 7])

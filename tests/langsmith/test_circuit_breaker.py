@@ -10,7 +10,7 @@ from app.errors import BadUserInputError, GatewayError, RateLimitedError, Upstre
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport
 from app.langsmith.error_mapping import RetryableError
 from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE, CircuitBreaker
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import code_of, logged, page
 from tests.langsmith.scripted_transport import RESPONSE, Hanging, ScriptedTransport, upstream_request
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
@@ -31,7 +31,7 @@ async def open_circuit(gateway: Gateway, langsmith: Emulator) -> None:
     for number in range(FAILURES):
         assert not await is_open(gateway)
         assert await code_of(gateway, page(number)) == "UPSTREAM_ERROR"
-    assert len(asked(langsmith)) == FAILURES
+    assert len(take_recorded_params(langsmith)) == FAILURES
     assert await is_open(gateway)
 
 
@@ -43,7 +43,7 @@ async def test_circuit_opens_after_failures_in_a_row_and_sends_nothing(
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "UPSTREAM_ERROR"}
         assert "left alone" in error["message"]
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         assert len(logged(gateway, "circuit_breaker_opened")) == 1
 
 
@@ -61,15 +61,15 @@ async def test_one_trial_request_after_each_pause_decides_whether_the_circuit_cl
     async with serve(upstream_retries=0) as gateway, gateway.in_process() as in_process:
         await open_circuit(gateway, langsmith)
         for pause in (PAUSE, 2 * PAUSE, 4 * PAUSE):
-            clock.forward(pause - 0.1)
+            clock.advance(pause - 0.1)
             await code_of(gateway, page(200))
-            assert asked(langsmith) == []
-            clock.forward(0.2)
+            assert take_recorded_params(langsmith) == []
+            clock.advance(0.2)
             codes = await asyncio.gather(*(code_of(in_process, page(300 + number)) for number in range(5)))
             assert codes == ["UPSTREAM_ERROR"] * 5
-            assert len(asked(langsmith)) == 1
+            assert len(take_recorded_params(langsmith)) == 1
         langsmith.faults.clear()
-        clock.forward(LONGEST_PAUSE)
+        clock.advance(LONGEST_PAUSE)
         assert await code_of(gateway, page(400)) is None
         assert await asyncio.gather(*(code_of(in_process, page(number)) for number in range(5))) == [None] * 5
         assert not await is_open(gateway)
@@ -83,7 +83,7 @@ async def test_circuit_stays_closed_when_a_success_interrupts_the_failures(
         for number in range(3 * FAILURES):
             langsmith.faults[:] = [DOWN] if number % FAILURES else []
             await code_of(gateway, page(number))
-        assert len(asked(langsmith)) == 3 * FAILURES
+        assert len(take_recorded_params(langsmith)) == 3 * FAILURES
         assert not await is_open(gateway)
 
 
@@ -93,7 +93,7 @@ async def test_refusal_of_one_tenant_does_not_open_the_circuit(serve: Serve, lan
         langsmith.faults.append(Fault(status=status, times=None))
         for number in range(2 * FAILURES):
             assert await code_of(gateway, page(number)) is not None
-        assert len(asked(langsmith)) == 2 * FAILURES
+        assert len(take_recorded_params(langsmith)) == 2 * FAILURES
         langsmith.faults.clear()
         assert (await gateway.data(page(), key="demo-2"))["sessions"]["nodes"]
 
@@ -125,7 +125,7 @@ async def test_disconnected_client_leaves_the_trial_to_the_next_request(serve: S
         serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
-        clock.forward(PAUSE + 1)
+        clock.advance(PAUSE + 1)
         client = asyncio.create_task(gateway.run(page(100)))
         await upstream.wait_for_requests(FAILURES + 1)
         client.cancel()
@@ -151,13 +151,13 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
         for number in range(FAILURES):
             await code_of(gateway, page(number))
         assert await is_open(gateway)
-        clock.forward(PAUSE + 1)
+        clock.advance(PAUSE + 1)
         upstream.acts = [black_hole]
         trial = asyncio.create_task(gateway.run(page(600)))
         await upstream.wait_for_requests(FAILURES + 2)
         resume.set()
         assert await older == "UPSTREAM_ERROR"
-        clock.forward(LONGEST_PAUSE)
+        clock.advance(LONGEST_PAUSE)
         assert await code_of(gateway, page(700)) == "UPSTREAM_ERROR"
         assert len(upstream.requests) == FAILURES + 2
         trial.cancel()
@@ -189,7 +189,7 @@ async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(cl
     stack = FailFastTransport(CircuitBreakerTransport(following, breaker), breaker)
     with pytest.raises(RetryableError):
         await stack.send(upstream_request())
-    clock.forward(PAUSE)
+    clock.advance(PAUSE)
     assert await stack.send(upstream_request()) == RESPONSE
     assert not breaker.is_open
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import IMMEDIATELY, SECRET, code_of, logged, page
 from tests.support.raw_upstream import Connection, black_hole, raw_upstream, response, says
 
@@ -55,21 +55,21 @@ async def test_all_statistics_are_requested_when_langsmith_refuses_stats_select(
     async with serve() as gateway:
         expected = await gateway.data(page(0, "id runCount latencyP50"))
         other = await gateway.data(page(1, "id runCount errorRate"))
-        asked(langsmith)
+        take_recorded_params(langsmith)
     langsmith.refuses_stats_select = True
     async with serve() as gateway:
         assert await gateway.data(page(0, "id runCount latencyP50")) == expected
-        first, second = asked(langsmith)
+        first, second = take_recorded_params(langsmith)
         assert ("stats_select", "run_count") in first
         assert [each for each in first if each[0] != "stats_select"] == second
 
         assert await gateway.data(page(1, "id runCount errorRate")) == other
-        (third,) = asked(langsmith)
+        (third,) = take_recorded_params(langsmith)
         assert ("include_stats", "true") in third
         assert "stats_select" not in dict(third)
 
         await gateway.data(page(1, "totalTokens promptCost feedbackStats { key n }"))
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         assert len(logged(gateway, "stats_select_refused")) == 1
 
 
@@ -86,9 +86,9 @@ async def test_refusal_that_only_mentions_stats_select_does_not_disable_it(
     body = b'{"detail": "Invalid filter: what is stats_select?"}'
     langsmith.faults.append(Fault(status=422, body=body, times=2))
     assert await code_of(gateway, page(0, "runCount")) == "BAD_USER_INPUT"
-    asked(langsmith)
+    take_recorded_params(langsmith)
     await gateway.data(page(1, "runCount"))
-    (params,) = asked(langsmith)
+    (params,) = take_recorded_params(langsmith)
     assert ("stats_select", "run_count") in params
     assert logged(gateway, "stats_select_refused") == []
 

@@ -24,7 +24,7 @@ async def test_healed_upstream_serves_again_after_waves_that_the_deadline_cancel
             assert "UPSTREAM_TIMEOUT" in codes <= {"UPSTREAM_TIMEOUT", "RATE_LIMITED", "UPSTREAM_ERROR"}
             await upstream.idle()
             upstream.acts = [says(listed(row()))]
-            clock.forward(LONGEST_PAUSE)
+            clock.advance(LONGEST_PAUSE)
             assert count_successes(await run_wave(1, gw, wave * 1000 + 600)) == 1
             assert count_successes(await run_wave(20, gw, wave * 1000 + 500)) == 20, f"after wave {wave + 1}"
         assert upstream.most_in_flight <= 32

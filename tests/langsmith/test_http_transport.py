@@ -4,7 +4,7 @@ import pytest
 
 from app import __version__
 from app.emulator import Emulator
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import IMMEDIATELY, SECRET, metric, page
 from tests.support.raw_upstream import closes, listed, raw_upstream, response, row, says
 
@@ -53,7 +53,7 @@ async def test_parameter_arrives_exactly_as_the_client_gave_it(
 ) -> None:
     query = "query ($part: String) { sessions(filter: {nameContains: $part}) { nodes { id } } }"
     await gateway.data(query, {"part": value})
-    (params,) = asked(langsmith)
+    (params,) = take_recorded_params(langsmith)
     assert params == [("name_contains", value), ("limit", "20")]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import logged, page
 from tests.support.raw_upstream import GZIP_HEADERS, Connection, black_hole, listed, raw_upstream, response, row, says
 
@@ -107,7 +107,7 @@ async def test_value_of_another_type_costs_only_its_field(
     assert nodes[1] == {**nodes[1], "odd": None}
     assert len({node["id"] for node in nodes}) == 3
     await gateway.data("{ sessions(first: 3) { nodes { id description } } }")
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000], ids=lambda text: text[:9])

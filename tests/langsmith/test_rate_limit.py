@@ -17,7 +17,7 @@ from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
 from app.resilience.rate import Rate
 from app.settings import MEMORY, Settings
-from tests.conftest import PATIENCE, Clock, Gateway, Serve
+from tests.conftest import TIMEOUT_SECONDS, Clock, Gateway, Serve
 from tests.langsmith.scripted_transport import RESPONSE, ScriptedTransport, upstream_request
 from tests.observability.test_log import lines
 from tests.support.raw_upstream import black_hole, raw_upstream
@@ -62,7 +62,7 @@ async def test_requests_beyond_the_rate_are_refused_when_sent_together(serve: Se
 async def test_request_without_room_before_its_deadline_is_refused_at_once(serve: Serve) -> None:
     async with serve(upstream_rate=HOURLY) as gateway:
         await codes(gateway, *range(5))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             (error,) = await gateway.errors(page(5))
     assert error["message"] == "LangSmith's rate limit is reached. Try again later."
     assert error["extensions"]["code"] == "RATE_LIMITED"
@@ -126,7 +126,7 @@ async def test_request_that_an_open_circuit_refuses_is_not_counted(
     async with serve(upstream_rate=Rate(15, 3600), upstream_retries=0) as gateway:
         # The circuit opens after ten failures.
         assert await codes(gateway, *range(30)) == ["UPSTREAM_ERROR"] * 30
-        clock.forward(60)
+        clock.advance(60)
         assert await codes(gateway, *range(6)) == [None] * 5 + ["RATE_LIMITED"]
 
 
@@ -230,7 +230,7 @@ async def limits_of_two_processes(
     connections = [
         None
         if url == MEMORY
-        else RedisConnection(url, use="cache", clock=Clock().monotonic, timeout_seconds=PATIENCE, **own)
+        else RedisConnection(url, use="cache", clock=Clock().monotonic, timeout_seconds=TIMEOUT_SECONDS, **own)
         for _ in range(2)
     ]
     one, other = [UpstreamRateLimit(rate, connection, **own) for connection in connections]
@@ -296,7 +296,7 @@ async def test_stale_page_is_served_without_a_refresh_near_the_limit(
 ) -> None:
     async with serve(upstream_rate=Rate(10, 3600), cache_stale=60) as gateway:
         assert await codes(gateway, *range(9)) == [None] * 9
-        clock.forward(20)
+        clock.advance(20)
         for _ in range(3):
             explained = await gateway.explain(page(0))
             assert explained["fields"]["sessions"]["cache"] == "STALE"
@@ -309,7 +309,7 @@ async def test_processes_with_one_redis_wait_together(redis: RealRedis) -> None:
     now = asyncio.get_running_loop().time
     async with limits_of_two_processes(SHORT, redis.url) as limits:
         began = now()
-        await asyncio.gather(*(limit.acquire("a", began + PATIENCE) for limit in limits for _ in range(5)))
+        await asyncio.gather(*(limit.acquire("a", began + TIMEOUT_SECONDS) for limit in limits for _ in range(5)))
         # Each second has room for three of the ten requests.
         assert now() - began >= 3
 

@@ -11,7 +11,7 @@ from app.errors import BadUserInputError, GatewayError, RateLimitedError, Upstre
 from app.langsmith.error_mapping import RetryableError
 from app.langsmith.retry import RetryTransport
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
-from tests.conftest import PATIENCE, Clock, Serve
+from tests.conftest import TIMEOUT_SECONDS, Clock, Serve
 from tests.langsmith.operations import IMMEDIATELY, attempts_at, code_of, logged, page
 from tests.langsmith.scripted_transport import RESPONSE, ScriptedTransport, upstream_request
 from tests.support.raw_upstream import Act, Connection, closes, listed, raw_upstream, resets, response, row, says
@@ -111,7 +111,7 @@ async def test_rate_limit_with_a_retry_after_past_the_deadline_fails_at_once(
     value = format_retry_after(3600) if value == "an hour" else value
     langsmith.faults.append(Fault(status=429, headers={"retry-after": value}, times=None))
     async with serve(upstream_timeout=30, upstream_retries=5) as gateway:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             (error,) = await gateway.errors(page())
         assert error["extensions"]["code"] == "RATE_LIMITED"
         assert 30 < error["extensions"]["retryAfter"] <= 86_400
@@ -121,7 +121,7 @@ async def test_rate_limit_with_a_retry_after_past_the_deadline_fails_at_once(
 async def test_status_503_with_a_retry_after_past_the_deadline_fails_at_once(serve: Serve, langsmith: Emulator) -> None:
     langsmith.faults.append(Fault(status=503, headers={"retry-after": "60"}, times=None))
     async with serve() as gateway:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
         assert len(langsmith.requests) == 1
 
@@ -195,7 +195,7 @@ async def test_retry_layer_records_when_the_last_try_began(clock: Clock) -> None
 
     class Slow(ScriptedTransport):
         async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-            clock.forward(5)
+            clock.advance(5)
             return await super().send(request)
 
     began = clock.monotonic()

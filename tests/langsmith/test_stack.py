@@ -53,7 +53,7 @@ async def test_page_is_as_old_as_the_last_try(clock: Clock) -> None:
     statuses = [503, 200]
 
     def answer(_: httpx.Request) -> httpx.Response:
-        clock.forward(5)
+        clock.advance(5)
         return httpx.Response(statuses.pop(0), headers={"retry-after": "0"}, content=json.dumps([row()]))
 
     began = clock.monotonic()

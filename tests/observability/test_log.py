@@ -14,7 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
 from app.observability.log import BufferedLines, create_log
-from tests.conftest import PATIENCE, Gateway
+from tests.conftest import TIMEOUT_SECONDS, Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
 
@@ -138,7 +138,7 @@ async def test_lines_logged_at_one_time_are_written_together_in_order() -> None:
     for number in range(50):
         log.info("event", number=number)
     assert out.getvalue() == ""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await out.flushed.wait()
     assert [json.loads(line)["number"] for line in out.getvalue().splitlines()] == list(range(50))
     assert out.flushes == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from app.emulator import Emulator, Fault
-from tests.conftest import PATIENCE, Clock, Gateway, Serve
+from tests.conftest import TIMEOUT_SECONDS, Clock, Gateway, Serve
 from tests.support.paths import APP
 from tests.test_command_line import DEMO, UVICORN, Server, running
 
@@ -109,7 +109,7 @@ async def test_gauges_follow_requests_in_flight_and_waiting(serve: Serve, langsm
             asyncio.create_task(gateway.run(f"{{ sessions(offset: {offset}) {{ nodes {{ name }} }} }}"))
             for offset in range(3)
         ]
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while await in_flight(gateway) != (3, 1, 2):
                 pass
         release.set()
@@ -136,7 +136,7 @@ def values(text: str, name: str) -> list[float]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)

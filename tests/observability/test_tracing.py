@@ -30,7 +30,7 @@ from app.main import create_app
 from app.observability.log import create_log
 from app.observability.tracing import NO_TRACING, OtelTracing, create_tracing
 from app.settings import Settings
-from tests.conftest import PATIENCE, Gateway, http_client
+from tests.conftest import TIMEOUT_SECONDS, Gateway, create_http_client
 from tests.observability.test_log import lines
 from tests.test_command_line import DEMO, SERVE, UVICORN, ended, is_clean, running
 
@@ -97,7 +97,7 @@ async def tracing(upstream_url: str, **settings: Any) -> AsyncIterator[Traced]:
     async with (
         app.router.lifespan_context(app) as state,
         serving_app(app, state, http=ReplayProtocol, ws="none") as url,
-        http_client(url) as client,
+        create_http_client(url) as client,
     ):
         yield Traced(Gateway(client, app, log), exporter)
 
@@ -167,7 +167,7 @@ async def test_an_operation_that_joins_a_request_has_a_lookup_span_with_a_link_t
 ) -> None:
     release = langsmith.pause()
     first = asyncio.create_task(traced.gateway.run(NAMES))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not langsmith.requests:
             await traced.gateway.client.get("/healthz")
         second = asyncio.create_task(traced.gateway.run(NAMES.replace("Names", "Others")))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from tests.conftest import PATIENCE, Gateway, Serve
+from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve
 
 CPU_SECONDS = 0.2
 STALL_SECONDS = 0.1
@@ -129,7 +129,7 @@ async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], flo
     headers = {"content-type": "application/json", "x-api-key": "demo"}
     watcher = asyncio.create_task(watch())
     started = time.process_time()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         response = await gateway.client.post("/graphql", content=content, headers=headers)
     used = time.process_time() - started
     is_done = True

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from app.__main__ import main
 from app.emulator import Emulator
 from app.settings import Settings
-from tests.conftest import Gateway, asked
+from tests.conftest import Gateway, take_recorded_params
 from tests.support.markdown import examples
 from tests.support.paths import README, ROOT
 
@@ -72,18 +72,18 @@ async def test_curl_request_of_the_front_page_is_answered(gateway: Gateway) -> N
 
 async def test_first_query_sent_again_costs_no_upstream_request(gateway: Gateway, langsmith: Emulator) -> None:
     await gateway.data(FIRST.query)
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     await gateway.data(FIRST.query)
     await gateway.data(FIRST.query.replace("first: 2", "first: 1").replace("totalCost", ""))
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []
 
 
 async def test_first_query_with_one_more_statistic_requests_just_that_one(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
     await gateway.data(FIRST.query)
-    asked(langsmith)
+    take_recorded_params(langsmith)
     await gateway.data(FIRST.query.replace("totalCost", "totalCost errorRate"))
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert [value for name, value in params if name == "stats_select"] == ["error_rate"]
     assert [name for name, _ in params if name == "id"]

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault, serving
-from tests.conftest import NOON, Clock, Gateway, started
+from tests.conftest import NOON, Clock, Gateway, running_gateway
 from tests.sessions.test_fields import ALL
 from tests.support.generated_operations import Operation, operations
 
@@ -50,7 +50,7 @@ class Both:
         url = await self._stack.enter_async_context(serving(self.langsmith))
         return [
             await self._stack.enter_async_context(
-                started(url, Clock(), now=lambda: NOON, compiled=compiled, cache_ttl=ttl, upstream_retries=0)
+                running_gateway(url, Clock(), now=lambda: NOON, compiled=compiled, cache_ttl=ttl, upstream_retries=0)
             )
             for compiled, ttl in ((True, 15), (False, 15))
         ]

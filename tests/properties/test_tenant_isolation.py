@@ -13,7 +13,7 @@ import pytest
 
 from app.credentials import Credential
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 from tests.support.raw_upstream import Connection, raw_upstream, response, row
 from tests.test_command_line import DEMO, SERVE, running
 
@@ -78,7 +78,7 @@ async def test_unknown_session_of_one_tenant_is_found_by_another(gateway: Gatewa
         assert (await gateway.data(query, key="demo-2"))["session"] is None
         assert (await gateway.data(query))["session"] is not None
     # The tenant that can see the session has it cached from the page.
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_refused_tenant_does_not_affect_another_tenant(gateway: Gateway, langsmith: Emulator) -> None:
@@ -134,7 +134,7 @@ async def test_no_credential_stays_in_memory_log_or_metrics_after_its_request(
         assert any(answer.status_code == 200 and "errors" not in answer.json() for answer in answers)
         del answers
         front: Any = gateway.app
-        assert not any(SECRET in text for text in texts_within(front.front))
+        assert not any(SECRET in text for text in texts_within(front.asgi_app))
 
 
 def test_credential_is_not_part_of_its_representation() -> None:

@@ -15,7 +15,7 @@ import trustme
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection, RedisUnavailableError
-from tests.conftest import PATIENCE, Clock
+from tests.conftest import TIMEOUT_SECONDS, Clock
 from tests.support.real_redis import PASSWORD, QUOTED
 
 ECHO = "return ARGV[1]"
@@ -72,7 +72,7 @@ class Probe:
 
 
 @contextlib.asynccontextmanager
-async def probing(url: str, clock: Clock, timeout_seconds: float = PATIENCE) -> AsyncIterator[Probe]:
+async def probing(url: str, clock: Clock, timeout_seconds: float = TIMEOUT_SECONDS) -> AsyncIterator[Probe]:
     metrics, log = Metrics(), io.StringIO()
     structured = create_log("json", "debug", log)
     connection = RedisConnection(
@@ -81,7 +81,7 @@ async def probing(url: str, clock: Clock, timeout_seconds: float = PATIENCE) -> 
     try:
         yield Probe(connection, metrics, log)
     finally:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await connection.aclose()
         assert PASSWORD not in log.getvalue()
         assert QUOTED not in log.getvalue()

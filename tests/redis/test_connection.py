@@ -12,7 +12,7 @@ import pytest
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
-from tests.conftest import PATIENCE, Clock
+from tests.conftest import TIMEOUT_SECONDS, Clock
 from tests.redis.probe import GET, Certificates, probing
 from tests.support.real_redis import QUOTED, RealRedis, real_redis, real_sentinel, relayed
 
@@ -100,7 +100,7 @@ async def test_redis_that_starts_later_is_found(clock: Clock, kind: str) -> None
             if kind == "redis":
                 redis.start()
                 assert not await probe.echo()
-                clock.forward(1)
+                clock.advance(1)
                 assert await probe.echo()
                 assert probe.is_up
                 assert probe.events[1:] == [("redis_available", None)]
@@ -123,7 +123,7 @@ async def test_killed_redis_is_used_again_after_its_restart(redis: RealRedis, cl
         redis.kill()
         await probe.fail_until_unavailable()
         redis.start()
-        clock.forward(1)
+        clock.advance(1)
         assert await probe.put()
         assert probe.events == [("redis_unavailable", "connection"), ("redis_available", None)]
 
@@ -135,12 +135,12 @@ async def test_frozen_redis_costs_three_timeouts_and_then_nothing(redis: RealRed
         await probe.fail_until_unavailable()
         assert not any([await probe.echo() for _ in range(1000)])
         assert probe.failures == {"timeout": 3}
-        clock.forward(1)
+        clock.advance(1)
         assert not await probe.echo()
         assert probe.events == [("redis_unavailable", "timeout")]
         redis.thaw()
-        probe.connection._timeout_seconds = PATIENCE
-        clock.forward(2)
+        probe.connection._timeout_seconds = TIMEOUT_SECONDS
+        clock.advance(2)
         assert await probe.echo()
         assert probe.events[1:] == [("redis_available", None)]
 
@@ -151,7 +151,7 @@ async def test_single_timeout_does_not_make_the_redis_unavailable(redis: RealRed
             client.client_pause(60_000, all=False)
             assert not await probe.put()
             client.execute_command("CLIENT UNPAUSE")
-        probe.connection._timeout_seconds = PATIENCE
+        probe.connection._timeout_seconds = TIMEOUT_SECONDS
         assert await probe.put()
         assert (probe.events, probe.failures) == ([], {"timeout": 1})
 
@@ -160,8 +160,8 @@ async def test_cancelled_trial_leaves_the_trial_to_the_next_command(redis: RealR
     async with probing(redis.url, clock, timeout_seconds=0.25) as probe:
         redis.freeze()
         await probe.fail_until_unavailable()
-        probe.connection._timeout_seconds = PATIENCE
-        clock.forward(1)
+        probe.connection._timeout_seconds = TIMEOUT_SECONDS
+        clock.advance(1)
         trial = asyncio.create_task(probe.echo())
         await asyncio.sleep(0)
         assert not await probe.echo()
@@ -179,12 +179,12 @@ async def test_full_redis_answers_reads_and_is_logged_once(redis: RealRedis, clo
         for _ in range(10):
             assert not await probe.put()
             assert await probe.connection.script(GET, ["k"], []) == b"v"
-            clock.forward(30)
+            clock.advance(30)
         assert probe.is_up
         assert probe.events == [("redis_refuses_writes", "full")]
         assert probe.failures == {"full": 10}
         redis.configure(maxmemory=0)
-        clock.forward(60)
+        clock.advance(60)
         assert await probe.connection.script(GET, ["k"], []) == b"v"
         assert len(probe.events) == 1
         assert await probe.put()
@@ -214,9 +214,9 @@ async def test_redis_that_is_loading_is_used_once_it_has_loaded(redis: RealRedis
     async with probing(redis.url, clock) as probe:
         while not probe.failures.get("loading"):
             await probe.echo()
-            clock.forward(10)
+            clock.advance(10)
         while not await probe.echo():
-            clock.forward(10)
+            clock.advance(10)
         assert set(probe.failures) <= {"connection", "loading"}
         assert probe.events[-1] == ("redis_available", None)
 

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import ConnectionPool
 
 from app.redis.connection import drop_idle_connections
-from tests.conftest import PATIENCE, Clock
+from tests.conftest import TIMEOUT_SECONDS, Clock
 from tests.redis.probe import Certificates, probing
 from tests.support.real_redis import QUOTED, RealRedis, real_redis, relayed
 
@@ -73,7 +73,7 @@ async def test_closing_does_not_wait_for_a_frozen_redis(redis: RealRedis, clock:
     async with relayed(redis, certificates.context) as relay:
         url = f"rediss://:{QUOTED}@127.0.0.1:{relay.port}/3?ssl_ca_certs={certificates.path}"
         async with probing(url, clock, timeout_seconds=0.25) as probe:
-            probe.connection._timeout_seconds = PATIENCE
+            probe.connection._timeout_seconds = TIMEOUT_SECONDS
             assert all(await asyncio.gather(*(probe.echo() for _ in range(5))))
             redis.freeze()
             async with asyncio.timeout(5):

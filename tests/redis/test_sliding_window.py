@@ -14,7 +14,7 @@ from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
 from app.redis.sliding_window import SlidingWindow
 from app.resilience.rate import Rate
-from tests.conftest import PATIENCE
+from tests.conftest import TIMEOUT_SECONDS
 from tests.support.real_redis import RealRedis
 
 
@@ -22,7 +22,7 @@ from tests.support.real_redis import RealRedis
 async def connected(redis: RealRedis) -> AsyncIterator[RedisConnection]:
     log = create_log("json", "error")
     connection = RedisConnection(
-        redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, timeout_seconds=PATIENCE
+        redis.url, use="test", metrics=Metrics(), log=log, clock=time.monotonic, timeout_seconds=TIMEOUT_SECONDS
     )
     yield connection
     await connection.aclose()

@@ -17,15 +17,15 @@ def opened_breaker(clock: Clock, changes: list[bool] | None = None) -> CircuitBr
 
 def test_open_breaker_gives_no_permit_until_the_pause_ends(clock: Clock) -> None:
     breaker = opened_breaker(clock)
-    clock.forward(0.5)
+    clock.advance(0.5)
     assert breaker.acquire() is None
-    clock.forward(0.5)
+    clock.advance(0.5)
     assert breaker.acquire() == Permit(is_trial=True)
 
 
 def test_half_open_breaker_gives_one_permit_at_a_time(clock: Clock) -> None:
     breaker = opened_breaker(clock)
-    clock.forward(1)
+    clock.advance(1)
     trial = breaker.acquire()
     assert trial
     assert breaker.acquire() is None
@@ -36,9 +36,9 @@ def test_half_open_breaker_gives_one_permit_at_a_time(clock: Clock) -> None:
 def test_failed_trials_double_the_pause_up_to_its_bound(clock: Clock) -> None:
     breaker = opened_breaker(clock)
     for pause in (1, 2, 3, 3):
-        clock.forward(pause - 0.25)
+        clock.advance(pause - 0.25)
         assert breaker.acquire() is None
-        clock.forward(0.25)
+        clock.advance(0.25)
         trial = breaker.acquire()
         assert trial
         breaker.record_failure(trial)
@@ -47,7 +47,7 @@ def test_failed_trials_double_the_pause_up_to_its_bound(clock: Clock) -> None:
 def test_successful_trial_closes_the_breaker_and_resets_the_pause(clock: Clock) -> None:
     changes: list[bool] = []
     breaker = opened_breaker(clock, changes)
-    clock.forward(1)
+    clock.advance(1)
     trial = breaker.acquire()
     assert trial
     breaker.record_success(trial)
@@ -56,7 +56,7 @@ def test_successful_trial_closes_the_breaker_and_resets_the_pause(clock: Clock) 
 
 def test_failure_of_a_permit_from_before_the_opening_does_not_prolong_the_pause(clock: Clock) -> None:
     breaker = opened_breaker(clock)
-    clock.forward(0.75)
+    clock.advance(0.75)
     breaker.record_failure(Permit())
-    clock.forward(0.25)
+    clock.advance(0.25)
     assert breaker.acquire() == Permit(is_trial=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 
 A = "00000000-0000-4000-8000-00000000000a"
 B = "00000000-0000-4000-8000-00000000000b"
@@ -54,7 +54,7 @@ async def test_cost_is_an_upper_bound_of_requests_and_statistics(
     gateway: Gateway, langsmith: Emulator, query: str, cost: int
 ) -> None:
     assert (await gateway.explain(query))["cost"] == cost
-    requests = asked(langsmith)
+    requests = take_recorded_params(langsmith)
     # Facets are one parameter, but each selected facet costs 1.
     selected = [name for params in requests for name, _ in params if name in {"stats_select", "facets"}]
     assert len(requests) + len(selected) <= cost

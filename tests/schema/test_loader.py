@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -30,7 +30,7 @@ async def test_windows_are_requested_after_the_pages_of_all_root_fields(gateway:
         group.create_task(gateway.data(query))
         await langsmith.wait_for_requests(2)
         go_on.set()
-    assert id_counts(asked(langsmith)) == [0, 0, 22, 100]
+    assert id_counts(take_recorded_params(langsmith)) == [0, 0, 22, 100]
 
 
 async def test_failing_root_field_does_not_delay_the_windows_of_others(serve: Serve, langsmith: Emulator) -> None:
@@ -43,7 +43,7 @@ async def test_failing_root_field_does_not_delay_the_windows_of_others(serve: Se
     assert [(error["path"], error["extensions"]["code"]) for error in body["errors"]] == [(["a"], "UPSTREAM_ERROR")]
     assert body["data"]["a"] is None
     assert all(node["stats"]["runCount"] is not None for node in body["data"]["b"]["nodes"])
-    assert id_counts(asked(langsmith)) == [0, 0, 3]
+    assert id_counts(take_recorded_params(langsmith)) == [0, 0, 3]
 
 
 async def test_lookups_of_all_root_fields_share_one_request_per_window(gateway: Gateway, langsmith: Emulator) -> None:
@@ -58,7 +58,7 @@ async def test_lookups_of_all_root_fields_share_one_request_per_window(gateway: 
     )
     assert data["one"]["stats"]["runCount"] <= data["one"]["runCount"]
     assert [node["name"] is not None for node in data["many"]] == [True] * 3
-    requests = asked(langsmith)
+    requests = take_recorded_params(langsmith)
     windows = [dict(request).get("stats_start_time") for request in requests]
     assert set(windows) == {None, "2026-11-19T12:00:00Z"}
     assert windows.count(None) == 1
@@ -70,7 +70,7 @@ async def test_explain_shows_a_shared_request_at_every_root_field(gateway: Gatew
     fields = (await gateway.explain(f'{{ one: session(id: "{a}") {{ name }} two: session(id: "{b}") {{ name }} }}'))[
         "fields"
     ]
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     assert fields["one"]["requests"] == fields["two"]["requests"]
     assert sorted(fields["one"]["requests"][0]["params"]["id"]) == sorted([a, b])
 
@@ -85,7 +85,7 @@ async def test_failed_lookup_is_an_error_at_each_root_field(serve: Serve, langsm
     assert {error["path"][0]: error["extensions"] for error in body["errors"]} == {
         root: {"code": "RATE_LIMITED", "retryAfter": 7} for root in "ab"
     }
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_failed_window_of_several_lookups_is_reported_once(serve: Serve, langsmith: Emulator) -> None:

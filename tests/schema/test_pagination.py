@@ -10,7 +10,7 @@ from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError
 from app.schema.pagination import MAX_FIRST, cursor_of, parse_slice
 from app.sessions.query import PageQuery
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 
 PAGE = """query ($first: Int! = 20, $after: String, $last: Int, $before: String, $offset: Int) {
     sessions(first: $first, after: $after, last: $last, before: $before, offset: $offset) {
@@ -122,10 +122,13 @@ async def test_backward_page_that_reaches_the_beginning_is_shorter(gateway: Gate
 async def test_full_page_at_the_end_has_no_next_page(gateway: Gateway, langsmith: Emulator) -> None:
     found = await page(gateway, first=40, offset=200)
     assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (40, False)
-    assert asked(langsmith) == [[("limit", "41"), ("offset", "200")]]
+    assert take_recorded_params(langsmith) == [[("limit", "41"), ("offset", "200")]]
     found = await page(gateway, first=100, offset=140)
     assert (len(found["edges"]), found["pageInfo"]["hasNextPage"]) == (100, False)
-    assert asked(langsmith) == [[("limit", "100"), ("offset", "140")], [("limit", "1"), ("offset", "240")]]
+    assert take_recorded_params(langsmith) == [
+        [("limit", "100"), ("offset", "140")],
+        [("limit", "1"), ("offset", "240")],
+    ]
 
 
 async def test_pages_follow_the_requested_order(gateway: Gateway) -> None:
@@ -190,7 +193,7 @@ async def test_text_that_is_not_a_cursor_is_refused(text: str, gateway: Gateway,
     for argument in ("after", "before"):
         (error,) = await gateway.errors(PAGE, {argument: text} | ({"last": 1} if argument == "before" else {}))
         assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": argument}
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 @pytest.mark.parametrize(

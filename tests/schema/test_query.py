@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 from tests.support.paths import v1_specification
 
 SPEC: dict[str, Any] = v1_specification()
@@ -20,7 +20,7 @@ def params(*requests: str) -> list[list[tuple[str, str]]]:
 
 
 def requests_in_any_order(langsmith: Emulator) -> list[list[tuple[str, str]]]:
-    return sorted(sorted(each) for each in asked(langsmith))
+    return sorted(sorted(each) for each in take_recorded_params(langsmith))
 
 
 class Case(NamedTuple):
@@ -255,7 +255,7 @@ async def test_every_parameter_of_the_specification_can_be_sent(
         f"no operation sends {name}: its line is missing in app/sessions/arguments.py or in REACHED_BY"
     )
     await gateway.data(REACHED_BY[name])
-    assert name in {sent for request in asked(langsmith) for sent, _ in request}
+    assert name in {sent for request in take_recorded_params(langsmith) for sent, _ in request}
 
 
 async def test_every_order_of_the_specification_can_be_sent(gateway: Gateway, langsmith: Emulator) -> None:
@@ -263,7 +263,7 @@ async def test_every_order_of_the_specification_can_be_sent(gateway: Gateway, la
         field = {"runs_count": "RUN_COUNT"}.get(value, value.upper())
         key = ', feedbackKey: "accuracy"' if value == "feedback" else ""
         await gateway.data(f"{{ sessions(orderBy: {{field: {field}, direction: ASC{key}}}) {{ nodes {{ id }} }} }}")
-        (sent,) = asked(langsmith)
+        (sent,) = take_recorded_params(langsmith)
         assert dict(sent).get("sort_by", "start_time") == value
 
 
@@ -320,14 +320,14 @@ async def test_ids_are_requested_a_hundred_at_a_time(gateway: Gateway, langsmith
     ids = some_ids(langsmith, 240)
     data = await gateway.data("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ids})
     assert [node["id"] for node in data["nodes"]] == ids
-    requests = asked(langsmith)
+    requests = take_recorded_params(langsmith)
     assert sorted(len([1 for name, _ in request if name == "id"]) for request in requests) == [40, 100, 100]
 
 
 async def test_missing_and_malformed_ids_send_no_request(gateway: Gateway, langsmith: Emulator) -> None:
     data = await gateway.data('{ none: nodes(ids: []) { id } bad: nodes(ids: ["x"]) { id } node(id: "x") { id } }')
     assert data == {"none": [], "bad": [None], "node": None}
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 async def test_node_pushes_down_the_statistics_of_its_fragments(gateway: Gateway, langsmith: Emulator) -> None:
@@ -371,4 +371,4 @@ async def test_missing_credential_is_refused_without_a_request(gateway: Gateway,
     body = await gateway.run(f'{{ sessions {{ nodes {{ id }} }} session(id: "{UNKNOWN}") {{ id }} }}', key=None)
     assert [error["extensions"]["code"] for error in body["errors"]] == ["UNAUTHENTICATED"] * 2
     assert body["data"] == {"sessions": None, "session": None}
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
 DAY = ("stats_start_time", "2026-11-19T12:00:00Z")
 HOUR = ("stats_start_time", "2026-11-20T11:00:00Z")
@@ -15,7 +15,7 @@ WINDOW = {"stats_start_time", "stats_filter", "use_approx_stats"}
 def windows(langsmith: Emulator) -> list[tuple[int, set[tuple[str, str]], set[str]]]:
     """For each request by ids: the number of ids, the window, and the statistics."""
     found = []
-    for request in asked(langsmith):
+    for request in take_recorded_params(langsmith):
         ids = [value for name, value in request if name == "id"]
         if ids:
             assert ("limit", str(len(ids))) in request
@@ -110,13 +110,13 @@ async def test_window_of_many_rows_is_one_request_per_hundred(gateway: Gateway, 
 
 async def test_id_of_a_window_sends_no_request(gateway: Gateway, langsmith: Emulator) -> None:
     rows = await nodes(gateway, '{ sessions(first: 2) { nodes { id stats(last: "P1D") { __typename id } } } }')
-    assert asked(langsmith) == [[("limit", "2")]]
+    assert take_recorded_params(langsmith) == [[("limit", "2")]]
     assert all(row["stats"]["id"].startswith(row["id"] + ":") for row in rows)
 
 
 async def test_facets_are_requested_over_a_window(gateway: Gateway, langsmith: Emulator) -> None:
     (row,) = await nodes(gateway, '{ sessions(first: 1) { nodes { id stats(last: "P1D") { runFacets } } } }')
-    request = asked(langsmith)[1]
+    request = take_recorded_params(langsmith)[1]
     assert dict(request) == {"id": row["id"], "limit": "1", "facets": "true", "stats_start_time": DAY[1]}
     assert row["stats"]["runFacets"]
 
@@ -127,7 +127,7 @@ async def test_window_of_the_page_needs_no_further_request(gateway: Gateway, lan
         """{ sessions(first: 1, stats: {last: "P1D"}) { nodes {
             runCount stats(last: "PT24H") { runCount errorRate } } } }""",
     )
-    assert asked(langsmith) == [
+    assert take_recorded_params(langsmith) == [
         [
             *[("limit", "1"), ("include_stats", "true"), ("stats_select", "run_count"), ("stats_select", "error_rate")],
             DAY,
@@ -157,7 +157,7 @@ async def test_ids_of_stats_differ_by_window_and_by_nothing_else(gateway: Gatewa
         rough: stats(approximate: true) { id }"""
     before = await ids_of(gateway, fields)
     assert len(set(before.values())) == 6
-    clock.forward(3600)
+    clock.advance(3600)
     assert await ids_of(gateway, fields) == before
     again = await ids_of(
         gateway,
@@ -247,7 +247,7 @@ async def test_window_of_an_unknown_session_is_requested_at_most_once(gateway: G
     unknown = "00000000-0000-4000-8000-000000000000"
     data = await gateway.data(f'{{ session(id: "{unknown}") {{ stats(last: "P1D") {{ runCount }} }} }}')
     assert data == {"session": None}
-    assert len(asked(langsmith)) <= 2
+    assert len(take_recorded_params(langsmith)) <= 2
 
 
 async def test_session_that_is_missing_from_its_window_has_null_stats(gateway: Gateway, langsmith: Emulator) -> None:

@@ -15,7 +15,7 @@ from app.schema.pagination import cursor_of
 from app.sessions.arguments import SessionFilter, StatsOptions, filter_arguments, stats_window
 from app.sessions.query import StatsWindow
 from app.sessions.scalars import JSON
-from tests.conftest import NOON, Clock, Gateway, asked
+from tests.conftest import NOON, Clock, Gateway, take_recorded_params
 
 A = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 B = "00000000-0000-4000-8000-000000000000"
@@ -86,7 +86,7 @@ async def test_invalid_argument_is_named_without_a_request(gateway: Gateway, lan
     assert {operation: [error["extensions"] for error in errors] for operation, errors in found.items()} == {
         operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, operation in REFUSED
     }
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 REFUSED_BY_A_SCALAR = [
@@ -110,7 +110,7 @@ async def test_literal_that_a_scalar_refuses_is_bad_input(gateway: Gateway, lang
         operation: [{"code": "BAD_USER_INPUT", "argument": argument}] for argument, _, operation in REFUSED_BY_A_SCALAR
     }
     assert all(f"'{scalar}'" in found[operation][0]["message"] for _, scalar, operation in REFUSED_BY_A_SCALAR)
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 BAD_VARIABLES = [
@@ -139,13 +139,13 @@ async def test_variable_that_an_argument_refuses_is_bad_input(gateway: Gateway, 
         errors = await gateway.errors(f"query ({declared}) {sessions(arguments)}", {"v": value})
         expected = [{"code": "BAD_USER_INPUT", "argument": argument}]
         assert [error["extensions"] for error in errors] == expected, (arguments, value)
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 async def test_null_for_an_argument_with_a_default_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
     (error,) = await gateway.errors(f"query ($v: Int) {sessions('first: $v')}", {"v": None})
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 async def test_deeply_nested_metadata_is_bad_input_at_worst(gateway: Gateway) -> None:
@@ -166,7 +166,7 @@ async def test_deeply_nested_metadata_is_bad_input_at_worst(gateway: Gateway) ->
 async def test_more_than_500_ids_are_refused(gateway: Gateway, langsmith: Emulator) -> None:
     (error,) = await gateway.errors("query ($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": [A] * 501})
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "ids"}
-    assert not asked(langsmith)
+    assert not take_recorded_params(langsmith)
 
 
 JUDGED_BY_LANGSMITH = [
@@ -184,7 +184,7 @@ async def test_value_that_only_langsmith_can_judge_is_passed_on(
     (error,) = await gateway.errors(operation)
     assert error["extensions"]["code"] == "BAD_USER_INPUT"
     assert argument is None or error["extensions"]["argument"] == argument
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_duration_can_be_given_in_weeks_days_and_fractions_of_seconds(gateway: Gateway) -> None:
@@ -225,11 +225,11 @@ async def test_arguments_with_the_same_meaning_share_a_page(
 
     for one, other in EQUAL:
         # The pages of the previous pair expire.
-        clock.forward(200)
+        clock.advance(200)
         first = await gateway.data(operation(one))
-        assert len(asked(langsmith)) == 1, one
+        assert len(take_recorded_params(langsmith)) == 1, one
         again = await gateway.data(operation(other))
-        assert not asked(langsmith), other
+        assert not take_recorded_params(langsmith), other
         shared = min(len(first["sessions"]["edges"]), len(again["sessions"]["edges"]))
         assert first["sessions"]["edges"][:shared] == again["sessions"]["edges"][:shared]
 
@@ -253,11 +253,11 @@ async def test_arguments_with_another_meaning_do_not_share_a_page(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
     for one, other in DIFFERENT:
-        clock.forward(200)
+        clock.advance(200)
         await gateway.data(sessions(one, "nodes { name runCount }"))
         langsmith.requests.clear()
         await gateway.data(sessions(other, "nodes { name runCount }"))
-        assert asked(langsmith), other
+        assert take_recorded_params(langsmith), other
 
 
 async def test_metadata_can_contain_variables(gateway: Gateway, langsmith: Emulator) -> None:
@@ -266,7 +266,7 @@ async def test_metadata_can_contain_variables(gateway: Gateway, langsmith: Emula
         {"env": "prod"},
     )
     assert [node["extra"]["metadata"]["env"] for node in data["sessions"]["nodes"]] == ["prod"] * 3
-    assert asked(langsmith) == [[("metadata", '{"env":"prod"}'), ("limit", "3")]]
+    assert take_recorded_params(langsmith) == [[("metadata", '{"env":"prod"}'), ("limit", "3")]]
 
 
 FILTERS: dict[str, Callable[[dict[str, Any]], bool]] = {
@@ -323,4 +323,4 @@ async def test_metadata_with_a_variable_without_a_value_is_refused(gateway: Gate
     query = "query ($env: JSON) { sessions(filter: {metadata: {env: $env}}) { nodes { id } } }"
     [error] = await gateway.errors(query)
     assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.metadata"}
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []

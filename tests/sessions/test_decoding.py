@@ -205,7 +205,7 @@ async def test_any_values_in_a_row_leave_its_valid_fields_intact(
             each.update(values)
 
     # Answers with malformed values are cached too, so let the cache expire.
-    clock.forward(20)
+    clock.advance(20)
     langsmith.faults.append(Fault(rewrite=rewrite))
     body = await gateway.run(f"{{ sessions(first: 3) {{ edges {{ cursor node {{ {EVERYTHING} }} }} }} }}")
     assert len(right) == 3

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, asked
+from tests.conftest import Gateway, Serve, take_recorded_params
 
 STATS: dict[str, Any] = {
     "correctness": {
@@ -87,7 +87,7 @@ async def test_feedback_with_different_keys_is_one_request(gateway: Gateway, lan
         """{ sessions { nodes { a: feedbackStats(keys: ["accuracy"]) { n } b: feedbackStats { key }
             sessionFeedbackStats { key } } } }"""
     )
-    (request,) = asked(langsmith)
+    (request,) = take_recorded_params(langsmith)
     assert [value for name, value in request if name == "stats_select"] == ["feedback_stats", "session_feedback_stats"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.emulator import Emulator, Fault
 from app.schema.query import create_schema
 from app.sessions.fields import FIELDS
-from tests.conftest import Gateway, asked
+from tests.conftest import Gateway, take_recorded_params
 from tests.support.paths import v1_specification
 
 SPEC: dict[str, Any] = v1_specification()
@@ -43,4 +43,4 @@ async def test_all_fields_have_the_values_that_langsmith_sent(gateway: Gateway, 
             assert node[camel(name)] == row[name]
         assert node["feedbackStats"] == [{"key": key} for key in row["feedback_stats"] or ()]
         assert node["traceTier"] == (row["trace_tier"] and row["trace_tier"].upper())
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1

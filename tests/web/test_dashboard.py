@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve, asked
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.support.browser import WatchedPage, browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
@@ -63,7 +63,7 @@ async def click(page: Page, target: Locator) -> None:
 
 async def pass_time(page: Page, clock: Clock, milliseconds: int = REFRESH) -> None:
     """Move the clock of the gateway, and then that of the page, which fires its timers."""
-    clock.forward(milliseconds / SECONDS + 1)
+    clock.advance(milliseconds / SECONDS + 1)
     await page.clock.fast_forward(milliseconds)
 
 
@@ -243,7 +243,7 @@ async def test_the_dashboard_sorts_pages_and_searches_and_stores_the_view_in_its
         assert await shown_names(page) == [node["name"] for node in by_name]
 
         # LangSmith cannot order by cost: the page sorts its rows without a request.
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await page.get_by_role("button", name="Cost").click()
         costs = sorted((Decimal(node["totalCost"] or 0) for node in by_name), reverse=True)
         cells = page.locator("tbody td:nth-child(7) .value")
@@ -251,7 +251,7 @@ async def test_the_dashboard_sorts_pages_and_searches_and_stores_the_view_in_its
         assert [text for text in await cells.all_text_contents() if text != UNKNOWN] == [
             dollars(cost) for cost in costs if cost
         ]
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
 
         await page.get_by_role("searchbox").fill("eu")
         found = await expected_rows(
@@ -285,7 +285,7 @@ async def test_the_dashboard_refreshes_in_place_and_keeps_its_rows_while_langsmi
     async with serve(upstream_retries=0) as gateway, dashboard(gateway, stopped_clock=True) as watched:
         page = watched.page
         alert, row = page.get_by_role("alert"), page.locator("tbody tr").first
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await page.get_by_role("button", name="p99").focus()
         await row.evaluate("row => { row.isSameElement = true }")
 
@@ -315,10 +315,10 @@ async def test_the_dashboard_refreshes_in_place_and_keeps_its_rows_while_langsmi
         await pass_time(page, clock)
         await expect(alert).to_contain_text("Too often. Try again in 40 s. (RATE_LIMITED)")
         await page.unroute("**/graphql")
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await pass_time(page, clock, 30 * SECONDS)
         await expect(alert).to_be_visible()
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         await pass_time(page, clock, 10 * SECONDS)
         await expect(alert).to_be_hidden()
         assert await row.evaluate("row => row.isSameElement")
@@ -330,10 +330,10 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
 ) -> None:
     async with dashboard(gateway, stopped_clock=True) as watched:
         page = watched.page
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await page.get_by_role("button", name="Pause").click()
         await pass_time(page, clock, 2 * REFRESH)
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         await page.get_by_role("button", name="Resume").click()
         await langsmith.wait_for_requests(2)
 
@@ -344,9 +344,9 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
             }}""")
 
         await set_hidden("true")
-        asked(langsmith)
+        take_recorded_params(langsmith)
         await pass_time(page, clock, 2 * REFRESH)
-        assert asked(langsmith) == []
+        assert take_recorded_params(langsmith) == []
         await set_hidden("false")
         await langsmith.wait_for_requests(1)
         watched.assert_clean()

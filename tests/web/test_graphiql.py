@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.conftest import PATIENCE, Gateway, Serve
+from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve
 from tests.support.browser import browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
@@ -59,7 +59,7 @@ async def stored(page: Page, *, containing: str) -> str:
 
     Playwright's own `wait_for_function` does not work here, because the page's policy forbids `eval`.
     """
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while True:
             text: str = await page.evaluate(STORAGE)
             if containing in text:

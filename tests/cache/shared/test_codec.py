@@ -13,7 +13,7 @@ from app.langsmith import v1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import PageQuery
 from app.sessions.row import Row, decode_rows
-from tests.conftest import http_client
+from tests.conftest import create_http_client
 
 SESSION = "9bda0dc1-595e-41d2-8826-20c60df16fa7"
 TENANT = "2896aeee-192e-4296-9d44-6baf36dac26e"
@@ -65,7 +65,7 @@ def test_generated_sessions_decode_to_what_was_encoded(values: dict[str, Any]) -
 
 async def test_sessions_of_the_emulator_decode_to_what_was_encoded(upstream_url: str) -> None:
     params = v1.params(PageQuery(statistics=STATS | FACETS))
-    async with http_client(upstream_url, key="demo") as client:
+    async with create_http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*params])
     for row in decode_rows(answer.content):
         assert row

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from app.emulator import Emulator, Fault, serving
 from tests.cache.test_page_cache import STEPS, TENANTS, ids_in
-from tests.conftest import NOON, Clock, Gateway, Serve, asked, started
+from tests.conftest import NOON, Clock, Gateway, Serve, running_gateway, take_recorded_params
 from tests.observability.test_log import lines
 from tests.support.generated_operations import Operation
 from tests.support.real_redis import RealRedis, real_redis
@@ -76,10 +76,10 @@ async def outcome(gateway: Gateway, query: str, variables: Any = None, /, **head
 async def test_page_fetched_by_one_process_is_a_hit_in_the_other(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
     first = await pair.one.data(PAGE)
     await pair.wait_written()
-    clock.forward(5)
+    clock.advance(5)
     assert await outcome(pair.other, PAGE) == ("HIT", 5, 0)
     assert await pair.other.data(PAGE) == first
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_page_search_and_lookup_share_sessions_across_processes(pair: Pair, langsmith: Emulator) -> None:
@@ -88,20 +88,20 @@ async def test_page_search_and_lookup_share_sessions_across_processes(pair: Pair
     assert await outcome(pair.other, BY_ID, {"id": nodes[2]["id"]}) == ("HIT", 0, 0)
     search = f'{{ sessions(filter: {{name: "{nodes[3]["name"]}"}}) {{ nodes {{ id runCount }} }} }}'
     await pair.other.data("{ sessions(first: 5) { nodes { id } } }")
-    asked(langsmith)
+    take_recorded_params(langsmith)
     assert (await pair.other.data(search.replace("runCount", "")))["sessions"]["nodes"] == [{"id": nodes[3]["id"]}]
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     # The search had to be fetched, because it may find other sessions. Their statistics are in Redis.
     assert (await pair.other.data(search))["sessions"]["nodes"][0]["runCount"] == nodes[3]["runCount"]
-    assert asked(langsmith) == []
+    assert take_recorded_params(langsmith) == []
 
 
 async def test_refill_requests_only_statistics_that_no_process_has(pair: Pair, langsmith: Emulator) -> None:
     await pair.one.data(PAGE)
     await pair.wait_written()
-    asked(langsmith)
+    take_recorded_params(langsmith)
     await pair.other.data(WIDER)
-    [refill] = asked(langsmith)
+    [refill] = take_recorded_params(langsmith)
     assert [value for name, value in refill if name == "stats_select"] == ["error_rate"]
     assert len(ids_in(refill)) == 5
     await pair.wait_written()
@@ -113,14 +113,14 @@ async def test_statistics_selected_in_any_process_are_prefetched(pair: Pair, lan
         for _ in range(2):
             await gateway.data(query)
             await pair.wait_written()
-            clock.forward(20)
+            clock.advance(20)
             await gateway.data(query)
             await pair.wait_written()
-    asked(langsmith)
-    clock.forward(20)
+    take_recorded_params(langsmith)
+    clock.advance(20)
     await pair.one.data(PAGE)
     await pair.wait_written()
-    [params] = asked(langsmith)
+    [params] = take_recorded_params(langsmith)
     assert {value for name, value in params if name == "stats_select"} == {"run_count", "latency_p50", "error_rate"}
 
 
@@ -129,17 +129,17 @@ async def test_unknown_session_is_shared_across_processes(pair: Pair, langsmith:
     assert await pair.one.data(BY_ID, unknown) == {"session": None}
     await pair.wait_written()
     assert await pair.other.data(BY_ID, unknown) == {"session": None}
-    assert len(asked(langsmith)) == 1
-    clock.forward(3)
+    assert len(take_recorded_params(langsmith)) == 1
+    clock.advance(3)
     assert await pair.other.data(BY_ID, unknown) == {"session": None}
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_stale_page_is_refreshed_once_for_all_processes(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
     for gateway in (pair.one, pair.other):
         await gateway.data(PAGE)
         await pair.wait_written()
-    clock.forward(20)
+    clock.advance(20)
     resume = langsmith.pause()
     assert [await outcome(gateway, PAGE) for gateway in (pair.one, pair.other)] == [("STALE", 20, 0)] * 2
     await pair.wait_lease_attempts(3)
@@ -149,7 +149,7 @@ async def test_stale_page_is_refreshed_once_for_all_processes(pair: Pair, langsm
     while (await outcome(pair.other, PAGE))[0] == "STALE":  # it polls at random moments
         pass
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_new_process_serves_stale_page_of_another(
@@ -157,7 +157,7 @@ async def test_new_process_serves_stale_page_of_another(
 ) -> None:
     first = await pair.one.data(PAGE)
     await pair.wait_written()
-    clock.forward(20)
+    clock.advance(20)
     langsmith.faults.append(DOWN)
     assert await outcome(pair.other, PAGE) == ("STALE", 20, 0)
     assert await pair.other.data(PAGE) == first
@@ -173,7 +173,7 @@ async def test_processes_that_miss_at_the_same_time_make_one_request(
     resume.set()
     answers = await asyncio.gather(*requests)
     assert all(answer == answers[0] for answer in answers)
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 async def test_process_waits_for_a_fetch_that_covers_its_need_only(pair: Pair, langsmith: Emulator) -> None:
@@ -188,12 +188,12 @@ async def test_process_waits_for_a_fetch_that_covers_its_need_only(pair: Pair, l
     await one
     await other
     assert (await less)[0] == "COALESCED"
-    assert len(asked(langsmith)) == 2
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 async def test_concurrent_lookups_fetch_each_session_once_for_all_processes(pair: Pair, langsmith: Emulator) -> None:
     nodes = (await pair.one.data("{ sessions(first: 5) { nodes { id } } }"))["sessions"]["nodes"]
-    asked(langsmith)
+    take_recorded_params(langsmith)
     resume = langsmith.pause()
     query = "query ($ids: [ID!]!) { nodes(ids: $ids) { ... on Session { totalCost } } }"
     ids = [node["id"] for node in nodes]
@@ -203,7 +203,7 @@ async def test_concurrent_lookups_fetch_each_session_once_for_all_processes(pair
     await langsmith.wait_for_requests(2)
     resume.set()
     assert (await one)["nodes"][1:] == (await other)["nodes"][:2]
-    first, second = asked(langsmith)
+    first, second = take_recorded_params(langsmith)
     assert (ids_in(first), ids_in(second)) == (set(ids[:3]), set(ids[3:]))
 
 
@@ -216,7 +216,7 @@ async def test_failure_is_shared_with_waiting_processes_but_not_cached(pair: Pai
     one, other = await asyncio.gather(*requests)
     assert one == other
     assert one[0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.name"}
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     assert await outcome(pair.other, PAGE) == ("MISS", 0, 1)
 
 
@@ -238,18 +238,18 @@ async def test_no_cache_bypasses_redis_but_shares_concurrent_fetches(
 ) -> None:
     await pair.one.data(PAGE)
     await pair.wait_written()
-    clock.forward(5)
+    clock.advance(5)
     no_cache = {"cache-control": "no-cache"}
     assert await outcome(pair.other, PAGE, **no_cache) == ("MISS", 0, 1)
     await pair.wait_written()
     assert await outcome(pair.one, PAGE, **{"cache-control": "max-age=3"}) == ("HIT", 0, 0)
-    asked(langsmith)
+    take_recorded_params(langsmith)
     resume = langsmith.pause()
     requests = [asyncio.create_task(outcome(each, PAGE, **no_cache)) for each in (pair.one, pair.other)]
     await pair.wait_lease_attempts(4)
     resume.set()
     assert sorted(await asyncio.gather(*requests)) == [("COALESCED", 0, 0), ("MISS", 0, 1)]
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -260,7 +260,7 @@ async def test_credential_refused_in_one_process_loses_stale_pages_in_the_other(
         await gateway.data(PAGE)
         await gateway.data(PAGE, key="demo-2")
         await pair.wait_written()
-    clock.forward(20)
+    clock.advance(20)
     langsmith.faults.append(Fault(status=status, times=None))
     assert await pair.one.errors(WIDER.replace("5", "7"))
     assert await pair.other.errors(PAGE)
@@ -295,9 +295,9 @@ async def test_poisoned_record_is_fetched_and_overwritten(
     with pair.redis.client() as client:
         for key in client.keys(f"*:{kind}:*"):
             _poison(client, key, poison)
-    asked(langsmith)
+    take_recorded_params(langsmith)
     assert await pair.other.data(PAGE) == first
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     await pair.wait_written()
     async with serve(**redis_settings(pair.redis)) as third:
         assert await outcome(third, PAGE) == ("HIT", 0, 0)
@@ -322,7 +322,7 @@ async def test_poisoned_leases_do_not_hinder_a_refill(pair: Pair, langsmith: Emu
     with pair.redis.client() as client:
         for key in client.keys("*:lease:*"):
             _poison(client, key, poison)
-    asked(langsmith)
+    take_recorded_params(langsmith)
     assert await outcome(pair.other, WIDER) == ("REFILL", 0, 1)
     await pair.wait_written()
     assert await outcome(pair.one, WIDER) == ("HIT", 0, 0)
@@ -370,12 +370,12 @@ async def test_requests_go_on_without_redis_and_use_it_after_its_restart(
     assert await pair.one.data(WIDER)
     assert [line["use"] for line in lines(pair.other, "redis_unavailable")] == ["cache"]
     pair.redis.start()
-    clock.forward(70)
-    asked(langsmith)
+    clock.advance(70)
+    take_recorded_params(langsmith)
     await pair.one.data(PAGE)
     await pair.wait_written()
     assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
-    assert len(asked(langsmith)) == 1
+    assert len(take_recorded_params(langsmith)) == 1
     assert len(lines(pair.other, "redis_available")) == 1
 
 
@@ -432,7 +432,7 @@ def test_answers_of_processes_that_share_redis_equal_those_without_cache(
         async with serving(langsmith) as url, AsyncExitStack() as stack:
             shared = redis_settings(stack.enter_context(real_redis()))
             one, other, without = [
-                await stack.enter_async_context(started(url, clock, now=lambda: NOON, **values))
+                await stack.enter_async_context(running_gateway(url, clock, now=lambda: NOON, **values))
                 for values in (shared, shared, {"cache_ttl": 0})
             ]
             for step, pause in steps:
@@ -444,6 +444,6 @@ def test_answers_of_processes_that_share_redis_equal_those_without_cache(
                 for number, (plain, call) in enumerate(zip(alone, calls, strict=True)):
                     assert together[2 * number] == plain, call
                     assert together[2 * number + 1] == plain, call
-                clock.forward(pause)
+                clock.advance(pause)
 
     asyncio.run(run())
