@@ -23,6 +23,7 @@ OWNERS: dict[str, set[str]] = {
     "dotenv": {"settings_errors"},
     "fastapi": {"http"},
     "graphql": {"check", "execution", "schema"},
+    "httptools": {"http/framed_protocol"},
     "httpx": {"langsmith"},
     "httpx_aiohttp": {"langsmith/connection_pool"},
     "limits": {"redis/sliding_window"},
@@ -37,7 +38,13 @@ OWNERS: dict[str, set[str]] = {
     "structlog": {"execution", "http", "langsmith", "main", "observability", "redis/connection"},
     "tenacity": {"langsmith"},
     "throttled": {"http/client_rate_limit"},
-    "uvicorn": {"__main__", "emulator/server", "http/protocol_selection", "http/uvicorn_protocol"},
+    "uvicorn": {
+        "__main__",
+        "emulator/server",
+        "http/bounded_protocol",
+        "http/framed_protocol",
+        "http/protocol_selection",
+    },
 }
 """By library, the rooms and modules that import it. A room stands for all of its modules."""
 

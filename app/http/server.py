@@ -22,6 +22,7 @@ from app.http.graceful_shutdown import draining
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.persisted_queries import PersistedDocuments
 from app.http.replay_cache import REPLAY_CACHE, ReplayCache
+from app.http.request_head import RequestHeadMiddleware
 from app.http.response_cache import ResponseCache
 from app.http.routes import create_routes
 from app.http.web_pages import GraphiQLMiddleware, create_page_routes, page_data
@@ -69,6 +70,7 @@ def create_middleware(settings: Settings, endpoint: ASGIApp, pages: Mapping[str,
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=pages)
     return [
         Middleware(RequestIdAndSecurityHeadersMiddleware),
+        Middleware(RequestHeadMiddleware),
         *([cors] if settings.cors_origins else []),
         *([graphiql] if settings.graphiql else []),
         Middleware(PathRoute, path=GRAPHQL_PATH, endpoint=endpoint),

@@ -7,7 +7,7 @@ being mistaken for a request, or a response from being written out of order:
   may be the rest of another request (within its body they are data, not a request), or a response may still have to be
   written before this one.
 - **The client reads**: the write buffer is below its high-water mark. Otherwise a client that sends requests and reads
-  no response would make the buffer grow without bound. The parser's way waits for the client instead.
+  no response would make the buffer grow without bound. The normal path applies back-pressure instead.
 - **The transport is not closing**: nothing can be written to it.
 
 A request is recorded for later replays only if it arrived in one read that contained nothing else, and if the client
@@ -20,50 +20,31 @@ the internals at the start; add to its tables what you use here.
 
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from app.http.bounded_protocol import BoundedProtocol
 from app.http.replay_cache import REPLAY_CACHE, REPLAY_RECORDER, ReplayCache, ReplayRecorder
 
 
-class ReplayProtocol(HttpToolsProtocol):
-    """One client connection. Without a ReplayCache in the application's state, it is uvicorn's own protocol."""
+class ReplayProtocol(BoundedProtocol):
+    """One client connection. Without a ReplayCache in the application's state, it replays nothing."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._replays: ReplayCache | None = self.app_state.get(REPLAY_CACHE)
-        self._requests_begun = 0
-        self._requests_ended = 0
 
     def data_received(self, data: bytes) -> None:
-        if self._replays is None or not self._is_idle:
+        if self._replays is None or self.flow.write_paused or not self.is_idle:
             super().data_received(data)
             return
         if response := self._replays.get(data, self.server_state.default_headers):
+            # As for a parsed request: the keep-alive timer stops, and `on_response_complete` starts it anew.
             self._unset_keepalive_if_required()
             self.transport.writelines(response)
+            self.requests_received += 1
             self.on_response_complete()
             return
-        begun_before = self._requests_begun
+        received_before = self.requests_received
         super().data_received(data)
         # The request's task exists, but runs only after this method returns, so that the endpoint finds the recorder.
-        if self._requests_begun == self._requests_ended == begun_before + 1 and self.cycle.keep_alive:
+        is_one_request = self.requests_received == received_before + 1 and self.is_receiving is False
+        if is_one_request and self.cycle.keep_alive and not self.is_refused:
             self.scope["state"][REPLAY_RECORDER] = ReplayRecorder(self._replays, data)
-
-    def on_message_begin(self) -> None:
-        self._requests_begun += 1
-        super().on_message_begin()
-
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        # After an upgrade the parser no longer sees requests, so that the connection never counts as idle again.
-        if not (self.parser.should_upgrade() and self._should_upgrade()):
-            self._requests_ended += 1
-
-    @property
-    def _is_idle(self) -> bool:
-        return (
-            self._requests_begun == self._requests_ended
-            and (not self._requests_ended or self.cycle.response_complete)
-            and not self.flow.write_paused
-            and not self.transport.is_closing()
-        )

@@ -6,12 +6,13 @@ import pytest
 from starlette.middleware.cors import CORSMiddleware
 
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
+from app.http.request_head import RequestHeadMiddleware
 from app.http.server import create_middleware
 from app.http.web_pages import GraphiQLMiddleware
 from app.main import create_app
 from app.settings import Settings
 
-ALL = [RequestIdAndSecurityHeadersMiddleware, CORSMiddleware, GraphiQLMiddleware, PathRoute]
+ALL = [RequestIdAndSecurityHeadersMiddleware, RequestHeadMiddleware, CORSMiddleware, GraphiQLMiddleware, PathRoute]
 
 
 async def endpoint(*_: object) -> None: ...

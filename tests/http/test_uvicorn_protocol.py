@@ -1,11 +1,7 @@
 """A request that repeats an earlier one byte by byte is answered as before, whatever else the connection carries."""
 
 import asyncio
-import contextlib
 import gc
-import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,79 +12,7 @@ from app.emulator import Emulator
 from app.http.response_cache import CachedResponse
 from tests.conftest import TIMEOUT_SECONDS, Clock, Gateway, Serve, take_recorded_params
 from tests.observability.test_log import lines
-
-BODY = b'{"query": "query Few { sessions(first: 3) { nodes { id name } } }"}'
-_VARYING_HEADERS = {b"x-request-id", b"cache-control", b"date"}
-
-
-def request(body: bytes = BODY, *headers: bytes, key: bytes = b"demo", target: bytes = b"/graphql") -> bytes:
-    lines = [
-        b"POST %b HTTP/1.1" % target,
-        b"Host: gateway",
-        b"X-API-Key: " + key,
-        b"Content-Type: application/json",
-        b"Content-Length: %d" % len(body),
-        *headers,
-    ]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-@dataclass(frozen=True)
-class RawResponse:
-    status: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-
-    @property
-    def unvarying(self) -> tuple[bytes, dict[bytes, bytes], bytes]:
-        """The response without the headers that differ between two responses to the same request."""
-        return self.status, {k: v for k, v in self.headers.items() if k not in _VARYING_HEADERS}, self.body
-
-
-@dataclass
-class Connection:
-    """A client connection to the gateway."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def read_response(self) -> RawResponse:
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        status, *fields = head.strip().split(b"\r\n")
-        headers = dict(field.split(b": ", 1) for field in fields)
-        assert len(headers) == len(fields), head
-        body = await self.reader.readexactly(int(headers.get(b"content-length", b"0")))
-        return RawResponse(status, headers, body)
-
-    async def request(self, data: bytes) -> RawResponse:
-        await self.send(data)
-        return await self.read_response()
-
-
-@contextlib.asynccontextmanager
-async def connect(gateway: Gateway) -> AsyncIterator[Connection]:
-    url = gateway.client.base_url
-    reader, writer = await asyncio.open_connection(url.host, url.port)
-    try:
-        yield Connection(reader, writer)
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
-async def executions(gateway: Gateway) -> dict[str, int]:
-    text = (await gateway.client.get("/metrics")).text
-    return {by: int(float(n)) for by, n in re.findall(r'gateway_executions_total\{by="(.*?)"\} (\S+)', text)}
-
-
-@pytest.fixture
-async def connection(gateway: Gateway) -> AsyncIterator[Connection]:
-    async with connect(gateway) as connection:
-        yield connection
+from tests.support.raw_client import BODY, Connection, connect, executions, request
 
 
 async def test_replayed_response_equals_the_first_one_except_for_its_request_id(

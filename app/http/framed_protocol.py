@@ -1,0 +1,193 @@
+"""uvicorn's HTTP protocol, with one way only in which the bytes of a connection become requests.
+
+A client must not be able to make this server see other requests, or other headers, than a proxy in front of it sees.
+So this class changes uvicorn's own in these points:
+
+- **Upgrades** are ignored. llhttp stops at a request with `Upgrade`, and takes its body for the new protocol. So the
+  head of the request is parsed a second time, without that header.
+- **Trailers** are dropped. uvicorn appends them to the headers, which a proxy may have checked or set.
+- **Heads** are checked when they are complete, and refused while they arrive if they are too long (request_head.py).
+- **A refusal** is the response to the request that it refuses: it waits for the responses before it. What follows is
+  not parsed. The connection is closed by half at first, so that the client can read the refusal while it still sends.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.http.errors import HTTPError
+from app.http.params import MAX_URL_BYTES
+from app.http.request_head import (
+    HEAD_IS_CHECKED,
+    MAX_HEADERS_BYTES,
+    RefusingApp,
+    check_head,
+    headers_bytes,
+    headers_too_long,
+    refusal,
+    url_too_long,
+)
+
+_MAX_HEAD_BYTES: Final = MAX_URL_BYTES + MAX_HEADERS_BYTES
+
+
+class FramedProtocol(HttpToolsProtocol):
+    """One client connection. Subclasses call `parse` with what they receive."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app_state = {**self.app_state, HEAD_IS_CHECKED: True}
+        self.url = b""
+        self.is_receiving = False  # a request has begun and is not complete
+        self.is_refused = False
+        self.requests_received = 0
+        self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one that arrived last
+        self._is_head_complete = False  # of the request that is being received; `cycle` is then its cycle
+        self._bytes_without_body = 0  # since the end of a head, and since the last piece of a body
+        self._head_error: HTTPError | None = None  # why a callback has stopped the parser
+
+    @property
+    def last_cycle(self) -> RequestResponseCycle | None:
+        """The cycle of the request whose head arrived last. uvicorn's annotation of `cycle` leaves out the None."""
+        return self.cycle
+
+    @property
+    def has_received_last(self) -> bool:
+        """Whether the connection is to be closed after the request that arrived last."""
+        return self.last_cycle is not None and not self.last_cycle.keep_alive and not self.is_receiving
+
+    def parse(self, data: bytes) -> None:
+        """Give bytes to the parser, which calls the `on_…` methods. After a refusal, no more bytes may be given."""
+        self._bytes_without_body += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.refuse(self._head_error or refusal(400, "The request is not valid HTTP."))
+        else:
+            if self._bytes_without_body > _MAX_HEAD_BYTES:
+                self.refuse(url_too_long() if len(self.url) > MAX_URL_BYTES else headers_too_long())
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the request that is being received with an error, and close the connection."""
+        self.is_refused = True
+        self.logger.warning("Refused a request: %d %s", error.status, error.message)
+        if self.is_receiving and self._is_head_complete:
+            if self.cycle.response_started:  # its response did not need the rest of the body
+                self.cycle.keep_alive = False
+                if self.cycle.response_complete:
+                    self.close_by_half()
+                return
+            self.abandon(self.cycle)
+        is_first = self.running is None or self.running.response_complete or self.running.disconnected
+        self.cycle = self._create_last_cycle()
+        app = cast("Any", RefusingApp(error))
+        if is_first:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.pipeline.appendleft((self.cycle, app))
+
+    def abandon(self, cycle: RequestResponseCycle) -> None:
+        """Let a request end as if its client had disconnected, without a response."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline.popleft()
+
+    def close_by_half(self) -> None:
+        """Send the end of the stream; uvicorn's keep-alive timer closes the connection, unless the client does.
+
+        A close now would reset the connection if the client still sends, and the client could lose the response.
+        """
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._unset_keepalive_if_required()
+            self.start_keep_alive()
+        else:
+            self.transport.close()
+
+    def start_keep_alive(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self.is_receiving = True
+        self._is_head_complete = False
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return  # `_ignore_upgrade` follows
+        self._head_error = check_head(len(self.url), self.headers, self.parser.get_http_version())
+        if self._head_error:
+            raise self._head_error
+        super().on_headers_complete()
+        self._is_head_complete = True
+        self._bytes_without_body = 0
+        self.headers = []  # receives the trailers; the request's headers are in its scope
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes_without_body = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        if self.headers and headers_bytes(self.headers) > MAX_HEADERS_BYTES:
+            self._head_error = headers_too_long()
+            raise self._head_error
+        super().on_message_complete()
+        self.is_receiving = False
+        self.requests_received += 1
+        self._bytes_without_body = 0
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse a request again without its header `Upgrade`. `rest`: the bytes after its head."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.refuse(refusal(405, "This server is not a proxy.", allow="GET, POST"))
+            return
+        lines = [b"%b: %b\r\n" % line for line in self.headers if line[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        self._bytes_without_body = 0
+        self.parse(b"".join([head, *lines, b"\r\n", rest]))
+
+    def _create_last_cycle(self) -> RequestResponseCycle:
+        """The cycle of a response after which the connection is closed by half. It has no request."""
+        scope = {"type": "http", "method": "GET", "path": "", "query_string": b"", "http_version": "1.1", "headers": []}
+        return RequestResponseCycle(
+            scope=cast("Any", scope),
+            transport=cast("Any", _HalfClosingTransport(self)),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+
+
+class _HalfClosingTransport:
+    """What a RequestResponseCycle uses of a transport, with another way to close it."""
+
+    def __init__(self, protocol: FramedProtocol) -> None:
+        self._protocol = protocol
+
+    def write(self, data: bytes) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.close_by_half()

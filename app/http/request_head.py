@@ -1,0 +1,89 @@
+"""The head of a request: its limits, and the errors that refuse a request because of it.
+
+`BoundedProtocol` checks each head before the application sees the request. With a server that does not use that class
+(`uvicorn app.main:app`), `RequestHeadMiddleware` makes the same checks later: the server has then read the whole head
+into memory already.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.http.errors import HTTPError
+from app.http.negotiation import PLAIN_JSON
+from app.http.params import MAX_URL_BYTES
+from app.http.response import error_response
+
+MAX_HEADERS_BYTES: Final = 32 * 1024
+"""Limit on all header lines of a request together, and on all of its trailers."""
+HEAD_IS_CHECKED: Final = "head_is_checked"
+"""Key in a request's `scope["state"]`: the server has checked the head, and its headers contain no trailers."""
+_LINE_OVERHEAD_BYTES: Final = 4
+"""Colon, space and line end of a header line."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def headers_bytes(headers: Headers) -> int:
+    """Size of header lines or trailers as HTTP/1.1 writes them."""
+    return sum(len(name) + len(value) for name, value in headers) + _LINE_OVERHEAD_BYTES * len(headers)
+
+
+def check_head(url_bytes: int, headers: Headers, http_version: str) -> HTTPError | None:
+    """The error that refuses a request with this head, or None. `headers`: with names in lower case."""
+    if url_bytes > MAX_URL_BYTES:
+        return url_too_long()
+    if headers_bytes(headers) > MAX_HEADERS_BYTES:
+        return headers_too_long()
+    hosts = [name for name, _ in headers].count(b"host")
+    # Two hosts: a proxy may have routed or authorized the request by the other one (RFC 9112, section 3.2).
+    if hosts > 1 or (not hosts and http_version == "1.1"):
+        return refusal(400, "Send exactly one `Host` header.")
+    return None
+
+
+def url_too_long() -> HTTPError:
+    return refusal(414, f"The URL is longer than {MAX_URL_BYTES} bytes: send the operation by POST.")
+
+
+def headers_too_long() -> HTTPError:
+    return refusal(431, f"The headers are longer than {MAX_HEADERS_BYTES} bytes.")
+
+
+def refusal(status: int, message: str, **headers: str) -> HTTPError:
+    """An error after which the connection is closed, because the rest of the request is not read."""
+    return HTTPError(status, message, connection="close", **headers)
+
+
+@dataclass(frozen=True)
+class RefusingApp:
+    """ASGI app that answers every request with one error."""
+
+    error: HTTPError
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await error_response(self.error, PLAIN_JSON).send(send)
+
+
+@dataclass(frozen=True)
+class RequestHeadMiddleware:
+    """Checks the heads of requests from a server that has not checked them."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = None
+        if scope["type"] == "http" and HEAD_IS_CHECKED not in scope.get("state", ()):
+            error = _check_scope(scope)
+        await (RefusingApp(error) if error else self.app)(scope, receive, send)
+
+
+def _check_scope(scope: Scope) -> HTTPError | None:
+    url_bytes = len(scope.get("raw_path") or scope["path"].encode()) + 1 + len(scope["query_string"])
+    headers: Headers = [*scope["headers"]]
+    # uvicorn's own protocol appends the trailers of a chunked request to its headers. Nothing tells a credential that a
+    # proxy has checked from one that a client has smuggled past it.
+    if any(name == b"transfer-encoding" for name, _ in headers):
+        return refusal(411, "Send the body with `Content-Length`; this server does not accept chunks.")
+    return check_head(url_bytes, headers, scope["http_version"])
