@@ -4,7 +4,7 @@
 
     uvicorn_protocol    answers a repeated request from replay_cache before it is parsed
     server, middleware  FastAPI, and the middleware around it as one list; routes and web_pages for all other paths
-    endpoint            GraphQLEndpoint: read `endpoint` first, it calls the files below in this order
+    endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control
     params              body or query string, parsed into GraphQLParams
     auth                the client's credential, and client_rate_limit: its request rate

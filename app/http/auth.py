@@ -1,4 +1,4 @@
-"""Authentication: which credential a client's request has at LangSmith, by the setting `GATEWAY_AUTH`."""
+"""Authentication: determines the LangSmith credential of a request, as `GATEWAY_AUTH` says."""
 
 import functools
 import hashlib
@@ -81,7 +81,7 @@ class ServerCredential:
         # Compare with every token, each in constant time, so that the duration does not reveal which one is close.
         matches = [hmac.compare_digest(token.encode(), each) for each in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
-            raise UnauthenticatedError("Show a token of this gateway: `Authorization: Bearer …`.")
+            raise UnauthenticatedError("Send a token of this gateway: `Authorization: Bearer …`.")
         return replace(self.credential, client=self._clients[matches.index(True)])
 
     @cached_property

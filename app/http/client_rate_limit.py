@@ -2,8 +2,8 @@
 
 The bucket is computed as GCRA, which stores one number per client and is exact at any rate; the library's plain token
 bucket loses fractions of a token. The rate limit of requests to LangSmith (`app/redis/sliding_window.py`) is built on
-another library, because it must never exceed the rate in any window, and a bucket may: a full one lets its burst
-through, and within the same window what refills meanwhile.
+a sliding window, because it must not exceed the rate in any window. A token bucket can: a full bucket admits a burst
+and, in the same window, the tokens that refill meanwhile.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from app.resilience.rate import Rate
 from app.settings import MEMORY
 
 _MAX_CLIENTS: Final = 50_000
-"""Buckets in memory. Beyond, the bucket that was used least recently is dropped, and its client starts anew."""
+"""Buckets in memory. For more clients, the least recently used bucket is dropped; its client starts with a full one."""
 
 
 class ClientRateLimit:

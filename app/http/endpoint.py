@@ -108,6 +108,7 @@ class GraphQLEndpoint:
                 origins=self.origins,
                 body_timeout_seconds=None if replay_recorder else self.body_timeout_seconds,
             )
+            # After the body, because the connection of a refused request can only be used again if its body was read.
             credential = self.authenticator.authenticate(scope["headers"])
             if self.rate_limit.is_limited:
                 await self.rate_limit.acquire((credential and credential.client) or _client_address(scope))
@@ -115,6 +116,7 @@ class GraphQLEndpoint:
             max_age = parse_max_age(headers.get(b"cache-control", b"").decode("latin-1"))
             key = None
             if credential and not explain:
+                # `Accept` is not part of the key: the body is the same in both media types.
                 key = self.responses.key(credential.scope, scope["method"], payload)
                 if key and max_age is None and (found := self.responses.get(key)):
                     cached, seconds_left = found

@@ -9,7 +9,8 @@ RESPONSE_JSON: Final = "application/graphql-response+json"
 PLAIN_JSON: Final = "application/json"
 HTML: Final = "text/html"
 
-_MAX_AGE: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
+_AGE_LIMIT: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
+"""A directive that limits the age. `no-store` and others are ignored: the gateway caches pages, not for the client."""
 _QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
 
 
@@ -38,7 +39,7 @@ def negotiate_media_type(accept: str) -> str:
 
     typed, plain = quality_of(RESPONSE_JSON), quality_of(PLAIN_JSON)
     if not (typed or plain):
-        raise HTTPError(406, f"Answers come as {RESPONSE_JSON} or {PLAIN_JSON}: accept one of them.")
+        raise HTTPError(406, f"The gateway answers with {RESPONSE_JSON} or {PLAIN_JSON}: name one of them in `Accept`.")
     # A client that sends only `*/*` is an older one, which expects `application/json`.
     return RESPONSE_JSON if typed > plain or (typed == plain and RESPONSE_JSON in qualities) else PLAIN_JSON
 
@@ -51,5 +52,5 @@ def prefers_html(accept: str) -> bool:
 
 def parse_max_age(cache_control: str) -> float | None:
     """Greatest age in seconds of data that the client accepts; 0 for `no-cache`; None if the header sets no limit."""
-    ages = [0.0 if name == "no-cache" else float(age) for name, age in _MAX_AGE.findall(cache_control.lower())]
+    ages = [0.0 if name == "no-cache" else float(age) for name, age in _AGE_LIMIT.findall(cache_control.lower())]
     return min(ages, default=None)

@@ -106,7 +106,9 @@ def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None
     host = headers.get(b"host", b"").decode("latin-1")
     is_foreign = origin not in {"", *(f"{scheme}://{host}" for scheme in _SCHEMES)}
     if is_foreign or headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
-        raise HTTPError(403, "Queries by GET are for this origin only: send it by POST, as JSON.")
+        raise HTTPError(
+            403, "Queries by GET are refused for pages of another origin. Send the operation by POST, as JSON."
+        )
 
 
 async def _read_body_within(headers: dict[bytes, bytes], receive: Receive, seconds: float) -> bytes:
@@ -155,7 +157,7 @@ def _decode_json(text: bytes, subject: str) -> Any:
         decoded = text.decode()
         value = msgspec.json.decode(text)
         if isinstance(value, dict) and _may_have_duplicates(text):
-            # Parsers disagree on which of two equal members counts, so that a proxy may have checked another document.
+            # JSON parsers disagree on which of two duplicate members wins: a proxy may have checked another document.
             json.JSONDecoder(object_pairs_hook=_check_unique_pairs).decode(decoded)
     except (ValueError, RecursionError):
         raise HTTPError(400, f"{subject} is not JSON in UTF-8.") from None
@@ -175,7 +177,7 @@ def _check_unique(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen and name in _MEMBERS:
-            raise HTTPError(400, f"`{name}` came twice.")
+            raise HTTPError(400, f"`{name}` must not occur twice.")
         seen.add(name)
 
 
@@ -193,8 +195,10 @@ def _check_types(values: object) -> GraphQLParams:
     if not isinstance(operation_name, str | None):
         raise HTTPError(400, "`operationName` must be a string.")
     document_id = _parse_document_id(values, extensions or {})
-    if not isinstance(query, str | None) or not (query or document_id):
-        raise HTTPError(400, "`query` must hold a GraphQL document.")
+    if not isinstance(query, str | None):
+        raise HTTPError(400, "`query` must be a string.")
+    if not (query or document_id):
+        raise HTTPError(400, "Send a GraphQL document in `query`, or its id in `documentId`.")
     return GraphQLParams(query or None, document_id, variables or {}, operation_name or None)
 
 
@@ -211,6 +215,7 @@ def _parse_document_id(values: dict[str, Any], extensions: dict[str, Any]) -> st
     if not isinstance(persisted, dict | None):
         raise HTTPError(400, "`extensions.persistedQuery` must be an object.")
     if persisted and persisted.get("version") != 1:
+        # The text is part of Apollo's protocol: its clients recognise it.
         raise HTTPError(400, "Unsupported persisted query version")
     digest = persisted.get("sha256Hash") if persisted else None
     if not isinstance(digest, str | None):

@@ -28,9 +28,9 @@ _OVERHEAD_BYTES: Final = 300
 _REDIS_TTL_SECONDS: Final = 86_400
 """How long Redis keeps a document after its last use."""
 _REFRESH_SECONDS: Final = 3600.0
-"""Least time between two writes of a document to Redis by a process whose clients name it."""
+"""A process writes a document that clients name to Redis at most this often, to renew its expiry."""
 _REWRITE_SECONDS: Final = 10.0
-"""The same if a client sent the document: some process did not know it, so that it may be missing in Redis."""
+"""The same if the client sent the text: a process did not know the document, so it may be missing in Redis."""
 _MAX_REDIS_BYTES_PER_MINUTE: Final = 256 * 1024
 """Bound of the documents that a process writes to Redis, which also holds the cached pages."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -63,7 +63,9 @@ class PersistedDocuments(Protocol):
 class AutomaticPersistedQueries:
     """Documents by their SHA-256, in memory and, if there is a connection, in Redis. `clock`: monotonic seconds.
 
-    Memory has two caches: documents that a client has named, and documents that were only sent with their hash. So a
+    Bounds: 8 MiB in each of two caches in memory; in Redis, a day for each document, and 256 KiB a minute per process.
+
+    The two caches: documents that a client has named, and documents that were only sent with their hash. So a
     flood of new documents evicts no document that is in use.
     """
 
@@ -80,10 +82,11 @@ class AutomaticPersistedQueries:
         digest = _sha256_in(params)
         if text is None:
             if digest is None:
-                message = "this gateway has no list of documents; name one by sha256: and its SHA-256."
+                message = "This gateway has no trusted documents. Use `sha256:` and the SHA-256 of the document."
                 raise BadUserInputError(message, argument="documentId")
             text = self._named.get(digest) or self._sent.get(digest) or await self._read(digest)
         elif digest and digest != sha256_of(text):
+            # The text is part of Apollo's protocol.
             raise BadUserInputError("provided sha does not match query")
         return Request(text, params.variables, params.operation_name)
 

@@ -60,7 +60,10 @@ def operation_response(
     document: str | None,
     extensions: dict[str, Any] | None = None,
 ) -> HTTPResponse:
-    """The response to an operation, whether it ran or failed before. `extensions`: members of `extensions`."""
+    """The response to an operation that ran, or that was refused before it ran.
+
+    `extensions`: members of the response's `extensions`, such as `{"gateway": …}` of Explain.
+    """
     return HTTPResponse(
         # `application/json` has 200 for a well-formed request, even if GraphQL refused its document.
         status=200 if result.ran or media_type == PLAIN_JSON else 400,
@@ -92,9 +95,14 @@ def cached_response(
 def error_response(
     exc: Exception, media_type: str, *, name: str | None = None, document: str | None = None
 ) -> HTTPResponse:
-    """The response to a request that raised this exception. An unknown exception is a bug: the client is not told."""
+    """The response to a request that raised this exception.
+
+    For any exception that is not in `app.errors`, the client gets INTERNAL_SERVER_ERROR without details.
+    """
     if isinstance(exc, ClientDisconnectedError):
-        return HTTPResponse(CLIENT_CLOSED_REQUEST, b"", media_type, outcome="cancelled", name=name, document=document)
+        return HTTPResponse(
+            CLIENT_CLOSED_REQUEST, b"", media_type, outcome="disconnected", name=name, document=document
+        )
     status, headers, message, extensions = _describe(exc)
     result = Response([{"message": message, "extensions": extensions}])
     return HTTPResponse(

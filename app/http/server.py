@@ -58,8 +58,8 @@ class GatewayApp(FastAPI):
         await self.asgi_app(scope, receive, send)
 
 
-def create_middleware(settings: Settings, endpoint: ASGIApp, pages: Mapping[str, Any]) -> list[Middleware]:
-    """All middleware, in the order in which a request meets it. `pages`: data of the web pages."""
+def create_middleware(settings: Settings, endpoint: ASGIApp, web_page_data: Mapping[str, Any]) -> list[Middleware]:
+    """All middleware, in the order in which a request meets it. `web_page_data`: what their scripts need."""
     cors = Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
@@ -67,7 +67,7 @@ def create_middleware(settings: Settings, endpoint: ASGIApp, pages: Mapping[str,
         allow_headers=[*CREDENTIAL_HEADERS, *_CORS_REQUEST_HEADERS],
         expose_headers=_CORS_RESPONSE_HEADERS,
     )
-    graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=pages)
+    graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data)
     return [
         Middleware(RequestIdAndSecurityHeadersMiddleware),
         Middleware(RequestHeadMiddleware),
@@ -139,7 +139,7 @@ def create_http_app(
     )
     is_ready = False
 
-    def stop_accepting() -> None:
+    def mark_not_ready() -> None:
         nonlocal is_ready
         is_ready = False
 
@@ -148,21 +148,21 @@ def create_http_app(
         nonlocal is_ready
         is_ready = True
         try:
-            with draining(stop_accepting):
+            with draining(mark_not_ready):
                 async with metrics.publishing():
                     yield {REPLAY_CACHE: replays}
         finally:
-            stop_accepting()
+            mark_not_ready()
             for part in (rate_limit, *closeables):
                 await part.aclose()
 
-    pages = page_data(settings, demo=demo)
+    web_page_data = page_data(settings, demo=demo)
     return GatewayApp(
-        create_middleware(settings, recorder.wrap(endpoint), pages),
+        create_middleware(settings, recorder.wrap(endpoint), web_page_data),
         log=log,
         lifespan=lifespan,
         routes=[
-            *create_page_routes(pages),
+            *create_page_routes(web_page_data),
             *create_routes(schema if settings.introspection else None, metrics, is_ready=lambda: is_ready),
         ],
     )

@@ -16,8 +16,8 @@ from app.execution.error_formatting import InvalidOperationError
 from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.http.persisted_queries import sha256_of
 
-_NOT_LISTED = "this gateway runs a list of documents, and this is none of them."
-_UNKNOWN_ID = "this gateway runs a list of documents, and it has none of this id."
+_NOT_LISTED = "The document is not in this gateway's list of trusted documents."
+_UNKNOWN_ID = "No trusted document has this id."
 
 
 class TrustedDocuments:
@@ -68,7 +68,9 @@ class TrustedDocuments:
         if text is None:
             raise BadUserInputError(_UNKNOWN_ID, argument="documentId")
         if query not in {None, text}:
-            raise BadUserInputError("this is not the document of that id.", argument="query")
+            raise BadUserInputError(
+                "The document differs from the trusted document with this `documentId`.", argument="query"
+            )
         return text
 
 

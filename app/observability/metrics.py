@@ -33,7 +33,7 @@ class Metrics:
         self.operations_in_flight = 0
         self.operations = Counter(
             "gateway_operations",
-            "GraphQL operations by outcome: ok, cancelled (by the client), or the code of the first error.",
+            "GraphQL operations by outcome: ok, disconnected (the client), or the code of the first error.",
             ["outcome"],
             registry=self._registry,
         )
@@ -66,7 +66,7 @@ class Metrics:
         )
         self.retries = Counter("gateway_upstream_retries", "Retries of requests to LangSmith.", registry=self._registry)
         self.upstream_rate_limit = Counter(
-            "gateway_upstream_budget",
+            "gateway_upstream_rate_limit",
             "Requests to LangSmith by decision of the upstream rate limit: admitted, waited or refused.",
             ["outcome"],
             registry=self._registry,
@@ -89,7 +89,7 @@ class Metrics:
         )
         self.redis_up = Gauge(
             "gateway_redis_up",
-            "0 while the gateway does without a Redis that keeps failing, by use of the Redis.",
+            "1 if Redis is available, 0 while its circuit breaker is open, by use of the Redis.",
             ["use"],
             registry=self._registry,
             multiprocess_mode="livemin",
@@ -101,7 +101,7 @@ class Metrics:
             registry=self._registry,
         )
         self._add_gauge(
-            "gateway_operations_under_way", "GraphQL operations in flight.", lambda: self.operations_in_flight
+            "gateway_operations_in_flight", "GraphQL operations in flight.", lambda: self.operations_in_flight
         )
 
         # Looking up a label costs several times as much as incrementing it.
@@ -115,7 +115,7 @@ class Metrics:
 
     def watch_upstream(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Report how many requests to LangSmith are in flight and how many wait, as these functions return them."""
-        self._add_gauge("gateway_upstream_under_way", "Requests to LangSmith in flight.", in_flight)
+        self._add_gauge("gateway_upstream_in_flight", "Requests to LangSmith in flight.", in_flight)
         self._add_gauge(
             "gateway_upstream_waiting", "Requests to LangSmith that wait for the concurrency limit.", waiting
         )

@@ -53,7 +53,7 @@ class OperationRecorder:
         Args:
             name: the operation's name; None if it is anonymous or its document is not valid.
             document: short digest of the document; None if the request had no document.
-            outcome: `ok`, `cancelled`, or the code of the first error.
+            outcome: `ok`, `disconnected` (the client left first), or the code of the first error.
             cost: estimated cost, in the unit of `GATEWAY_MAX_COST`.
             seconds: time from the request's arrival until its response was ready.
             request_id: the id that the response carries in `X-Request-Id`.

@@ -24,7 +24,7 @@ from tests.support.persisted_requests import (
 from tests.support.real_redis import RealRedis
 
 MALFORMED_HASH = "The SHA-256 that names a document is 64 hexadecimal digits in lower case."
-NO_LIST = "documentId: this gateway has no list of documents; name one by sha256: and its SHA-256."
+NO_LIST = "documentId: This gateway has no trusted documents. Use `sha256:` and the SHA-256 of the document."
 NOT_FOUND = {"errors": [{"message": "PersistedQueryNotFound", "extensions": {"code": "PERSISTED_QUERY_NOT_FOUND"}}]}
 
 
@@ -121,11 +121,11 @@ async def test_malformed_hash_is_refused(gateway: Gateway, wrong: str) -> None:
         (persisted_query(sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
         (persisted_query(version=2, sha256Hash=sha256(NAMES)), "Unsupported persisted query version"),
         (persisted_query(version=1, sha256Hash=1), "`extensions.persistedQuery.sha256Hash` must be a string."),
-        (persisted_query(version=1, sha256Hash=""), "`query` must hold a GraphQL document."),
-        (persisted_query(version=1), "`query` must hold a GraphQL document."),
+        (persisted_query(version=1, sha256Hash=""), "Send a GraphQL document in `query`, or its id in `documentId`."),
+        (persisted_query(version=1), "Send a GraphQL document in `query`, or its id in `documentId`."),
         ({"documentId": 1}, "`documentId` must be a string."),
-        ({"documentId": "", "id": ""}, "`query` must hold a GraphQL document."),
-        ({"id": 1}, "`query` must hold a GraphQL document."),
+        ({"documentId": "", "id": ""}, "Send a GraphQL document in `query`, or its id in `documentId`."),
+        ({"id": 1}, "Send a GraphQL document in `query`, or its id in `documentId`."),
         ({"documentId": "7", **by_hash(NAMES)}, "`documentId` and `extensions.persistedQuery` name two documents."),
         ({"documentId": "7"}, NO_LIST),
         ({"id": "7"}, NO_LIST),
@@ -145,7 +145,7 @@ async def test_repeated_document_id_is_refused(gateway: Gateway) -> None:
         headers = {"content-type": "application/json"}
         response = await gateway.client.post("/graphql", content=twice, headers=headers)
         assert response.status_code == 400
-        assert "came twice" in response.text
+        assert "must not occur twice" in response.text
     assert (await gateway.client.get("/graphql?documentId=a&documentId=b")).status_code == 400
 
 

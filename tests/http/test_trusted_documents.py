@@ -20,8 +20,8 @@ from tests.observability.test_log import lines
 from tests.support.persisted_requests import COUNTS, NAMES, by_hash, get, persisted_query, post, refusal, sha256
 from tests.support.real_redis import RealRedis
 
-NOT_LISTED = "query: this gateway runs a list of documents, and this is none of them."
-UNKNOWN_ID = "documentId: this gateway runs a list of documents, and it has none of this id."
+NOT_LISTED = "query: The document is not in this gateway's list of trusted documents."
+UNKNOWN_ID = "documentId: No trusted document has this id."
 
 
 def codegen() -> Any:
@@ -111,7 +111,10 @@ async def test_document_outside_the_manifest_does_not_run(
         ):
             assert await refusal(gateway, name) == (400, UNKNOWN_ID)
         swapped = {"query": NAMES, "documentId": ids(manifest)[1]}
-        assert await refusal(gateway, swapped) == (400, "query: this is not the document of that id.")
+        assert await refusal(gateway, swapped) == (
+            400,
+            "query: The document differs from the trusted document with this `documentId`.",
+        )
         plain = await post(gateway, {"query": other})
         assert plain.status_code == 200
         assert langsmith.requests == []

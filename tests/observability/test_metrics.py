@@ -98,7 +98,7 @@ async def test_clients_cannot_create_label_values(gateway: Gateway) -> None:
 
 async def test_gauges_follow_requests_in_flight_and_waiting(serve: Serve, langsmith: Emulator) -> None:
     async def in_flight(gateway: Gateway) -> tuple[float, float, float]:
-        names = ("gateway_operations_under_way", "gateway_upstream_under_way", "gateway_upstream_waiting")
+        names = ("gateway_operations_in_flight", "gateway_upstream_in_flight", "gateway_upstream_waiting")
         found = [(await scrape(gateway, name))[""] for name in names]
         return found[0], found[1], found[2]
 

@@ -172,7 +172,7 @@ async def test_an_operation_that_joins_a_request_has_a_lookup_span_with_a_link_t
             await traced.gateway.client.get("/healthz")
         second = asyncio.create_task(traced.gateway.run(NAMES.replace("Names", "Others")))
         metrics = ""
-        while "gateway_operations_under_way 2.0" not in metrics:
+        while "gateway_operations_in_flight 2.0" not in metrics:
             metrics = (await traced.gateway.client.get("/metrics")).text
     release.set()
     await asyncio.gather(first, second)
