@@ -124,11 +124,10 @@ class GraphQLEndpoint:
                         replay_recorder.use_cached_response(key, cached)
                     self.recorder.record_execution("kept")
                     return cached_response(cached, seconds_left, media_type, headers.get(b"if-none-match"))
-            params = parse_params(scope["method"], payload)
             watcher = DisconnectWatcher(receive)
             deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
             context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
-            response = await self._run(params, context, watcher, media_type, explain=explain)
+            response = await self._run(scope["method"], payload, context, watcher, media_type, explain=explain)
             if key and response.outcome == "ok":
                 return self._store(key, response, context, headers.get(b"if-none-match"))
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
@@ -137,21 +136,24 @@ class GraphQLEndpoint:
 
     async def _run(
         self,
-        params: GraphQLParams,
+        method: str,
+        payload: bytes,
         context: OperationContext,
         watcher: DisconnectWatcher,
         media_type: str,
         *,
         explain: bool,
     ) -> HTTPResponse:
+        params: GraphQLParams | None = None
         request: Request | None = None
         try:
+            params = parse_params(method, payload)
             request = await self.documents.resolve(params)
             async with watcher:
                 result = await self.executor.run(request, context)
                 if result.ran:
                     await self.documents.record(params, request.query)
-        except GatewayError as exc:  # from `resolve`; the executor puts its errors into the result
+        except GatewayError as exc:  # from `parse_params` and `resolve`; the executor puts its errors into the result
             result = Response([{"message": str(exc), "extensions": exc.extensions}])
         except Exception as exc:  # noqa: BLE001 - as above; here the operation's name is known
             return self._respond_to_error(exc, media_type, **self._names(params, request))
@@ -186,9 +188,9 @@ class GraphQLEndpoint:
             self.log.error("bug", exc_info=exc)
         return error_response(exc, media_type, name=name, document=document)
 
-    def _names(self, params: GraphQLParams, request: Request | None) -> dict[str, str | None]:
+    def _names(self, params: GraphQLParams | None, request: Request | None) -> dict[str, str | None]:
         """The operation's name and its document's digest, as far as they are known; for the operation log."""
-        query = request.query if request else params.query
+        query = request.query if request else params and params.query
         return {
             "name": self.executor.name_of(request) if request else None,
             "document": _digest(query) if query else None,

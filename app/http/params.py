@@ -5,8 +5,7 @@ them, because the response to the same bytes may be cached. `parse_params` parse
 """
 
 import asyncio
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -14,20 +13,22 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope
 
+from app.errors import OperationTooExpensiveError
+from app.execution.limits import MAX_VARIABLES_BYTES
 from app.http.errors import ClientDisconnectedError, HTTPError
+from app.http.json_members import MAX_MEMBERS, duplicate_member, not_json, parse_members
 from app.http.negotiation import PLAIN_JSON
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 _BODY_TOO_LARGE: Final = f"The body is longer than {MAX_BODY_BYTES} bytes."
+_BODY_FORM: Final = 'one JSON object, such as {"query": "{ sessions { nodes { name } } }"}'
 SHA256_PREFIX: Final = "sha256:"
 """Prefix of a document id that is the SHA-256 of the document."""
-_MEMBERS: Final = (
-    *("query", "variables", "operationName", "extensions"),
-    *("documentId", "id", "persistedQuery", "sha256Hash"),
-)
-"""Members of a request that must not occur twice."""
-_QUOTED_MEMBERS: Final = [f'"{name}"'.encode() for name in _MEMBERS]
+_NULL: Final = b"null"
+_PERSISTED_QUERY_VERSION: Final = b"1"
+_string_decoder: Final = msgspec.json.Decoder(str | None)
+_object_decoder: Final = msgspec.json.Decoder(dict[str, Any] | None)
 _SCHEMES: Final = ("http", "https")
 _UTF8_CHARSETS: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")
 
@@ -86,8 +87,13 @@ async def read_payload(
 
 
 def parse_params(method: str, payload: bytes) -> GraphQLParams:
-    """The parameters in a payload. `method`: `POST` or `GET`. Raises HTTPError (400) if they cannot be parsed."""
-    return _check_types(_decode_json(payload, "The body") if method == "POST" else _parse_query_string(payload))
+    """The parameters in a payload. `method`: `POST` or `GET`.
+
+    Raises HTTPError (400) if they cannot be parsed, and OperationTooExpensiveError for variables that are too long.
+    """
+    if method == "POST":
+        return _decode_params(parse_members(payload, "The body", form=_BODY_FORM))
+    return _decode_params(_parse_query_string(payload))
 
 
 def _check_content_type(content_type: str) -> None:
@@ -139,90 +145,74 @@ async def _read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
             return b"".join(chunks)
 
 
-def _parse_query_string(query_string: bytes) -> dict[str, Any]:
+def _parse_query_string(query_string: bytes) -> dict[str, bytes]:
+    """The parameters of a URL as JSON by name. `variables` and `extensions` are JSON already."""
     try:
-        pairs = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
+        text = query_string.decode("ascii")
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_MEMBERS)
     except ValueError:
         raise HTTPError(400, "The URL's query string cannot be read.") from None
-    _check_unique(name for name, _ in pairs)
-    values: dict[str, Any] = dict(pairs)
-    for name in ("variables", "extensions"):
-        if name in values:
-            values[name] = _decode_json(values[name].encode(), f"`{name}`") if values[name] else None
-    return values
+    members: dict[str, bytes] = {}
+    for name, value in pairs:
+        if name in members:
+            raise duplicate_member(name)
+        is_json = name in {"variables", "extensions"}
+        members[name] = (value.encode() or _NULL) if is_json else msgspec.json.encode(value)
+    return members
 
 
-def _decode_json(text: bytes, subject: str) -> Any:
-    try:
-        decoded = text.decode()
-        value = msgspec.json.decode(text)
-        if isinstance(value, dict) and _may_have_duplicates(text):
-            # JSON parsers disagree on which of two duplicate members wins: a proxy may have checked another document.
-            json.JSONDecoder(object_pairs_hook=_check_unique_pairs).decode(decoded)
-    except (ValueError, RecursionError):
-        raise HTTPError(400, f"{subject} is not JSON in UTF-8.") from None
-    return value
-
-
-def _may_have_duplicates(text: bytes) -> bool:
-    """Whether a member of the request may occur twice, spelled the same or with an escaped character."""
-    return b"\\u" in text or any(text.count(name) > 1 for name in _QUOTED_MEMBERS)
-
-
-def _check_unique_pairs(pairs: list[tuple[str, Any]]) -> None:
-    _check_unique(name for name, _ in pairs)
-
-
-def _check_unique(names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen and name in _MEMBERS:
-            raise HTTPError(400, f"`{name}` must not occur twice.")
-        seen.add(name)
-
-
-def _check_types(values: object) -> GraphQLParams:
-    if not isinstance(values, dict):
-        raise HTTPError(400, 'The body must be one JSON object, such as {"query": "{ sessions { nodes { name } } }"}.')
-    query = values.get("query")
-    variables = values.get("variables")
-    if not isinstance(variables, dict | None):
-        raise HTTPError(400, "`variables` must be an object.")
-    extensions = values.get("extensions")
-    if not isinstance(extensions, dict | None):
-        raise HTTPError(400, "`extensions` must be an object.")
-    operation_name = values.get("operationName")
-    if not isinstance(operation_name, str | None):
-        raise HTTPError(400, "`operationName` must be a string.")
-    document_id = _parse_document_id(values, extensions or {})
-    if not isinstance(query, str | None):
-        raise HTTPError(400, "`query` must be a string.")
+def _decode_params(members: dict[str, bytes]) -> GraphQLParams:
+    query = _decode_string(members, "query")
+    variables = _decode_variables(members.get("variables", _NULL))
+    extensions = _parse_object(members, "extensions", "extensions")
+    operation_name = _decode_string(members, "operationName")
+    document_id = _decode_document_id(members, extensions, has_query=bool(query))
     if not (query or document_id):
         raise HTTPError(400, "Send a GraphQL document in `query`, or its id in `documentId`.")
-    return GraphQLParams(query or None, document_id, variables or {}, operation_name or None)
+    return GraphQLParams(query or None, document_id, variables, operation_name or None)
 
 
-def _parse_document_id(values: dict[str, Any], extensions: dict[str, Any]) -> str | None:
+def _decode_variables(text: bytes) -> dict[str, Any]:
+    if len(text) > MAX_VARIABLES_BYTES:
+        message = f"`variables` has {len(text)} bytes, and {MAX_VARIABLES_BYTES} are allowed. Split the operation."
+        raise OperationTooExpensiveError(message, limit=MAX_VARIABLES_BYTES, value=len(text))
+    try:
+        return _object_decoder.decode(text) or {}
+    except msgspec.ValidationError:
+        raise HTTPError(400, "`variables` must be an object.") from None
+    except (ValueError, RecursionError):
+        raise not_json("`variables`") from None
+
+
+def _decode_document_id(members: dict[str, bytes], extensions: dict[str, bytes], *, has_query: bool) -> str | None:
     """The id of a persisted document, in one of three spellings.
 
     `documentId` is that of the GraphQL over HTTP specification, `extensions.persistedQuery` that of Apollo. Relay's
     `id` counts only if the request has neither of them, and no `query`.
     """
-    document_id = values.get("documentId")
-    if not isinstance(document_id, str | None):
-        raise HTTPError(400, "`documentId` must be a string.")
-    persisted = extensions.get("persistedQuery")
-    if not isinstance(persisted, dict | None):
-        raise HTTPError(400, "`extensions.persistedQuery` must be an object.")
-    if persisted and persisted.get("version") != 1:
+    document_id = _decode_string(members, "documentId")
+    persisted = _parse_object(extensions, "persistedQuery", "extensions.persistedQuery")
+    if persisted and persisted.get("version") != _PERSISTED_QUERY_VERSION:
         # The text is part of Apollo's protocol: its clients recognise it.
         raise HTTPError(400, "Unsupported persisted query version")
-    digest = persisted.get("sha256Hash") if persisted else None
-    if not isinstance(digest, str | None):
-        raise HTTPError(400, "`extensions.persistedQuery.sha256Hash` must be a string.")
+    digest = _decode_string(persisted, "sha256Hash", "extensions.persistedQuery.sha256Hash")
     if digest and document_id and document_id != f"{SHA256_PREFIX}{digest}":
         raise HTTPError(400, "`documentId` and `extensions.persistedQuery` name two documents.")
     if digest or document_id:
         return f"{SHA256_PREFIX}{digest}" if digest else document_id
-    relay_id = values.get("id")
-    return relay_id if isinstance(relay_id, str) and relay_id and not values.get("query") else None
+    is_string = members.get("id", _NULL).startswith(b'"')
+    return (_decode_string(members, "id") or None) if is_string and not has_query else None
+
+
+def _decode_string(members: dict[str, bytes], name: str, path: str | None = None) -> str | None:
+    """The member, if it is there; None for null. `path`: how the message names it."""
+    try:
+        return _string_decoder.decode(members[name]) if name in members else None
+    except msgspec.ValidationError:
+        raise HTTPError(400, f"`{path or name}` must be a string.") from None
+
+
+def _parse_object(members: dict[str, bytes], name: str, path: str) -> dict[str, bytes]:
+    """The members of a member; empty if it is absent or null."""
+    text = members.get(name, _NULL)
+    return {} if text.strip() == _NULL else parse_members(text, f"`{path}`")
