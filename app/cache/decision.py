@@ -12,6 +12,7 @@ clock before, and acts on the decision after. The rules:
 A client that sends a `max_age` gets nothing older than that, and nothing stale.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, assert_never
@@ -79,7 +80,7 @@ class ServeStale:
 
 
 Decision = Hit | ServeStale | Refill | Miss
-"""`load` orders decisions by how much they ask of LangSmith."""
+"""`load` ranks decisions by the work that they cause at LangSmith: 0 (none) to 3."""
 Served = Hit | ServeStale
 
 MISS: Final = Miss()
@@ -91,6 +92,7 @@ def decide(cached: Page | None, need: Need, policy: FreshnessPolicy, now: float)
         return MISS
     # A page without rows has no statistics either: none are missing, and none are old.
     fetched_at = cached.oldest_fetch(need.window, need.statistics) if cached.rows else cached.fetched_at
+    # A refilled statistic is younger than its rows, and one of a merged page may be older: both ages count.
     oldest = min(fetched_at, cached.fetched_at)
     if oldest > now - policy.lifetime(cached, need.max_age):
         return Hit(cached, fetched_at)
@@ -101,6 +103,30 @@ def decide(cached: Page | None, need: Need, policy: FreshnessPolicy, now: float)
     return ServeStale(cached, fetched_at, refresh) if is_acceptable else refresh
 
 
+def settle(page: Page | None, need: Need, newer_than: float) -> Hit | Refill | Miss:
+    """The decision about the answer to a request that another caller had started.
+
+    Its answer may lack what the request was joined for: LangSmith failed a statistic, which was then left out, or Redis
+    has lost it. `newer_than`: a value that was fetched at this time or earlier is too old (monotonic seconds).
+    """
+    if page is None or not page.holds_rows(need.limit) or page.fetched_at <= newer_than:
+        return MISS
+    if not page.rows:
+        return Hit(page, page.fetched_at)
+    missing = page.missing_statistics(need.window, need.statistics, since=newer_than)
+    return Refill(page, missing) if missing else Hit(page, page.oldest_fetch(need.window, need.statistics))
+
+
+def joined_cutoff(page: Page | None, cutoff: float, *, trusts_age: bool) -> float:
+    """The time after which the values in a joined request's answer must have been fetched (monotonic seconds).
+
+    - `cutoff`: the same time for a cached page.
+    - `trusts_age`: the client accepts the rows, whatever their age (with a TTL of 0, or while LangSmith is slow, they
+      are older than a cached page may be). A statistic that is as young as the rows is then accepted too.
+    """
+    return min(cutoff, math.nextafter(page.fetched_at, -math.inf)) if page and trusts_age else cutoff
+
+
 def _refresh(page: Page, need: Need, fresh_cutoff: float) -> Refill | Miss:
     if page.fetched_at <= fresh_cutoff:
         return MISS
@@ -108,10 +134,10 @@ def _refresh(page: Page, need: Need, fresh_cutoff: float) -> Refill | Miss:
 
 
 def heaviest(decisions: Iterable[Decision]) -> Decision | None:
-    """The decision that asks most of LangSmith; None if there is none.
+    """The decision with the largest `load`; None if there are no decisions.
 
-    A lookup of several sessions is answered by it as a whole: if one session has to be fetched, the client waits in any
-    case, and the stale sessions are fetched with it instead of being served.
+    It decides for the whole lookup: if one session must be fetched, the client waits anyway, so stale sessions are
+    fetched in the same request instead of being served.
     """
     found: Decision | None = None
     for decision in decisions:  # max() with a key takes five times as long, and this runs for each lookup
@@ -121,7 +147,7 @@ def heaviest(decisions: Iterable[Decision]) -> Decision | None:
 
 
 def fetches(decisions: Mapping[str, Decision]) -> dict[str, Refill | Miss]:
-    """What has to be fetched so that every session is a hit, by id. Stale sessions are included."""
+    """By session id, the Refill or Miss that makes the session a hit. A stale session counts by its `refresh`."""
     found: dict[str, Refill | Miss] = {}
     for session_id, decision in decisions.items():
         match decision:
@@ -137,7 +163,7 @@ def fetches(decisions: Mapping[str, Decision]) -> dict[str, Refill | Miss]:
 
 
 def is_useful(page: Page, need: Need, policy: FreshnessPolicy, now: float) -> bool:
-    """Whether a page has a needed value of its sessions that may be served, be it stale."""
+    """Whether at least one needed value of the page is young enough to be served, fresh or stale."""
     cutoff = policy.stale_cutoff(now, need.max_age)
     if page.fetched_at <= cutoff:
         return False

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from app.cache.explain import Dependency, FieldTrace, Outcome
 from app.cache.freshness import FreshnessPolicy
@@ -22,10 +22,13 @@ from app.sessions.query import PageQuery
 
 T = TypeVar("T")
 
+_CAUSED_BY_STATISTICS: Final = (BadUserInputError, UpstreamError, UpstreamMalformedError)
+"""Failures that a query for other statistics may not meet."""
+
 
 @dataclass(frozen=True)
 class FetchContext:
-    """On whose behalf the cache is read.
+    """The caller of a cache read: its credential, deadline, recorder and accepted age.
 
     - `credential`: sent to LangSmith; its scope separates cached pages.
     - `deadline`: until when the caller waits (event loop time).
@@ -75,10 +78,25 @@ class Fetcher:
             if self.shared:
                 await self.shared.drop_scope(credential.scope)
             raise
-        except (BadUserInputError, UpstreamError, UpstreamMalformedError):
+        except _CAUSED_BY_STATISTICS:
             if not query.prefetch:
                 raise
             return await self.upstream.fetch(replace(query, prefetch=frozenset()), credential, request.calls)
+
+    async def join_other(
+        self, request: InFlight[T], required: frozenset[str], context: FetchContext, statistics: frozenset[str]
+    ) -> T | None:
+        """Waits for a request of another caller. None if it failed, perhaps because of what this caller does not need.
+
+        `required`: the statistics that the request cannot do without; `statistics`: those of this caller. Raises the
+        other failures.
+        """
+        try:
+            return await self.join(request, Outcome.COALESCED, context)
+        except _CAUSED_BY_STATISTICS:
+            if required <= statistics:
+                raise
+            return None
 
     async def join(self, request: InFlight[T], outcome: Outcome, context: FetchContext) -> T:
         """Waits for a request, and records the outcome, also if it fails. Raises a GatewayError."""

@@ -52,13 +52,29 @@ class SessionPages:
     dropped_rows: int
 
 
+@dataclass(frozen=True)
+class Caller:
+    """A caller who looks for a request to join.
+
+    - `arrived_at`: when its own request arrived (monotonic seconds).
+    - `max_age`: the oldest age in seconds that it accepts. It joins only what is sent within that time before its
+      arrival; with 0, only what is sent after. None: it joins any request.
+    - `is_exact`: it joins only requests that cannot do without the same statistics, so that their failure is its own.
+    """
+
+    arrived_at: float
+    max_age: float | None = None
+    is_exact: bool = False
+
+
 @dataclass(kw_only=True)
 class InFlight(Generic[T]):
     """A request that has not finished.
 
-    - `max_age`: it may be answered by what another process fetched this many seconds ago; None for the usual TTL.
+    - `max_age`: the oldest age in seconds of a page in Redis that may answer it; None means the TTL.
     - `calls`: the HTTP requests made for it, also while it is in flight.
-    - `outcome`: how it was answered, if not by LangSmith; None otherwise.
+    - `outcome`: HIT or COALESCED if Redis answered; None if LangSmith did, and until the request has finished.
+    - `closed_at`: when it was closed for further queries, just before it is sent (monotonic seconds); None before.
     - `runs_in_background`: it goes on when no caller waits for it any more.
     """
 
@@ -67,15 +83,21 @@ class InFlight(Generic[T]):
     outcome: Outcome | None = None
     task: SharedTask[T] = field(init=False)
     runs_in_background: bool = False
+    closed_at: float | None = None
 
     @property
     def was_sent(self) -> bool:
         """Whether a request reached the network."""
         return any(call.attempts for call in self.calls)
 
-    def satisfies_max_age(self, max_age: float | None) -> bool:
-        """Whether its answer is young enough for a client that accepts this age in seconds."""
-        return max_age is None or (self.max_age is not None and self.max_age <= max_age)
+    def is_sent_after(self, caller: "Caller") -> bool:
+        """Whether it is sent late enough for the age that the caller accepts. An open request is sent later."""
+        return caller.max_age is None or self.closed_at is None or self.closed_at > caller.arrived_at - caller.max_age
+
+    def adopt_max_age(self, max_age: float | None) -> None:
+        """Accepts nothing from Redis that is older than a caller accepts who joined before it was closed."""
+        if max_age is not None:
+            self.max_age = max_age if self.max_age is None else min(self.max_age, max_age)
 
 
 @dataclass(kw_only=True)
@@ -84,15 +106,27 @@ class InFlightPage(InFlight[Page]):
 
     key: str
     query: PageQuery
-    is_sent: bool = False
 
-    def try_join(self, key: str, query: PageQuery, max_age: float | None) -> bool:
-        """Whether its answer will answer this query too. Before it is sent, it is widened so that it does."""
-        if key != self.key or not self.task.is_joinable or not self.satisfies_max_age(max_age):
+    def try_join(self, key: str, query: PageQuery, caller: Caller) -> bool:
+        """Joins a query, if the answer should cover it. A request that is still open is widened to cover the query.
+
+        What it is widened by is prefetched: if LangSmith fails the request, it is repeated without, so that no client
+        fails because of what others selected. The answer may therefore lack it.
+        """
+        if key != self.key or not (self.task.is_joinable and self.is_sent_after(caller)):
             return False
-        if not self.is_sent and self.query.window == query.window:
-            self.query = self.query.merged_with(query)
+        if caller.is_exact and query.statistics != self.query.statistics:
+            return False
+        is_compatible = self.query.window == query.window
+        if self.closed_at is None and is_compatible:
+            self.query = self.query.widened_by(query)
+            self.adopt_max_age(caller.max_age)
         return self.query.covers(query)
+
+    def close(self, now: float) -> PageQuery:
+        """Closes the request for further queries, and returns the query to send."""
+        self.closed_at = now
+        return self.query
 
 
 @dataclass(kw_only=True)
@@ -104,25 +138,28 @@ class LookupBatch(InFlight[SessionPages]):
     ids: set[str] = field(default_factory=set)
     statistics: frozenset[str] = frozenset()
     prefetch: frozenset[str] = frozenset()
-    is_sent: bool = False
 
-    def try_join(self, ids: Iterable[str], scope: str, need: Need) -> set[str]:
-        """The ids that the batch will answer with what is needed. Before it is sent, ids are added up to its limit."""
-        is_compatible = scope == self.scope and need.window == self.window and self.satisfies_max_age(need.max_age)
-        if not (is_compatible and self.task.is_joinable):
+    def try_join(self, ids: Iterable[str], scope: str, need: Need, caller: Caller) -> set[str]:
+        """Adds ids while the batch is open and has room. Returns the ids that the batch should answer.
+
+        As with a page, further statistics are prefetched, and the answer may lack them.
+        """
+        is_compatible = scope == self.scope and need.window == self.window and self.is_sent_after(caller)
+        if not (is_compatible and self.task.is_joinable) or (caller.is_exact and need.statistics != self.statistics):
             return set()
         joined = self.ids.intersection(ids)
-        if self.is_sent:
+        if self.closed_at is not None:
             return joined if need.statistics <= self.statistics | self.prefetch else set()
         joined.update(itertools.islice((each for each in ids if each not in joined), MAX_LIMIT - len(self.ids)))
         if joined:
             self.ids |= joined
-            self.statistics |= need.statistics
+            self.prefetch |= need.statistics - self.statistics
+            self.adopt_max_age(caller.max_age)
         return joined
 
-    def close(self) -> PageQuery:
+    def close(self, now: float) -> PageQuery:
         """Closes the batch for further sessions, and returns the query to send."""
-        self.is_sent = True
+        self.closed_at = now
         query = PageQuery.for_ids(tuple(sorted(self.ids)), window=self.window, statistics=self.statistics)
         return query.with_prefetch(self.prefetch)
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from typing import assert_never
 
-from app.cache.decision import Decision, Hit, Miss, Need, Refill, ServeStale, decide
+from app.cache.decision import Decision, Hit, Miss, Need, Refill, ServeStale, decide, joined_cutoff, settle
 from app.cache.explain import Dependency, Outcome
 from app.cache.fetcher import FetchContext, Fetcher
-from app.cache.in_flight import InFlightPage, InFlightRequests, LookupResult
+from app.cache.in_flight import Caller, InFlightPage, InFlightRequests, LookupResult
 from app.cache.prefetch import RecentSelections
 from app.cache.session_cache import SessionCache
 from app.cache.shared.redis_records import SharedPage
@@ -38,16 +38,20 @@ class PageCache:
         self._selections = RecentSelections(fetcher.policy.ttl_seconds, fetcher.clock)
 
     async def get_page(self, query: PageQuery, context: FetchContext) -> Page:
-        """A page that covers the query; it may have more rows and statistics. Raises a GatewayError."""
+        """A page that covers the query; it may have more rows and statistics, and be stale. Raises a GatewayError.
+
+        Its rows are `page.rows_in(query.window)[:query.limit]`, with None for each row that was dropped.
+        """
         scope = context.credential.scope
         key = f"{scope}:{query.key}"
+        arrived_at = self._clock()
         need = Need(query.window, query.statistics, query.limit, context.max_age)
         cached = await self._store.get(key)
         now = self._clock()
         decision = decide(cached, need, self._policy, now)
         prefetch = self._selections.recent_statistics(key, query.window)
-        is_wanted = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
-        if self._shared and is_wanted and context.max_age != 0:
+        would_fetch = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
+        if self._shared and would_fetch and context.max_age != 0:
             found = await self._read_shared(self._shared, key, cached, query, scope)
             cached, prefetch = found.page, prefetch | found.recent_statistics
             now = self._clock()
@@ -60,14 +64,15 @@ class PageCache:
                 self._record_served(Outcome.STALE, key, page, fetched_at, now, context)
             case Refill(cached_page, missing):
                 page = await self._refill(key, cached_page, query, missing, context) or await self._fetch_page(
-                    key, query, prefetch, context
+                    key, query, prefetch, context, arrived_at
                 )
             case Miss():
-                page = await self._fetch_page(key, query, prefetch, context)
+                page = await self._fetch_page(key, query, prefetch, context, arrived_at)
             case _:
                 assert_never(decision)
         self._selections.record(key, query.window, query.statistics)
-        if self._shared and query.statistics and (is_wanted or page is not cached):
+        # Other processes read the selections only before they fetch the page, so that hits need not publish theirs.
+        if self._shared and query.statistics and (would_fetch or page is not cached):
             selected = self._selections.recent_statistics(key, query.window)
             self._shared.record_page_selection(scope, query, selected)
         return page
@@ -80,7 +85,11 @@ class PageCache:
         window: StatsWindow = ALL_RUNS,
         statistics: frozenset[str] = frozenset(),
     ) -> LookupResult:
-        """Sessions by id, in one request per 100 that are not cached. Raises a GatewayError."""
+        """Sessions by id, in one request per 100 that are not cached. Raises a GatewayError.
+
+        `window` counts only with `statistics`. `ids` may have duplicates. The result has an entry for every id, which
+        is None for an id that LangSmith does not know.
+        """
         return await self._sessions.lookup(ids, context, window, statistics)
 
     def expires_at(self, dependencies: Sequence[Dependency]) -> float:
@@ -96,7 +105,10 @@ class PageCache:
     async def _read_shared(
         self, shared: SharedCache, key: str, cached: Page | None, query: PageQuery, scope: str
     ) -> SharedPage:
-        """Stores the page of another process here if it is younger; returns the page that is cached afterwards."""
+        """Reads the page from Redis, and stores it in memory if it is newer.
+
+        Returns the page that memory then holds, and the recent selections.
+        """
         newer_than = cached.fetched_at if cached and cached.holds_rows(query.limit) else -math.inf
         found = await shared.read_page(scope, query, newer_than)
         if found.page and (cached is None or found.page.holds_rows(query.limit)):
@@ -110,9 +122,11 @@ class PageCache:
         self._fetcher.record_lookup(context, outcome, age=now - fetched_at, dependencies=dependencies)
 
     def _refresh_in_background(self, key: str, query: PageQuery, credential: Credential) -> None:
-        """Fetches a stale page, unless few requests are left to this credential: those are for clients who wait."""
+        """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
         if not self._upstream.is_near_limit(credential.scope):
-            request = self._find_in_flight(key, query, None) or self._start(key, query, credential, None)
+            request = self._find_in_flight(key, query, Caller(self._clock())) or self._start(
+                key, query, credential, None
+            )
             self._in_flight.run_in_background(request)
 
     async def _refill(
@@ -126,7 +140,7 @@ class PageCache:
         if len(rows) < len(found.by_id):
             await self._store.delete(key)
             return None
-        if page is cached:
+        if page is cached:  # and not a part of its rows, of which alone the statistics were fetched
             # Another refill of the same page may have been stored meanwhile; the statistics of both are kept.
             latest = await self._store.get(key)
             base = latest if latest and latest.rows is cached.rows else cached
@@ -134,18 +148,47 @@ class PageCache:
         context.trace.dependencies.append(self._policy.dependency(key, cached, cached.fetched_at))
         return page.with_statistics(query.window, missing, rows, found.fetched_at)
 
-    async def _fetch_page(self, key: str, query: PageQuery, prefetch: frozenset[str], context: FetchContext) -> Page:
+    async def _fetch_page(
+        self, key: str, query: PageQuery, prefetch: frozenset[str], context: FetchContext, arrived_at: float
+    ) -> Page:
+        """The page, from a request in flight if there is one, and otherwise from a request of its own."""
         # A client that selects no statistics should not wait for any.
         full_query = query.with_prefetch(prefetch) if query.statistics else query
-        request, outcome = self._find_in_flight(key, full_query, context.max_age), Outcome.COALESCED
-        if request is None:
-            request, outcome = self._start(key, full_query, context.credential, context.max_age), Outcome.MISS
-        page = await self._fetcher.join(request, outcome, context)
+        # A request that was joined may bring less than it was joined for. The second one is joined only if it cannot do
+        # without the same statistics, so that many callers who were disappointed share one request.
+        for is_exact in (False, True):
+            caller = Caller(arrived_at, context.max_age, is_exact)
+            request = self._find_in_flight(key, full_query, caller)
+            if request is None:
+                break
+            if page := await self._join(key, request, query, context, arrived_at):
+                return page
+        request = self._start(key, full_query, context.credential, context.max_age)
+        page = await self._fetcher.join(request, Outcome.MISS, context)
         context.trace.dependencies.append(self._policy.dependency(key, page, page.fetched_at))
         return page
 
-    def _find_in_flight(self, key: str, query: PageQuery, max_age: float | None) -> InFlightPage | None:
-        return next((request for request in self._in_flight if request.try_join(key, query, max_age)), None)
+    async def _join(
+        self, key: str, request: InFlightPage, query: PageQuery, context: FetchContext, arrived_at: float
+    ) -> Page | None:
+        """The page that a request of another caller brings, refilled if necessary; None if it cannot be used."""
+        trusts_age = context.max_age is None or request.closed_at is None
+        page = await self._fetcher.join_other(request, request.query.statistics, context, query.statistics)
+        cutoff = self._policy.fresh_cutoff(arrived_at, context.max_age)
+        need = Need(query.window, query.statistics, query.limit, context.max_age)
+        match settle(page, need, joined_cutoff(page, cutoff, trusts_age=trusts_age)):
+            case Hit(found):
+                context.trace.dependencies.append(self._policy.dependency(key, found, found.fetched_at))
+                return found
+            case Refill(found, missing):
+                return await self._refill(key, found, query, missing, context)
+            case Miss():
+                return None
+            case other:
+                assert_never(other)
+
+    def _find_in_flight(self, key: str, query: PageQuery, caller: Caller) -> InFlightPage | None:
+        return next((request for request in self._in_flight if request.try_join(key, query, caller)), None)
 
     def _start(self, key: str, query: PageQuery, credential: Credential, max_age: float | None) -> InFlightPage:
         request = InFlightPage(key=key, query=query, max_age=max_age)
@@ -154,8 +197,7 @@ class PageCache:
 
     async def _run(self, request: InFlightPage, credential: Credential) -> Page:
         """Fetches the page that callers wait for, once for all processes."""
-        request.is_sent = True
-        query = request.query
+        query = request.close(self._clock())
 
         async def fetch(_: Sequence[str] = ()) -> Page:
             page = await self._fetcher.fetch(query, request, credential)
@@ -166,7 +208,12 @@ class PageCache:
             return await fetch()
         cutoff = self._policy.fresh_cutoff(self._clock(), request.max_age)
         result = await self._shared.fetch_page_once(
-            credential.scope, query, fetch, newer_than=cutoff, shares_failure=lambda: request.was_sent
+            credential.scope,
+            query,
+            fetch,
+            newer_than=cutoff,
+            is_strict=request.max_age is not None,
+            shares_failure=lambda: request.was_sent,
         )
         if result.answers:
             return result.answers[0]

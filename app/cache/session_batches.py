@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from app.cache.decision import Need
 from app.cache.fetcher import Fetcher
-from app.cache.in_flight import BATCH_WINDOW_SECONDS, InFlightRequests, LookupBatch, SessionPages
+from app.cache.in_flight import BATCH_WINDOW_SECONDS, Caller, InFlightRequests, LookupBatch, SessionPages
 from app.cache.store import session_key
 from app.credentials import Credential
 from app.sessions.page import Page
-from app.sessions.query import PageQuery, StatsWindow
+from app.sessions.query import MAX_LIMIT, PageQuery, StatsWindow
 from app.sessions.row import detached
 
 
@@ -29,11 +29,11 @@ class SessionBatches:
         """Whether a batch of this credential scope has not finished."""
         return any(batch.scope == scope for batch in self._in_flight)
 
-    def join(self, ids: Sequence[str], scope: str, need: Need) -> list[LookupBatch]:
+    def join(self, ids: Sequence[str], scope: str, need: Need, caller: Caller) -> list[LookupBatch]:
         """Batches in flight that answer some of these sessions, or that some were added to."""
         joined: list[LookupBatch] = []
         for batch in self._in_flight:
-            if batch.try_join(remaining(ids, joined), scope, need):
+            if batch.try_join(remaining(ids, joined), scope, need, caller):
                 joined.append(batch)
         return joined
 
@@ -43,9 +43,15 @@ class SessionBatches:
         """New batches for these sessions, 100 in each."""
         started: list[LookupBatch] = []
         while rest := remaining(ids, started):
-            batch = LookupBatch(scope=credential.scope, window=need.window, max_age=need.max_age, prefetch=prefetch)
+            batch = LookupBatch(
+                scope=credential.scope,
+                window=need.window,
+                max_age=need.max_age,
+                statistics=need.statistics,
+                prefetch=prefetch,
+                ids={*rest[:MAX_LIMIT]},
+            )
             self._in_flight.start(batch, self._run(batch, credential))
-            batch.try_join(rest, credential.scope, need)
             started.append(batch)
         return started
 
@@ -61,7 +67,7 @@ class SessionBatches:
     async def _run(self, batch: LookupBatch, credential: Credential) -> SessionPages:
         """Fetches the sessions of a batch, each once for all processes, after it was open for a moment."""
         await asyncio.sleep(BATCH_WINDOW_SECONDS)
-        query = batch.close()
+        query = batch.close(self._clock())
         by_id: dict[str, Page] = {}
 
         async def fetch(ids: Sequence[str]) -> Page:
@@ -76,7 +82,13 @@ class SessionBatches:
         else:
             cutoff = self._policy.fresh_cutoff(self._clock(), batch.max_age)
             result = await self._shared.fetch_sessions_once(
-                credential.scope, ids, query, fetch, newer_than=cutoff, shares_failure=lambda: batch.was_sent
+                credential.scope,
+                ids,
+                query,
+                fetch,
+                newer_than=cutoff,
+                is_strict=batch.max_age is not None,
+                shares_failure=lambda: batch.was_sent,
             )
             answers = result.answers
             batch.outcome = None if answers else result.outcome

@@ -1,7 +1,7 @@
 """Cache of single sessions, looked up by id. Each is stored as a page of one row, or of none if it does not exist.
 
-A session that is not cached on its own may still be known from the pages that show it, or from another process; what
-is known is merged, value by value. The rest is fetched: lookups of several callers within a moment leave as one batch.
+A session without an entry of its own may be part of a cached page, or be in Redis. All sources are merged, each value
+from the newest. The rest is fetched: lookups of several callers within a moment leave as one batch.
 """
 
 import functools
@@ -21,10 +21,12 @@ from app.cache.decision import (
     fetches,
     heaviest,
     is_useful,
+    joined_cutoff,
+    settle,
 )
 from app.cache.explain import Outcome
 from app.cache.fetcher import FetchContext, Fetcher
-from app.cache.in_flight import LookupResult
+from app.cache.in_flight import Caller, LookupBatch, LookupResult, SessionPages
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
 from app.cache.session_batches import SessionBatches, merged, remaining
 from app.cache.shared.redis_records import SharedSessions
@@ -39,15 +41,27 @@ Pages = Mapping[str, Page | None]
 
 
 class _Lookup(NamedTuple):
-    """One call of `lookup`. `keys`: the cache keys by session id."""
+    """One call of `lookup`. `keys`: the cache keys by session id. `arrived_at`: in monotonic seconds."""
 
     keys: Mapping[str, str]
     need: Need
     context: FetchContext
+    arrived_at: float
 
     @property
     def scope(self) -> str:
         return self.context.credential.scope
+
+    def caller(self, *, is_exact: bool = False) -> Caller:
+        return Caller(self.arrived_at, self.need.max_age, is_exact)
+
+
+class _Fetched(NamedTuple):
+    """What batches brought: sessions by id, what joined ones did not bring, and the number of dropped rows."""
+
+    pages: Pages
+    missing: Mapping[str, Refill | Miss]
+    dropped_rows: int
 
 
 class SessionCache:
@@ -72,10 +86,14 @@ class SessionCache:
         *,
         outcome_of_fetch: Outcome = Outcome.MISS,
     ) -> LookupResult:
-        """Sessions with statistics. `outcome_of_fetch` is recorded if LangSmith is asked. Raises a GatewayError."""
+        """Sessions with statistics; None for an id that LangSmith does not know. Raises a GatewayError.
+
+        Without statistics, the window does not count. `outcome_of_fetch` is recorded if LangSmith is asked.
+        """
         scope = context.credential.scope
         keys = {session_id: session_key(scope, session_id) for session_id in ids}
-        lookup = _Lookup(keys, Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age), context)
+        need = Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age)
+        lookup = _Lookup(keys, need, context, self._clock())
         pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
         decisions = self._decide(pages, lookup)
         overall = heaviest(decisions.values())
@@ -111,7 +129,7 @@ class SessionCache:
         return {session_id: decide(page, need, policy, now) for session_id, page in pages.items()}
 
     async def _find_elsewhere(self, pages: Pages, lookup: _Lookup) -> SharedSessions:
-        """The sessions as they are known from cached pages and from other processes, merged with their own pages.
+        """Looks sessions up in cached pages and in Redis, stores what is new, and returns the sessions that changed.
 
         Redis is not read while a batch of this credential is in flight, because the batch reads it.
         """
@@ -143,10 +161,10 @@ class SessionCache:
         return LookupResult({each: _row(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
 
     def _refresh_in_background(self, ids: Sequence[str], prefetch: frozenset[str], lookup: _Lookup) -> None:
-        """Fetches stale sessions, unless few requests are left to this credential: those are for clients who wait."""
+        """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
         if self._upstream.is_near_limit(lookup.scope):
             return
-        joined = self._batches.join(ids, lookup.scope, lookup.need)
+        joined = self._batches.join(ids, lookup.scope, lookup.need, Caller(lookup.arrived_at))
         started = self._batches.start(remaining(ids, joined), lookup.context.credential, lookup.need, prefetch)
         self._batches.run_in_background([*joined, *started])
 
@@ -154,35 +172,74 @@ class SessionCache:
         self, decisions: Mapping[str, Decision], prefetch: frozenset[str], lookup: _Lookup, outcome_of_fetch: Outcome
     ) -> LookupResult:
         """Fetches the sessions that are not hits, and answers the lookup with them and with the hits."""
-        context, hits, missing = lookup.context, _hits(decisions), fetches(decisions)
-        need = replace(lookup.need, statistics=_statistics_to_fetch(missing, lookup.need))
-        prefetch = self._prefetch_to_fetch(missing, prefetch, need)
-        joined = self._batches.join([*missing], lookup.scope, need)
-        started = self._batches.start(remaining([*missing], joined), context.credential, need, prefetch)
+        context = lookup.context
+        missing: Mapping[str, Refill | Miss] = fetches(decisions)
+        pages: dict[str, Page | None] = {**_hits(decisions)}
         is_refill = any(isinstance(each, Refill) for each in missing.values()) or any(
-            page.rows for page in hits.values()
+            page.rows for page in pages.values() if page
         )
-        outcome = Outcome.COALESCED if not started else Outcome.REFILL if is_refill else outcome_of_fetch
-        answers = await gather_or_cancel(
-            *(self._fetcher.join(batch, outcome, context) for batch in (*joined, *started))
-        )
-        fetched = {session_id: page for answer in answers for session_id, page in answer.by_id.items()}
-        pages = {
-            each: hits[each] if each in hits else _completed(missing[each], fetched.get(each)) for each in lookup.keys
-        }
+        outcome = Outcome.REFILL if is_refill else outcome_of_fetch
+        dropped_rows = 0
+        # As with a page, a batch may bring less than it was joined for: then one that cannot do without the same
+        # statistics is joined, and then none.
+        for caller in (lookup.caller(), lookup.caller(is_exact=True), None):
+            part = await self._fetch_once(missing, prefetch, lookup, caller, outcome)
+            pages |= part.pages
+            dropped_rows += part.dropped_rows
+            missing = part.missing
+            if not missing:
+                break
+        pages = {each: pages[each] for each in lookup.keys}
         fetched_at = _oldest_fetch(pages.values(), lookup.need, self._clock())
         stored = await self._store.get_many([*lookup.keys.values()])
         context.trace.dependencies += [
             self._policy.dependency(key, page, fetched_at)
             for key, page in zip(lookup.keys.values(), stored, strict=True)
         ]
-        dropped_rows = sum(answer.dropped_rows for answer in answers)
-        return LookupResult({each: _row(page, need.window) for each, page in pages.items()}, fetched_at, dropped_rows)
+        return LookupResult(
+            {each: _row(page, lookup.need.window) for each, page in pages.items()}, fetched_at, dropped_rows
+        )
+
+    async def _fetch_once(
+        self,
+        missing: Mapping[str, Refill | Miss],
+        prefetch: frozenset[str],
+        lookup: _Lookup,
+        caller: Caller | None,
+        outcome: Outcome,
+    ) -> "_Fetched":
+        """Fetches sessions in batches that `caller` joins, and the others in new ones.
+
+        `outcome` is recorded for the new ones. Those of the joined ones are examined for what they should have brought.
+        """
+        need = replace(lookup.need, statistics=_statistics_to_fetch(missing, lookup.need))
+        joined = self._batches.join([*missing], lookup.scope, need, caller) if caller else []
+        trusts_age = need.max_age is None or all(batch.closed_at is None for batch in joined)
+        prefetch = self._prefetch_to_fetch(missing, prefetch, need)
+        started = self._batches.start(remaining([*missing], joined), lookup.context.credential, need, prefetch)
+
+        async def answer_of(batch: LookupBatch) -> SessionPages | None:
+            if batch in joined:
+                return await self._fetcher.join_other(batch, batch.statistics, lookup.context, need.statistics)
+            return await self._fetcher.join(batch, outcome, lookup.context)
+
+        answers = await gather_or_cancel(*(answer_of(batch) for batch in (*joined, *started)))
+        fetched = {session_id: page for answer in answers if answer for session_id, page in answer.by_id.items()}
+        pages = {each: _completed(decision, fetched.get(each)) for each, decision in missing.items()}
+        cutoff = self._policy.fresh_cutoff(lookup.arrived_at, need.max_age)
+        # A session that an answer lacks may be among its dropped rows, and is not fetched again.
+        settled = {
+            each: settle(pages[each], lookup.need, joined_cutoff(pages[each], cutoff, trusts_age=trusts_age))
+            for batch, answer in zip(joined, answers, strict=False)
+            for each in batch.ids.intersection(missing)
+            if answer is None or each in answer.by_id
+        }
+        return _Fetched(pages, fetches(settled), sum(answer.dropped_rows for answer in answers if answer))
 
     def _prefetch_to_fetch(
         self, missing: Mapping[str, Refill | Miss], prefetch: frozenset[str], need: Need
     ) -> frozenset[str]:
-        """The statistics to prefetch: those of which one of the sessions has no fresh value."""
+        """The prefetch candidates of which at least one session lacks a fresh value."""
         cutoff = self._policy.fresh_cutoff(self._clock(), need.max_age)
         return frozenset[str]().union(
             *(

@@ -105,11 +105,7 @@ class PageQuery:
         """
         return self.window == other.window and self.limit >= other.limit and self.requested >= other.statistics
 
-    def merged_with(self, other: Self) -> Self:
-        """One query that covers two queries for the same page and window."""
-        return replace(
-            self,
-            limit=max(self.limit, other.limit),
-            statistics=self.statistics | other.statistics,
-            prefetch=self.prefetch | other.prefetch,
-        )
+    def widened_by(self, other: Self) -> Self:
+        """This query, with the rows and statistics of another one for the same page and window prefetched."""
+        wider = replace(self, limit=max(self.limit, other.limit))
+        return wider.with_prefetch(other.requested - self.statistics)

@@ -23,6 +23,7 @@ from app.cache.shared.scripts import (
 
 _MOST_FIELDS: Final = 16
 _DAY: Final = 86_400.0
+_LEASE: Final = re.compile(rb"h[0-9a-f]+ \d+ \d+ [0-9a-f]+ [0-9a-f]+ \d+")
 _HEAD: Final = re.compile(rb"(\d+) (\d+) ")
 
 Hash = dict[bytes, bytes]
@@ -141,14 +142,17 @@ class FakeRedis:
                 self._entries.pop(key, None)
 
     def _take(self, keys: list[str], args: list[bytes]) -> list[object]:
+        lifetime, owner, claim = args
         token = int(self._text(keys[0]) or b"0") + 1
         self._entries[keys[0]] = Entry(b"%d" % token, self._clock() + _DAY)
         answer: list[object] = [token]
         for key in keys[1:]:
-            before = self._text(key)
-            if before is None or before[:1] != b"h":
-                self._set(key, b"h%d %s" % (token, args[1]), args[0])
-            answer.append(before or b"")
+            before = self._text(key) or b""
+            if _LEASE.fullmatch(before) and self._entries[key].expires_at <= self._clock() + int(lifetime) / 1000:
+                answer.append(before)
+            else:
+                self._set(key, b"h%s %d %s" % (owner, token, claim), lifetime)
+                answer.append(before[:1])
         return answer
 
     def _renew(self, keys: list[str], args: list[bytes]) -> None:
@@ -157,11 +161,11 @@ class FakeRedis:
                 self._entries[key].expires_at = self._clock() + int(args[1]) / 1000
 
     def _end(self, keys: list[str], args: list[bytes]) -> None:
-        own_head, outcome, milliseconds, head = args
+        own_head, outcome, milliseconds = args
         for key in keys:
             if (self._text(key) or b"").startswith(own_head):
                 if outcome:
-                    self._set(key, outcome[:1] + head + outcome[1:], milliseconds)
+                    self._set(key, outcome, milliseconds)
                 else:
                     del self._entries[key]
 

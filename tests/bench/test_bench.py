@@ -185,9 +185,13 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
         (DROP_SCOPE_SCRIPT, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
         (READ_SESSIONS_SCRIPT, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),
         (WRITE_SCRIPT, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, page, field, *cells]),
-        (ACQUIRE_SCRIPT, ["fence", *mixed(some("lease", 3))], [50_000, f"{rng.choice((10, 20))} 3f 1700"]),
-        (RENEW_SCRIPT, some("lease", 3), [f"h{token} ", 70_000]),
-        (RELEASE_SCRIPT, some("lease", 3), [f"h{token} ", outcome, 80_000, f"{token} "]),
+        (
+            ACQUIRE_SCRIPT,
+            ["fence", *mixed(some("lease", 3))],
+            [50_000, f"a{token}", f"{rng.choice((10, 20))} 3f 3 1700"],
+        ),
+        (RENEW_SCRIPT, some("lease", 3), [f"ha{token} ", 50_000]),
+        (RELEASE_SCRIPT, some("lease", 3), [f"ha{token} ", outcome, 80_000]),
     ]
     return rng.choices(calls, (1, 1, 1, 1, 1, 4, 2, 1, 2))[0]
 

@@ -62,8 +62,8 @@ def test_query_covers_another_of_the_same_window_with_fewer_rows_and_statistics(
 
 def test_merged_query_covers_both_queries() -> None:
     one, other = PageQuery(limit=5, statistics=COUNTS), PageQuery(limit=9, statistics=RATES)
-    assert one.merged_with(other).covers(one)
-    assert one.merged_with(other).covers(other)
+    assert one.widened_by(other).covers(one)
+    assert one.widened_by(other).covers(other)
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from app.sessions.page import Page
 from app.sessions.query import StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 
-_FORMAT: Final = "2"
-"""To be changed with the form of keys and values."""
+_FORMAT: Final = "3"
+"""Increase it with each change to the keys and values in `redis_records.py` and `scripts.py`, and to the leases."""
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")
 STATISTICS: Final = tuple(name for name, field in FIELDS.items() if field.kind is not Kind.COLUMN)
 VERSION: Final = hashlib.blake2b(

@@ -6,7 +6,6 @@ released them, and reads the result from Redis. What is still not found is tried
 after three rounds, a process fetches without a lease.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,72 +58,78 @@ class FetchJob:
     - `read`: reads those of the names from Redis that were fetched after a time (monotonic seconds).
     - `publish`: writes a page, fetched for names, to Redis under a fencing token.
     - `newer_than`: what was fetched at this time or earlier is too old (monotonic seconds).
-    - `shares_failure`: whether a failure of `fetch` is raised in waiting processes too, instead of letting them try.
+    - `shares_failure`: called after a failure. True: waiting processes raise the same error. False: they fetch for
+      themselves, because no request reached the network (this process's circuit is open, or its own limit reached).
+    - `is_strict`: whether `newer_than` holds for other processes' fetches too: one that began before is not waited for.
     """
 
     fetch: Fetch
     read: Callable[[Collection[str], float], Awaitable[dict[str, Page]]]
-    publish: Callable[[Page, Sequence[str], int], Awaitable[None]]
+    publish: Callable[[Page, Sequence[str], int], Coroutine[Any, Any, None]]
     newer_than: float
     shares_failure: Callable[[], bool]
-
-
-class BackgroundWrites:
-    """Writes to Redis that no caller waits for. They are left undone while Redis is unavailable."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, write: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(_ignore_unavailable(write))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def aclose(self) -> None:
-        """Waits until everything is written."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    is_strict: bool = False
 
 
 class CrossProcessFetcher:
-    """Runs fetch jobs under leases."""
+    """Runs fetch jobs under leases.
 
-    def __init__(self, leases: Leases, clocks: Clocks, background: BackgroundWrites) -> None:
+    A *name* stands for one item: `page:<digest>:<window>` or `session:<window>:<id>`. Each name has a lease of its own.
+    It is not the key of a record in `redis_records.py`.
+    """
+
+    def __init__(self, leases: Leases, clocks: Clocks) -> None:
         self._leases = leases
         self._clocks = clocks
-        self._background = background
 
     async def fetch(self, scope: str, names: Sequence[str], query: PageQuery, job: FetchJob) -> FetchOutcome:
         """Finds or fetches all names. Raises what `job.fetch`, or another process's fetch, raised.
 
-        `query`: what is needed of each name; its limit and statistics make up the claim.
+        `query`: limit and statistics needed of each name; they become the claim of the lease.
         """
         result = FetchOutcome()
-        need = FetchClaim(query.limit, codec.statistics_to_bits(query.statistics), self._clocks.now_as_micros())
-        claim = replace(need, statistics=codec.statistics_to_bits(query.requested))
+        statistics, required = (codec.statistics_to_bits(each) for each in (query.requested, query.statistics))
+        claim = FetchClaim(query.limit, statistics, required, self._clocks.now_as_micros())
+        began_after = None
+        if job.is_strict:
+            began_after = self._clocks.as_micros(job.newer_than + CLOCK_TOLERANCE_SECONDS)
         rest = [*names]
         for _ in range(_MAX_ROUNDS):
             try:
-                lease = await self._leases.acquire(scope, rest, claim, need)
+                lease = await self._leases.acquire(scope, rest, claim, began_after=began_after)
             except RedisUnavailableError:
                 break
-            result = result.merged_with(await self._read_released(lease, job))
-            to_fetch = [name for name in lease.acquired if name not in result.found]
-            if lease.acquired and not to_fetch:
-                self._background.start(self._leases.release(lease))
-            parts = await gather_or_cancel(
-                *([self._fetch_leased(lease, to_fetch, job)] if to_fetch else []),
-                *([self._wait_for_others(lease, job)] if lease.held_by_others else []),
-            )
-            for part in parts:
-                result = result.merged_with(part)
+            try:
+                found = await self._run_round(lease, claim, job)
+            finally:
+                # Cancelled: the last client of this process has disconnected, perhaps before the fetch began. Or
+                # another process's failure ended the round. Waiting processes fetch for themselves.
+                self._leases.end(lease, shares_outcome=False)
+            result = result.merged_with(found)
             rest = [name for name in lease.held_by_others if name not in result.found]
             if not rest:
                 return result
         return result.merged_with(FetchOutcome(answers=(await job.fetch(rest),)))
 
+    async def _run_round(self, lease: Lease, claim: FetchClaim, job: FetchJob) -> FetchOutcome:
+        result = await self._read_released(lease, job)
+        to_fetch = [name for name in (*lease.acquired, *lease.contended) if name not in result.found]
+        if not to_fetch:
+            self._leases.end(lease)
+        parts = await gather_or_cancel(
+            *([self._fetch_leased(lease, to_fetch, job)] if to_fetch else []),
+            *([self._wait_for_others(lease, claim, job)] if lease.held_by_others else []),
+        )
+        for part in parts:
+            result = result.merged_with(part)
+        return result
+
     async def _read_released(self, lease: Lease, job: FetchJob) -> FetchOutcome:
         """What the previous holders of the acquired leases have just written."""
-        found = await job.read(lease.just_released, job.newer_than) if lease.just_released else {}
+        found: Mapping[str, Page] = {}
+        if lease.just_released:
+            with contextlib.suppress(RedisUnavailableError):
+                found = await job.read(lease.just_released, job.newer_than)
         return FetchOutcome(found, Outcome.HIT)
 
     async def _fetch_leased(self, lease: Lease, names: Sequence[str], job: FetchJob) -> FetchOutcome:
@@ -133,36 +138,23 @@ class CrossProcessFetcher:
             async with self._leases.renewing(lease):
                 page = await job.fetch(names)
         except GatewayError as exc:
-            self._background.start(self._leases.release(lease, exc, shares_outcome=job.shares_failure()))
+            self._leases.end(lease, exc, shares_outcome=job.shares_failure())
             raise
-        except BaseException:
-            # Cancelled: the last client of this process has disconnected. Waiting processes fetch for themselves.
-            self._background.start(self._leases.release(lease, shares_outcome=False))
-            raise
-        self._background.start(self._publish(lease, job.publish(page, names, lease.token)))
+        self._leases.end(lease, after=job.publish(page, names, lease.token))
         return FetchOutcome(answers=(page,))
 
-    async def _publish(self, lease: Lease, write: Awaitable[None]) -> None:
-        # The lease is released last, so that waiting processes find the result.
-        with contextlib.suppress(RedisUnavailableError):
-            await write
-        await self._leases.release(lease)
-
-    async def _wait_for_others(self, lease: Lease, job: FetchJob) -> FetchOutcome:
+    async def _wait_for_others(self, lease: Lease, claim: FetchClaim, job: FetchJob) -> FetchOutcome:
         """Waits for the holders of the other leases, and reads what they have written."""
         holders = lease.held_by_others.values()
-        # A holder may have begun before this request. Its answer is as young as one that would be fetched now, also for
-        # a client that accepts nothing from the cache.
-        began = min(self._clocks.from_micros(holder.claim.began) for holder in holders)
-        newer_than = min(job.newer_than, began - 2 * CLOCK_TOLERANCE_SECONDS)
+        newer_than = job.newer_than
+        if not job.is_strict:
+            # A holder may have begun long ago, if LangSmith is slow. Its answer is as young as one that a caller of
+            # this process would share. Each of the two times was rounded when it was converted between two clocks.
+            began = min(self._clocks.from_micros(holder.claim.began) for holder in holders)
+            newer_than = min(newer_than, began - 2 * CLOCK_TOLERANCE_SECONDS)
         try:
-            await self._leases.wait_released(holders)
+            await self._leases.wait_released(holders, claim)
             found = await job.read(lease.held_by_others.keys(), newer_than)
         except RedisUnavailableError:
             return FetchOutcome()
         return FetchOutcome(found, Outcome.COALESCED)
-
-
-async def _ignore_unavailable(work: Coroutine[Any, Any, None]) -> None:
-    with contextlib.suppress(RedisUnavailableError):
-        await work

@@ -5,20 +5,24 @@
 a lock without an expiry would block everybody for ever. When a fetch ends, its holder replaces the lease by the
 outcome, which is kept for a moment: waiting processes then read the result from Redis, or raise the same error.
 
-**Claim.** The value of a lease says how many rows and which statistics are being fetched. A process that needs more
-than that does not wait: it acquires a second lease, whose key includes the larger claim.
+**Owner.** Each attempt to acquire leases has a random name, which is part of the lease. Renewing and releasing compare
+it, so that a late process leaves the lease of the next holder alone. A process knows the name before Redis has
+answered, so that it can also release what it acquired by a command whose answer was lost, or that it was cancelled in.
+
+**Claim.** The value of a lease says how many rows and which statistics are being fetched, which of them the holder
+cannot do without, and since when. A process that needs more, or something younger, does not wait: it acquires a second
+lease, whose key includes the larger claim. If that is held as well, it fetches without a lease.
 
 **Fencing token.** A lease alone cannot prevent that two processes write: a holder that was paused (by the garbage
 collector, or the network) goes on when its lease has expired and another process holds the next one. Each lease
 therefore has a token from a counter in Redis. Results are written with their token, and a result with a lower token
-never overwrites younger values with a higher one (`WRITE_SCRIPT` in `scripts.py`). Renewing and releasing also
-compare the token, so that a late process leaves the lease of the next holder alone.
+never overwrites younger values with a higher one (`WRITE_SCRIPT` in `scripts.py`).
 
 A key holds one of:
 
-    h<token> <limit> <statistics> <began>   a lease: its token and claim
-    d<token>                                the fetch is done; the result can be read from Redis
-    f<token> <error>                        the fetch failed with that error
+    h<owner> <token> <limit> <statistics> <required> <began>   a lease: its owner, token and claim
+    d<owner>                                                   the fetch is done; the result can be read from Redis
+    f<owner> <error>                                           the fetch failed with that error
 
 Redis does not notify waiting processes. They poll at random moments, with pauses that grow.
 """
@@ -26,11 +30,14 @@ Redis does not notify waiting processes. They poll at random moments, with pause
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Collection, Mapping
+import re
+import secrets
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 from app.cache.shared import error_codec
+from app.cache.shared.background_writes import BackgroundWrites
 from app.cache.shared.scripts import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
 from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
@@ -42,6 +49,7 @@ _OUTCOME_SECONDS: Final = 2.0
 """Seconds for which the outcome of a fetch is kept for waiting processes."""
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.15
+_HELD: Final = re.compile(rb"h([0-9a-f]+) (\d+) (\d+) ([0-9a-f]+) ([0-9a-f]+) (\d+)", re.IGNORECASE)
 
 
 class ScriptRunner(Protocol):
@@ -56,165 +64,218 @@ class FetchClaim:
     """What is fetched under a lease.
 
     - `limit`: number of rows.
-    - `statistics`: bits of the statistics (`codec.statistics_to_bits`).
+    - `statistics`: bits of the statistics that LangSmith is asked for (`codec.statistics_to_bits`).
+    - `required`: bits of those that the process cannot do without. If LangSmith fails, only these are asked for again,
+      so that the outcome is theirs.
     - `began`: when the fetch began, in microseconds since the epoch.
     """
 
     limit: int
     statistics: int
+    required: int
     began: int
 
     def covers(self, other: Self) -> bool:
-        """Whether a process that needs the other claim can wait for this one."""
-        return self.limit >= other.limit and self.statistics & other.statistics == other.statistics
+        """Whether what is fetched includes what a process with the other claim requires."""
+        return self.limit >= other.limit and self.statistics & other.required == other.required
+
+    def fails_with(self, other: Self) -> bool:
+        """Whether a failure of the other fetch is one of this fetch too: it requires nothing that this one does not."""
+        return other.required & self.required == other.required
 
     @property
     def key(self) -> str:
         """Part of a lease's key: distinguishes claims that do not cover each other."""
-        return f"{self.limit}-{self.statistics:x}"
+        return f"{self.limit}-{self.required:x}"
 
     def as_text(self) -> str:
-        return f"{self.limit} {self.statistics:x} {self.began}"
+        return f"{self.limit} {self.statistics:x} {self.required:x} {self.began}"
 
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """Another process that holds a lease: the key of the lease, its fencing token, and what is being fetched."""
+    """Another process that holds a lease: the key of the lease, its owner, and what is being fetched."""
 
     key: str
-    token: int
+    owner: str
     claim: FetchClaim
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lease:
     """The result of an attempt to acquire leases for several names.
 
+    - `owner`: the name of this attempt in Redis.
     - `token`: the fencing token, to be written with what is fetched.
     - `acquired`: keys of the leases that this process holds, by name.
-    - `held_by_others`: the holders of the other names.
+    - `held_by_others`: the holders of the names that this process can wait for.
+    - `contended`: names that are held by holders that it cannot wait for. They are fetched without a lease.
     - `just_released`: names among the acquired ones whose previous lease ended a moment ago. Their result may be in
       Redis already.
+    - `is_ended`: whether its release has begun.
     """
 
+    owner: str
     token: int
     acquired: Mapping[str, str] = field(default_factory=dict)
     held_by_others: Mapping[str, LeaseHolder] = field(default_factory=dict)
+    contended: frozenset[str] = frozenset()
     just_released: frozenset[str] = frozenset()
+    is_ended: bool = False
 
 
 class Leases:
     """Acquires, renews and releases leases.
 
-    `prefix` begins all keys. The scope is the hash tag of a key (`{scope}`), so that a Redis Cluster keeps all keys of
-    a scope in one slot, and a script may use several of them.
+    - `prefix`: begins all keys. The scope is the hash tag of a key (`{scope}`), so that a Redis Cluster keeps all keys
+      of a scope in one slot, and a script may use several of them.
+    - `background`: runs the releases, which nobody waits for, and which go on when the caller is cancelled.
     """
 
-    def __init__(self, redis: ScriptRunner, prefix: str) -> None:
+    def __init__(self, redis: ScriptRunner, prefix: str, background: BackgroundWrites) -> None:
         self._redis = redis
         self._prefix = prefix
+        self._background = background
 
     async def acquire(
-        self, scope: str, names: Collection[str], claim: FetchClaim, need: FetchClaim | None = None
+        self, scope: str, names: Collection[str], claim: FetchClaim, *, began_after: int | None = None
     ) -> Lease:
         """Tries to acquire a lease for each name. Raises RedisUnavailableError.
 
-        `claim` is what this process would fetch. `need` is the part of it that it cannot do without: it waits for a
-        holder whose claim covers that, and competes with all others.
+        The process can wait for a holder whose claim covers its own, and that began after `began_after` (microseconds
+        since the epoch; None for any time).
         """
-        need = need or claim
-        lease = await self._acquire_keys(scope, {name: self._key(scope, name) for name in names}, claim)
-        short = [name for name, holder in lease.held_by_others.items() if not holder.claim.covers(need)]
-        if not short:
-            return lease
-        larger = await self._acquire_keys(
-            scope, {name: self._key(scope, f"{name}+{need.key}") for name in short}, claim
-        )
-        waited_for = {name: holder for name, holder in lease.held_by_others.items() if name not in short}
+        owner = secrets.token_hex(8)
+        keys = {name: self._key(scope, name) for name in names}
+        larger_keys = {name: self._key(scope, f"{name}+{claim.key}") for name in names}
+
+        def can_wait(holder: LeaseHolder) -> bool:
+            return holder.claim.covers(claim) and (began_after is None or holder.claim.began > began_after)
+
+        try:
+            lease = await self._acquire_keys(owner, scope, keys, claim)
+            others = {name: holder for name, holder in lease.held_by_others.items() if can_wait(holder)}
+            short = lease.held_by_others.keys() - others.keys()
+            if not short:
+                return lease
+            larger = await self._acquire_keys(owner, scope, {name: larger_keys[name] for name in short}, claim)
+        except BaseException:
+            # Cancelled, or the answer was lost: Redis may have run the script all the same.
+            self._background.start(self._replace(owner, [*keys.values(), *larger_keys.values()], b""))
+            raise
+        others |= {name: holder for name, holder in larger.held_by_others.items() if can_wait(holder)}
         return Lease(
-            max(lease.token, larger.token),
+            owner,
+            larger.token,
             {**lease.acquired, **larger.acquired},
-            {**waited_for, **larger.held_by_others},
+            others,
+            frozenset(larger.held_by_others.keys() - others.keys()),
             lease.just_released | larger.just_released,
         )
 
     @contextlib.asynccontextmanager
     async def renewing(self, lease: Lease) -> AsyncIterator[None]:
-        """Renews a lease for as long as the context is open."""
+        """Renews a lease for as long as the context is open. It may be lost all the same, while Redis is unavailable.
+
+        The fetch goes on then: the fencing token keeps its result from overwriting a younger one.
+        """
         renewal = asyncio.create_task(self._renew(lease))
         try:
             yield
         finally:
             renewal.cancel()
 
+    def end(
+        self,
+        lease: Lease,
+        failure: GatewayError | None = None,
+        *,
+        shares_outcome: bool = True,
+        after: Coroutine[Any, Any, None] | None = None,
+    ) -> None:
+        """Releases a lease in the background, unless that has begun. `after`: is awaited before. See `release`."""
+        if not lease.is_ended:
+            lease.is_ended = True
+            if after:
+                self._background.start(self._release_after(after, lease))
+            else:
+                self._background.start(self.release(lease, failure, shares_outcome=shares_outcome))
+
     async def release(self, lease: Lease, failure: GatewayError | None = None, *, shares_outcome: bool = True) -> None:
         """Ends a lease: done, or failed. Does nothing while Redis is unavailable, since the lease expires by itself.
 
-        Without `shares_outcome` the outcome is nobody else's (for example because the last client has disconnected),
-        and waiting processes fetch for themselves.
+        `shares_outcome=False` deletes the lease without an outcome (the last client disconnected); waiting processes
+        then fetch for themselves.
         """
-        outcome = b"" if not shares_outcome else b"d" if failure is None else b"f" + error_codec.encode(failure)
-        with contextlib.suppress(RedisUnavailableError):
-            await self._redis.script(
-                RELEASE_SCRIPT,
-                [*lease.acquired.values()],
-                [f"h{lease.token} ", outcome, round(_OUTCOME_SECONDS * 1000), f"{lease.token} "],
-            )
+        owner = lease.owner.encode()
+        outcome = b"d%s" % owner if failure is None else b"f%s %s" % (owner, error_codec.encode(failure))
+        await self._replace(lease.owner, [*lease.acquired.values()], outcome if shares_outcome else b"")
 
-    async def wait_released(self, holders: Collection[LeaseHolder]) -> None:
-        """Waits until all these leases have ended. Raises the error of the first that failed.
+    async def wait_released(self, holders: Collection[LeaseHolder], claim: FetchClaim) -> None:
+        """Waits until all these leases have ended. Raises the error of the first that failed, if `claim` fails with it.
 
         A lease that expired, or that was released without an outcome, has ended too. Raises RedisUnavailableError.
         """
-        tokens = {holder.key: holder.token for holder in holders}
+        waiting = {holder.key: holder for holder in holders}
         pause = _FIRST_PAUSE_SECONDS
-        while tokens:
+        while waiting:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret, and a simulation seeds it
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            keys = [*tokens]
+            keys = [*waiting]
             values = await self._redis.script(READ_LEASES_SCRIPT, keys, [])
             for key, value in zip(keys, values if isinstance(values, list) else [None] * len(keys), strict=True):
-                is_same_lease = _token_of(value) == tokens[key]
-                if is_same_lease and value[:1] == b"f":
-                    raise error_codec.decode(value.partition(b" ")[2])
+                owner, _, error = value[1:].partition(b" ") if isinstance(value, bytes) else (b"", b"", b"")
+                is_same_lease = owner == waiting[key].owner.encode()
+                if is_same_lease and value[:1] == b"f" and claim.fails_with(waiting[key].claim):
+                    raise error_codec.decode(error)
                 if not is_same_lease or value[:1] != b"h":
-                    del tokens[key]
+                    del waiting[key]
 
-    async def _acquire_keys(self, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
+    async def _acquire_keys(self, owner: str, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
         answer = await self._redis.script(
-            ACQUIRE_SCRIPT, [self._key(scope, "fence"), *keys.values()], [round(LEASE_SECONDS * 1000), claim.as_text()]
+            ACQUIRE_SCRIPT,
+            [self._key(scope, "fence"), *keys.values()],
+            [round(LEASE_SECONDS * 1000), owner, claim.as_text()],
         )
         token, *values = answer if isinstance(answer, list) else [0]
         acquired, held_by_others, just_released = dict[str, str](), dict[str, LeaseHolder](), set[str]()
         for (name, key), value in zip(keys.items(), values, strict=True):
-            if value[:1] == b"h" and (holder := _holder(key, value)):
+            holder = _holder(key, value)
+            # The own lease is met if the connection was lost, and redis-py repeated the command.
+            if holder and holder.owner != owner:
                 held_by_others[name] = holder
             else:
                 acquired[name] = key
-                if value:
+                if value == b"d":
                     just_released.add(name)
-        return Lease(int(token), acquired, held_by_others, frozenset(just_released))
+        return Lease(owner, int(token), acquired, held_by_others, just_released=frozenset(just_released))
 
     async def _renew(self, lease: Lease) -> None:
-        while True:
+        while lease.acquired:
             await asyncio.sleep(LEASE_SECONDS / _RENEWALS_PER_LEASE)
             with contextlib.suppress(RedisUnavailableError):
                 await self._redis.script(
-                    RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.token} ", round(LEASE_SECONDS * 1000)]
+                    RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.owner} ", round(LEASE_SECONDS * 1000)]
                 )
+
+    async def _release_after(self, work: Coroutine[Any, Any, None], lease: Lease) -> None:
+        # The lease is released last, so that waiting processes find the result.
+        with contextlib.suppress(RedisUnavailableError):
+            await work
+        await self.release(lease)
+
+    async def _replace(self, owner: str, keys: list[str], outcome: bytes) -> None:
+        if keys:
+            with contextlib.suppress(RedisUnavailableError):
+                await self._redis.script(RELEASE_SCRIPT, keys, [f"h{owner} ", outcome, round(_OUTCOME_SECONDS * 1000)])
 
     def _key(self, scope: str, name: str) -> str:
         return f"{self._prefix}{{{scope}}}:lease:{name}"
 
 
-def _token_of(value: object) -> int | None:
-    token = value[1:].partition(b" ")[0] if isinstance(value, bytes) else b""
-    return int(token) if token.isdigit() else None
-
-
 def _holder(key: str, value: bytes) -> LeaseHolder | None:
-    try:
-        token, limit, statistics, began = value[1:].split()
-        return LeaseHolder(key, int(token), FetchClaim(int(limit), int(statistics, 16), int(began)))
-    except ValueError:
+    found = _HELD.fullmatch(value)
+    if found is None:
         return None
+    owner, _, limit, statistics, required, began = found.groups()
+    return LeaseHolder(key, owner.decode(), FetchClaim(int(limit), int(statistics, 16), int(required, 16), int(began)))

@@ -13,52 +13,63 @@ from typing import Final
 # Acquires the leases that are free. Guarantees:
 # - Tokens grow: INCR and the leases are one atomic step, so that of two processes the later one has the larger token.
 # - At most one holder per key: a key that holds a lease is left alone; any other value is overwritten.
-# - The previous values are returned, so that the caller knows the holders and the leases that have just ended.
-# `pcall` returns an error instead of aborting the script. A poisoned key (another type, or a counter that is no number)
-# must not make leases unavailable for ever: a poisoned lease is overwritten, and a poisoned counter starts again at the
-# seconds since the epoch, a number that counting leases does not reach.
-# The counter expires after a day without leases. Results expire long before, so that no old token is left to compare.
-# KEYS: counter, leases. ARGV: milliseconds, claim. Result: token, previous value of each lease ('' if none).
+# - Nobody waits for a lease without an end: a lease that does not expire within its lifetime was not written here.
+# - The holders are returned, and of the other keys the first letter, which tells a lease that has just ended.
+# `pcall` returns an error instead of aborting the script. A poisoned key (another type, a value that is no lease, or a
+# counter that is no number or beyond those that Lua holds exactly) must not make leases unavailable for ever: a
+# poisoned lease is overwritten, and a poisoned counter starts again at the seconds since the epoch, a number that
+# counting leases does not reach.
+# The counter expires after a day without leases. A value that was written before may outlive it if pages are kept for
+# longer than that; it is then overwritten all the same, because WRITE_SCRIPT compares the times too.
+# KEYS: counter, leases. ARGV: milliseconds, owner, claim. Result: token; for each key the lease that is held, or the
+# first letter of the value that was overwritten ('' if none).
 ACQUIRE_SCRIPT: Final = """
 local token = redis.pcall('INCR', KEYS[1])
-if type(token) ~= 'number' then
+if type(token) ~= 'number' or token < 1 or token > 9e15 then
   token = tonumber(redis.call('TIME')[1])
   redis.call('SET', KEYS[1], string.format('%.0f', token))
 end
 redis.call('EXPIRE', KEYS[1], 86400)
+local lease = 'h' .. ARGV[2] .. ' ' .. string.format('%.0f', token) .. ' ' .. ARGV[3]
 local result = {token}
 for i = 2, #KEYS do
-  local previous = redis.pcall('GET', KEYS[i])
-  if type(previous) ~= 'string' then previous = nil end
-  if not previous or string.sub(previous, 1, 1) ~= 'h' then
-    redis.call('SET', KEYS[i], 'h' .. string.format('%.0f', token) .. ' ' .. ARGV[2], 'PX', ARGV[1])
+  local value = redis.pcall('GET', KEYS[i])
+  if type(value) ~= 'string' then value = '' end
+  local milliseconds = redis.call('PTTL', KEYS[i])
+  if #value <= 120 and string.match(value, '^h%x+ %d+ %d+ %x+ %x+ %d+$')
+    and milliseconds >= 0 and milliseconds <= tonumber(ARGV[1]) then
+    result[i] = value
+  else
+    redis.call('SET', KEYS[i], lease, 'PX', ARGV[1])
+    result[i] = string.sub(value, 1, 1)
   end
-  result[i] = previous or ''
 end
 return result
 """
 
-# Extends the leases that still have this token. Comparing and extending are one atomic step: a lease that expired and
-# was acquired by another process in between is not extended.
-# KEYS: leases. ARGV: 'h<token> ', milliseconds.
+# Extends the leases of this owner. Comparing and extending are one atomic step: a lease that expired and was acquired
+# by another process in between is not extended.
+# KEYS: leases. ARGV: 'h<owner> ', milliseconds.
 RENEW_SCRIPT: Final = """
 for i = 1, #KEYS do
-  local value = redis.call('GET', KEYS[i])
-  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[i], ARGV[2]) end
+  local value = redis.pcall('GET', KEYS[i])
+  if type(value) == 'string' and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
+    redis.call('PEXPIRE', KEYS[i], ARGV[2])
+  end
 end
 """
 
-# Replaces the leases that still have this token by the outcome, or deletes them if there is none to share. Comparing
-# and replacing are one atomic step, for the same reason.
-# KEYS: leases. ARGV: 'h<token> ', outcome ('d', 'f<error>' or ''), milliseconds, '<token> '.
+# Replaces the leases of this owner by the outcome, or deletes them if there is none to share. Comparing and replacing
+# are one atomic step, for the same reason.
+# KEYS: leases. ARGV: 'h<owner> ', outcome ('d<owner>', 'f<owner> <error>' or ''), milliseconds.
 RELEASE_SCRIPT: Final = """
 for i = 1, #KEYS do
-  local value = redis.call('GET', KEYS[i])
-  if value and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
+  local value = redis.pcall('GET', KEYS[i])
+  if type(value) == 'string' and string.sub(value, 1, #ARGV[1]) == ARGV[1] then
     if ARGV[2] == '' then
       redis.call('DEL', KEYS[i])
     else
-      redis.call('SET', KEYS[i], string.sub(ARGV[2], 1, 1) .. ARGV[4] .. string.sub(ARGV[2], 2), 'PX', ARGV[3])
+      redis.call('SET', KEYS[i], ARGV[2], 'PX', ARGV[3])
     end
   end
 end

@@ -8,9 +8,16 @@ from typing import Any, Final, TypeVar
 
 from app.cache.freshness import EMPTY_SECONDS
 from app.cache.shared import codec
-from app.cache.shared.cross_process_fetch import BackgroundWrites, CrossProcessFetcher, Fetch, FetchJob, FetchOutcome
+from app.cache.shared.background_writes import BackgroundWrites
+from app.cache.shared.cross_process_fetch import CrossProcessFetcher, Fetch, FetchJob, FetchOutcome
 from app.cache.shared.leases import Leases, ScriptRunner
-from app.cache.shared.redis_records import RECORDS_PREFIX, RedisRecords, SharedPage, SharedSessions
+from app.cache.shared.redis_records import (
+    CLOCK_TOLERANCE_SECONDS,
+    RECORDS_PREFIX,
+    RedisRecords,
+    SharedPage,
+    SharedSessions,
+)
 from app.redis.connection import RedisUnavailableError
 from app.resilience.clock import Clocks
 from app.resilience.singleflight import SharedTask
@@ -31,7 +38,7 @@ class SharedCache:
         self._records = records
         self._reads: dict[Hashable, SharedTask[Any]] = {}
         self._background = BackgroundWrites()
-        self._fetcher = CrossProcessFetcher(Leases(redis, RECORDS_PREFIX), clocks, self._background)
+        self._fetcher = CrossProcessFetcher(Leases(redis, RECORDS_PREFIX, self._background), clocks)
 
     async def read_page(self, scope: str, query: PageQuery, newer_than: float) -> SharedPage:
         """The page with the statistics of the query's window, if it was fetched after `newer_than` (monotonic)."""
@@ -54,11 +61,18 @@ class SharedCache:
         self._background.start(self._records.record_session_selections(scope, ids, window, statistics))
 
     async def fetch_page_once(
-        self, scope: str, query: PageQuery, fetch: Fetch, *, newer_than: float, shares_failure: Callable[[], bool]
+        self,
+        scope: str,
+        query: PageQuery,
+        fetch: Fetch,
+        *,
+        newer_than: float,
+        is_strict: bool,
+        shares_failure: Callable[[], bool],
     ) -> FetchOutcome:
         """Fetches a page, unless another process does or just did. Raises what `fetch` or the other process raised.
 
-        `newer_than`, `shares_failure`: see `FetchJob`. The outcome has one page, found or answered.
+        `newer_than`, `is_strict`, `shares_failure`: see `FetchJob`. The outcome has one page, found or answered.
         """
 
         async def read(names: Collection[str], newer_than: float) -> dict[str, Page]:
@@ -71,7 +85,7 @@ class SharedCache:
 
         name = f"page:{query.digest}:{codec.window_key(query.window)}"
         return await self._fetcher.fetch(
-            scope, [name], query, FetchJob(fetch, read, publish, newer_than, shares_failure)
+            scope, [name], query, FetchJob(fetch, read, publish, newer_than, shares_failure, is_strict)
         )
 
     async def fetch_sessions_once(
@@ -82,11 +96,12 @@ class SharedCache:
         fetch: Fetch,
         *,
         newer_than: float,
+        is_strict: bool,
         shares_failure: Callable[[], bool],
     ) -> FetchOutcome:
-        """Fetches sessions by id, without those that another process fetches. Otherwise like `fetch_page_once`.
+        """Fetches sessions by id. Sessions that another process fetches are awaited, and read from Redis instead.
 
-        Found sessions are by id, each as a page of its own.
+        Otherwise like `fetch_page_once`. Found sessions are by id, each as a page of its own.
         """
         prefix = f"session:{codec.window_key(query.window)}:"
 
@@ -106,7 +121,7 @@ class SharedCache:
             await self._records.write(scope, page, query.window, token, requested_ids=ids_of(names))
 
         names = [f"{prefix}{each}" for each in ids]
-        job = FetchJob(fetch_names, read, publish, newer_than, shares_failure)
+        job = FetchJob(fetch_names, read, publish, newer_than, shares_failure, is_strict)
         result = await self._fetcher.fetch(scope, names, replace(query, limit=1), job)
         return replace(result, found={name.removeprefix(prefix): page for name, page in result.found.items()})
 
@@ -123,11 +138,11 @@ class SharedCache:
         """Whether a page, and all statistics that the query needs, were fetched after that time."""
         if not page.rows:
             return page.fetched_at > max(newer_than, self._clocks.monotonic() - EMPTY_SECONDS)
-        is_young = page.fetched_at > newer_than
-        return is_young and not page.missing_statistics(query.window, query.statistics, since=newer_than)
+        since = newer_than + CLOCK_TOLERANCE_SECONDS
+        return page.fetched_at > since and not page.missing_statistics(query.window, query.statistics, since=since)
 
     async def _read_once(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Reads from Redis once for all callers who read the same at a time; None while Redis is unavailable."""
+        """Singleflight for reads: concurrent ones with the same key share one. None while Redis is unavailable."""
         task = self._reads.get(key)
         if task is None or not task.is_joinable:
             task = self._reads[key] = SharedTask(read(), on_end=lambda: self._forget_read(key, task))

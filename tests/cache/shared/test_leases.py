@@ -13,15 +13,17 @@ import pytest
 
 from app import errors
 from app.cache.shared import error_codec
+from app.cache.shared.background_writes import BackgroundWrites
 from app.cache.shared.leases import LEASE_SECONDS, FetchClaim, Leases
+from app.cache.shared.scripts import ACQUIRE_SCRIPT
 from app.emulator import Emulator, serving, serving_in_thread
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
-from app.redis.connection import RedisConnection
+from app.redis.connection import RedisConnection, RedisUnavailableError
 from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 
-CLAIM = FetchClaim(limit=10, statistics=0b11, began=0)
+CLAIM = FetchClaim(limit=10, statistics=0b11, required=0b11, began=100)
 QUERY = "{ sessions(first: 3) { nodes { id tenantId runCount } } }"
 
 
@@ -30,7 +32,8 @@ async def leases(redis: RealRedis) -> AsyncIterator[Leases]:
     connection = RedisConnection(
         redis.url, use="cache", metrics=Metrics(), log=create_log("json", "error"), clock=monotonic
     )
-    yield Leases(connection, "test:")
+    yield Leases(connection, "test:", background := BackgroundWrites())
+    await background.aclose()
     await connection.aclose()
 
 
@@ -40,7 +43,7 @@ async def test_second_process_waits_for_the_lease_of_the_first(leases: Leases) -
     assert (set(first.acquired), set(first.held_by_others)) == ({"a", "b"}, set())
     assert (set(second.acquired), set(second.held_by_others)) == ({"c"}, {"b"})
     assert second.token > first.token
-    waiting = asyncio.create_task(leases.wait_released(second.held_by_others.values()))
+    waiting = asyncio.create_task(leases.wait_released(second.held_by_others.values(), CLAIM))
     await leases.release(first)
     await waiting
     third = await leases.acquire("scope", ["b"], CLAIM)
@@ -49,12 +52,76 @@ async def test_second_process_waits_for_the_lease_of_the_first(leases: Leases) -
 
 async def test_larger_claim_gets_a_lease_of_its_own(leases: Leases) -> None:
     await leases.acquire("scope", ["a"], CLAIM)
-    more = FetchClaim(limit=11, statistics=0b11, began=0)
+    more = FetchClaim(limit=11, statistics=0b11, required=0b11, began=0)
     assert set((await leases.acquire("scope", ["a"], more)).acquired) == {"a"}
     # A third process waits for the holder of the larger claim.
     assert set((await leases.acquire("scope", ["a"], more)).held_by_others) == {"a"}
-    assert set((await leases.acquire("scope", ["a"], FetchClaim(1, 0b1, 0))).held_by_others) == {"a"}
-    assert set((await leases.acquire("scope", ["a"], FetchClaim(1, 0b100, 0))).acquired) == {"a"}
+    assert set((await leases.acquire("scope", ["a"], FetchClaim(1, 0b1, 0b1, 0))).held_by_others) == {"a"}
+    assert set((await leases.acquire("scope", ["a"], FetchClaim(1, 0b100, 0b100, 0))).acquired) == {"a"}
+
+
+async def test_all_leases_of_one_attempt_are_renewed_and_released(leases: Leases, redis: RealRedis) -> None:
+    await leases.acquire("scope", ["b"], FetchClaim(1, 0b1, 0b1, 100))
+    # `a` is free. Of `b`, less is being fetched, so that a second command acquires its lease.
+    lease = await leases.acquire("scope", ["a", "b"], CLAIM)
+    assert set(lease.acquired) == {"a", "b"}
+    keys = [*lease.acquired.values()]
+    with redis.client() as client:
+        for key in keys:
+            client.pexpire(key, 1500)
+        async with leases.renewing(lease):
+            while any(client.pttl(key) <= 1500 for key in keys):  # noqa: ASYNC110 - Redis notifies nobody
+                await asyncio.sleep(0.05)
+        await leases.release(lease)
+        assert [client.get(key)[:1] for key in keys] == [b"d", b"d"]
+
+
+class LosesAnswers:
+    """A Redis that runs scripts, and whose connection breaks before the answer."""
+
+    def __init__(self, redis: RedisConnection) -> None:
+        self._redis = redis
+        self.error: BaseException | None = None
+
+    async def script(self, text: str, keys: list[str], args: list[bytes | str | int]) -> object:
+        answer = await self._redis.script(text, keys, args)
+        if self.error and text == ACQUIRE_SCRIPT:
+            raise self.error
+        return answer
+
+
+@pytest.mark.parametrize("error", [RedisUnavailableError(), asyncio.CancelledError()], ids=["lost", "cancelled"])
+async def test_attempt_whose_answer_is_lost_leaves_no_lease(redis: RealRedis, error: BaseException) -> None:
+    connection = RedisConnection(
+        redis.url, use="cache", metrics=Metrics(), log=create_log("json", "error"), clock=monotonic
+    )
+    runner, background = LosesAnswers(connection), BackgroundWrites()
+    leases = Leases(runner, "test:", background)
+    runner.error = error
+    with pytest.raises(type(error)):
+        await leases.acquire("scope", ["a", "b"], CLAIM)
+    runner.error = None
+    await background.aclose()
+    assert set((await leases.acquire("scope", ["a", "b"], CLAIM)).acquired) == {"a", "b"}
+    await connection.aclose()
+
+
+async def test_failure_is_raised_only_in_processes_that_require_what_the_holder_requires(leases: Leases) -> None:
+    first = await leases.acquire("scope", ["a"], FetchClaim(10, statistics=0b11, required=0b10, began=100))
+    other_claim = FetchClaim(10, statistics=0b01, required=0b01, began=100)
+    second = await leases.acquire("scope", ["a"], other_claim)
+    assert set(second.held_by_others) == {"a"}
+    await leases.release(first, errors.UpstreamError("Down."))
+    await leases.wait_released(second.held_by_others.values(), other_claim)
+    with pytest.raises(errors.UpstreamError):
+        await leases.wait_released(second.held_by_others.values(), CLAIM)
+
+
+async def test_holder_that_began_too_early_is_not_waited_for(leases: Leases) -> None:
+    await leases.acquire("scope", ["a"], CLAIM)
+    assert set((await leases.acquire("scope", ["a"], CLAIM, began_after=99)).held_by_others) == {"a"}
+    assert set((await leases.acquire("scope", ["a"], CLAIM, began_after=100)).acquired) == {"a"}
+    assert (await leases.acquire("scope", ["a"], CLAIM, began_after=100)).contended == {"a"}
 
 
 async def test_leases_of_different_scopes_are_independent(leases: Leases) -> None:
@@ -77,7 +144,7 @@ async def test_waiting_process_raises_the_error_of_the_holder(leases: Leases, fa
     second = await leases.acquire("scope", ["a"], CLAIM)
     await leases.release(first, failure)
     with pytest.raises(type(failure)) as raised:
-        await leases.wait_released(second.held_by_others.values())
+        await leases.wait_released(second.held_by_others.values(), CLAIM)
     assert (str(raised.value), raised.value.extensions) == (str(failure), failure.extensions)
     # A process that did not wait acquires the lease, and fetches.
     assert set((await leases.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
@@ -87,7 +154,7 @@ async def test_lease_released_without_outcome_ends_the_wait(leases: Leases) -> N
     first = await leases.acquire("scope", ["a"], CLAIM)
     second = await leases.acquire("scope", ["a"], CLAIM)
     await leases.release(first, errors.ForbiddenError("No."), shares_outcome=False)
-    await leases.wait_released(second.held_by_others.values())
+    await leases.wait_released(second.held_by_others.values(), CLAIM)
     assert not (await leases.acquire("scope", ["a"], CLAIM)).just_released
 
 
@@ -111,7 +178,7 @@ async def test_lease_is_renewed_while_held_and_expires_otherwise(leases: Leases,
 async def test_poisoned_lease_is_acquired(leases: Leases, redis: RealRedis) -> None:
     (key,) = (await leases.acquire("scope", ["a"], CLAIM)).acquired.values()
     with redis.client() as client:
-        for rubbish in (b"", b"\xff", b"hx 1", b"h1", b"d"):
+        for rubbish in (b"", b"\xff", b"hx 1", b"h1", b"d", b"h" + b"1" * 5000, b"h1 1 10 3 3 100"):
             client.set(key, rubbish)
             assert set((await leases.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
         client.delete(key)

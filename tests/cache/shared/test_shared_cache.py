@@ -233,7 +233,7 @@ async def test_lease_is_released_when_the_last_client_disconnects(pair: Pair, la
     assert len((await staying)["sessions"]["nodes"]) == 5
 
 
-async def test_no_cache_bypasses_redis_but_shares_concurrent_fetches(
+async def test_no_cache_bypasses_redis_and_requests_that_were_sent_before(
     pair: Pair, langsmith: Emulator, clock: Clock
 ) -> None:
     await pair.one.data(PAGE)
@@ -245,11 +245,32 @@ async def test_no_cache_bypasses_redis_but_shares_concurrent_fetches(
     assert await outcome(pair.one, PAGE, **{"cache-control": "max-age=3"}) == ("HIT", 0, 0)
     take_recorded_params(langsmith)
     resume = langsmith.pause()
-    requests = [asyncio.create_task(outcome(each, PAGE, **no_cache)) for each in (pair.one, pair.other)]
-    await pair.wait_lease_attempts(4)
+    requests = [asyncio.create_task(outcome(pair.one, PAGE, **no_cache))]
+    await langsmith.wait_for_requests(1)
+    for number, gateway in enumerate((pair.one, pair.other), 2):
+        clock.advance(1)
+        requests.append(asyncio.create_task(outcome(gateway, PAGE, **no_cache)))
+        await langsmith.wait_for_requests(number)
     resume.set()
-    assert sorted(await asyncio.gather(*requests)) == [("COALESCED", 0, 0), ("MISS", 0, 1)]
-    assert len(take_recorded_params(langsmith)) == 1
+    assert [each for each, _, _ in await asyncio.gather(*requests)] == ["MISS"] * 3
+
+
+async def test_max_age_waits_for_another_process_that_sent_its_request_within_it(
+    pair: Pair, langsmith: Emulator, clock: Clock
+) -> None:
+    resume = langsmith.pause()
+    first = asyncio.create_task(pair.one.data(PAGE))
+    await langsmith.wait_for_requests(1)
+    clock.advance(2)
+    waiting = asyncio.create_task(outcome(pair.other, PAGE, **{"cache-control": "max-age=3"}))
+    await pair.wait_lease_attempts(2)
+    younger = asyncio.create_task(outcome(pair.one, PAGE, **{"cache-control": "max-age=1"}))
+    await langsmith.wait_for_requests(2)
+    resume.set()
+    await first
+    assert (await waiting)[0] == "COALESCED"
+    assert (await younger)[0] == "MISS"
+    assert len(take_recorded_params(langsmith)) == 2
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -293,7 +314,7 @@ async def test_poisoned_record_is_fetched_and_overwritten(
     await pair.wait_written()
     await pair.wait_selection_written()
     with pair.redis.client() as client:
-        for key in client.keys(f"*:{kind}:*"):
+        for key in client.keys(f"*}}:{kind}:*"):
             _poison(client, key, poison)
     take_recorded_params(langsmith)
     assert await pair.other.data(PAGE) == first
