@@ -3,6 +3,8 @@
 `server.create_http_app` assembles this room; `app.main` calls it. A request passes, in this order:
 
     uvicorn_protocol    answers a repeated request from replay_cache before it is parsed
+    framed_protocol, bounded_protocol   the layers below it: requests framed, and bounded by connection_limits
+    request_head        the limits of a request's head
     server, middleware  FastAPI, and the middleware around it as one list; routes and web_pages for all other paths
     endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control
