@@ -38,7 +38,10 @@ class ReplayProtocol(BoundedProtocol):
         if response := self._replays.get(data, self.server_state.default_headers):
             # As for a parsed request: the keep-alive timer stops, and `on_response_complete` starts it anew.
             self._unset_keepalive_if_required()
-            self.transport.writelines(response)
+            # Two writes, because `writelines` of asyncio before Python 3.12.9 and 3.13.2 never pauses the protocol, so
+            # that a client which does not read makes the buffer grow without bound (CVE-2024-12254).
+            for part in response:
+                self.transport.write(part)
             self.requests_received += 1
             self.on_response_complete()
             return

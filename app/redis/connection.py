@@ -171,6 +171,9 @@ _KIND_BY_TYPE: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = 
 
 def _failure_kind(exc: BaseException) -> str:
     """The metric's label for a failure, from a closed set. redis-py wraps errors in others that say less."""
+    # redis-py's connection to a master behind Sentinels reports a demoted master as a lost connection.
+    if isinstance(exc.__context__, errors.ReadOnlyError):
+        return "readonly"
     if exc.__cause__ and (kind := _failure_kind(exc.__cause__)) != "protocol":
         return kind
     if isinstance(exc, errors.ResponseError) and (code := _CODE.search(str(exc))):

