@@ -13,9 +13,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_header_value
 from app.errors import SettingsError
-from app.redis.url import RedisUrl
 from app.resilience.rate import Rate
-from app.settings_errors import describe_error, refuse_unknown_names, variable_names
+from app.settings_errors import ENV_FILE, ENV_FILE_ENCODING, describe_error, refuse_unknown_names, variable_names
 
 MEMORY: Final = "memory://"
 """URL of a store in the memory of this process."""
@@ -28,7 +27,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
-        env_file=".env",
+        env_file=ENV_FILE,
+        env_file_encoding=ENV_FILE_ENCODING,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     langsmith_api_key: SecretStr | None = Field(
         None,
         validation_alias="LANGSMITH_API_KEY",
-        description="API key of the gateway itself. Required with `GATEWAY_AUTH=server`, otherwise unused.",
+        description="API key of the gateway itself. Required with `GATEWAY_AUTH=server` and `serve --own-key`, "
+        "otherwise unused.",
     )
     langsmith_workspace_id: str | None = Field(
         None,
@@ -159,8 +160,8 @@ class Settings(BaseSettings):
     def load(cls, **overrides: Any) -> Self:
         """The settings from the environment, and from `.env` in the working directory where a variable is not set.
 
-        `overrides` take precedence over both, by field name. Raises SettingsError for an unknown name or an invalid
-        value.
+        `overrides` take precedence over both, by field name. Raises SettingsError for an unknown name, an invalid
+        value, and a line of `.env` that is none.
         """
         names = variable_names(cls)
         refuse_unknown_names(names, _PREFIX)
@@ -168,6 +169,11 @@ class Settings(BaseSettings):
             return cls(**overrides)
         except ValidationError as exc:
             raise SettingsError(describe_error(exc, cls, names)) from None
+
+    @field_validator("auth", "log_format", "log_level", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("client_tokens", "cors_origins", mode="before")
     @classmethod
@@ -189,6 +195,8 @@ class Settings(BaseSettings):
     def _check_store_url(cls, value: SecretStr) -> SecretStr:
         # The URL is a secret because it may contain a password.
         if (url := value.get_secret_value()) != MEMORY:
+            from app.redis.url import RedisUrl  # noqa: PLC0415 - redis-py is slow to import, and mostly not needed
+
             try:
                 RedisUrl.parse(url)
             except ValueError as exc:

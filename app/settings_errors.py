@@ -1,20 +1,36 @@
-"""Errors of settings, in one line each: unknown variable names, an unreadable `.env`, and invalid values."""
+"""Errors of settings, in one line each: unknown variable names, lines of `.env` that are none, and invalid values."""
 
 import difflib
+import io
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from app.errors import SettingsError
 
-_REMOVED: Final = {
+ENV_FILE: Final = ".env"
+ENV_FILE_ENCODING: Final = "utf-8-sig"
+"""UTF-8, with or without the byte order mark of Windows, which would become a part of the first name."""
+_NOT_SETTINGS: Final = {
     "GATEWAY_CACHE_ACTIVITY_CHECK": "this setting was removed, because it could show wrong statistics. Leave it out.",
+    "GATEWAY_HOST": "this is an option of the command. Use `serve --host`.",
+    "GATEWAY_PORT": "this is an option of the command. Use `serve --port`.",
+    "GATEWAY_WORKERS": "this is an option of the command. Use `serve --workers`.",
 }
+_KUBERNETES: Final = re.compile(
+    r"GATEWAY(_[A-Z0-9_]+)?_"
+    r"(SERVICE_HOST=.*|SERVICE_PORT(_[A-Z0-9_]+)?=\d+"
+    r"|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*|PORT_\d+_(TCP|UDP|SCTP)_(ADDR|PORT|PROTO)=.*)"
+)
+"""Documented: the variables that Kubernetes sets in every container for a service of the same namespace, here for one
+with the name `gateway`, or with a name that begins with `gateway-`. A port is written as a URL: `tcp://10.0.0.1:8000`."""
 
 
 def variable_names(settings: type[BaseSettings]) -> dict[str, str]:
@@ -26,17 +42,44 @@ def variable_names(settings: type[BaseSettings]) -> dict[str, str]:
 
 
 def refuse_unknown_names(names: Mapping[str, str], prefix: str) -> None:
-    """Raise SettingsError if the environment or `.env` has a variable with the prefix that is not in `names`."""
+    """Raise SettingsError if the environment or `.env` has a variable with the prefix that is not in `names`.
+
+    Variables of Kubernetes are ignored, in the form that it gives them.
+    """
     # Names are compared without the prefix, because it makes any two names similar.
     by_short_name = {name.removeprefix(prefix): name for name in names}
-    for name in sorted({**_read_env_file(), **os.environ}):
+    ours = {name for name, value in os.environ.items() if not _KUBERNETES.fullmatch(f"{name}={value}")}
+    for name in sorted(ours | env_file_variables().keys()):
         upper = name.upper()
-        if upper in _REMOVED:
-            raise SettingsError(f"{name}: {_REMOVED[upper]}")
+        if upper in _NOT_SETTINGS:
+            raise SettingsError(f"{name}: {_NOT_SETTINGS[upper]}")
         if upper.startswith(prefix) and upper not in names:
             close = difflib.get_close_matches(upper.removeprefix(prefix), by_short_name, n=1)
             hint = f" Did you mean {by_short_name[close[0]]}?" if close else ""
-            raise SettingsError(f"{name}: there is no such setting.{hint} app/settings.md lists them all.")
+            raise SettingsError(f"{name}: there is no such setting.{hint} `sessions-gateway settings` lists them all.")
+
+
+def env_file_variables() -> dict[str, str]:
+    """The variables in `.env`. Raises SettingsError for a line that is neither a variable nor a comment."""
+    path = Path(ENV_FILE)
+    try:
+        text = path.read_text(ENV_FILE_ENCODING) if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(
+            ".env: it cannot be read as UTF-8 text. Each line must look like GATEWAY_CACHE_TTL=15."
+        ) from exc
+    for each in parse_stream(io.StringIO(text)):
+        if each.error or (each.key and each.value is None):
+            raise SettingsError(
+                f".env: line {_line_of(each)} is not a variable. Each line must look like GATEWAY_CACHE_TTL=15."
+            )
+    return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
+
+
+def _line_of(binding: Binding) -> int:
+    """The line of what was parsed. The parser counts from the empty lines before it."""
+    text = binding.original.string
+    return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def describe_error(error: ValidationError, settings: type[BaseSettings], names: Mapping[str, str]) -> str:
@@ -49,21 +92,14 @@ def describe_error(error: ValidationError, settings: type[BaseSettings], names: 
     location = str(first["loc"][0])
     variable = next((variable for variable, field in names.items() if location in {variable, field}), location)
     default = settings.model_fields[names[variable]].default if variable in names else None
-    hint = f" (the default is {_default_as_text(default)})" if default not in (None, ()) else ""
+    hint = f" (the default is {default_as_text(default)})" if default not in (None, ()) else ""
     return f"{variable}: {message[0].lower()}{message[1:]}{hint}"
 
 
-def _read_env_file() -> dict[str, str | None]:
-    try:
-        return dotenv_values(".env") if Path(".env").is_file() else {}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(
-            ".env: it cannot be read as UTF-8 text. Each line must look like GATEWAY_CACHE_TTL=15."
-        ) from exc
-
-
-def _default_as_text(value: object) -> str:
-    """A default as it is written in the environment. Defaults of secret settings are no secrets."""
+def default_as_text(value: object) -> str:
+    """A default as it is written in the environment; empty for None. Defaults of secret settings are no secrets."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if value is None or value == ():
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,6 +1,7 @@
 """Settings are read from the environment and `.env`; an unknown name or an invalid value is refused in one line."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,9 @@ def test_defaults_match_the_contract() -> None:
         ("GATEWAY_MAX_COST", "1", 1),
         ("GATEWAY_LOG_FORMAT", "json", "json"),
         ("GATEWAY_LOG_LEVEL", "debug", "debug"),
+        ("GATEWAY_LOG_LEVEL", "WARNING", "warning"),
+        ("GATEWAY_LOG_FORMAT", "JSON", "json"),
+        ("GATEWAY_AUTH", "PassThrough", "passthrough"),
         ("gateway_max_depth", "7", 7),
     ],
 )  # fmt: skip
@@ -172,11 +176,53 @@ def test_an_unknown_name_is_refused_with_a_suggestion(
     monkeypatch: pytest.MonkeyPatch, name: str, suggestion: str | None
 ) -> None:
     hint = f" Did you mean {suggestion}?" if suggestion else ""
-    message = f"{name}: there is no such setting.{hint} app/settings.md lists them all."
+    message = f"{name}: there is no such setting.{hint} `sessions-gateway settings` lists them all."
     assert load_error(monkeypatch, **{name: SECRET}) == message
     monkeypatch.delenv(name)
     Path(".env").write_text(f"{name}={SECRET}\n")
     assert load_error(monkeypatch) == message
+
+
+@pytest.mark.parametrize("service", ["GATEWAY", "GATEWAY_CACHE", "GATEWAY_REDIS_7"])
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored(
+    monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    injected = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_HTTP_METRICS": "9090",
+        f"{service}_PORT": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.1",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_53_UDP": "udp://10.0.0.1:53",
+    }
+    assert load(monkeypatch, **injected, GATEWAY_CACHE_TTL="3").cache_ttl == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("GATEWAY_PORT", "8000", "this is an option of the command. Use `serve --port`."),
+        ("GATEWAY_HOST", "0.0.0.0", "this is an option of the command. Use `serve --host`."),
+        ("GATEWAY_WORKERS", "2", "this is an option of the command. Use `serve --workers`."),
+        ("GATEWAY_SERVICE_PORT", "soon", "there is no such setting."),
+        ("GATEWAY_SERVICE_HOSTS", "10.0.0.1", "there is no such setting."),
+        ("GATEWAY_PORT_HTTP_TCP", "tcp://10.0.0.1:8000", "there is no such setting."),
+        ("gateway_service_host", "10.0.0.1", "there is no such setting."),
+        ("GATEWAY_SERVIC_HOST", "10.0.0.1", "there is no such setting."),
+    ],
+)
+def test_names_that_only_resemble_those_of_kubernetes_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    assert load_error(monkeypatch, **{name: value}).startswith(f"{name}: {reason}")
+
+
+def test_no_setting_has_a_name_that_kubernetes_could_set() -> None:
+    kubernetes = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_\d.*)")
+    assert [name for name in DEFAULTS if kubernetes.fullmatch(name)] == []
 
 
 def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +241,31 @@ def test_an_invalid_value_in_the_env_file_is_reported(monkeypatch: pytest.Monkey
     assert load_error(monkeypatch).startswith("GATEWAY_CACHE_TTL: ")
     Path(".env").write_bytes(b"GATEWAY_LOG_LEVEL=\xff\n")
     assert load_error(monkeypatch).startswith(".env: it cannot be read as UTF-8 text.")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("what is this\n", 1),
+        ("GATEWAY_CACHE_TTL=3\n\n\n# a comment\n\n  =5\n", 6),
+        ("\r\n\r\nGATEWAY_CACHE_TTL\r\n", 3),
+        ("GATEWAY_CACHE_TTL=3\nGATEWAY_LOG_LEVEL: debug\n", 2),
+        ('A="two\nlines"\nGATEWAY_LOG_FORMAT="json\nB=1\n', 3),
+        ("DATABASE_URL\n", 1),
+    ],
+)
+def test_a_line_of_the_env_file_that_is_no_variable_is_reported_with_its_number(
+    monkeypatch: pytest.MonkeyPatch, text: str, line: int
+) -> None:
+    Path(".env").write_text(text)
+    expected = f".env: line {line} is not a variable. Each line must look like GATEWAY_CACHE_TTL=15."
+    assert load_error(monkeypatch) == expected
+
+
+def test_the_first_line_of_an_env_file_from_windows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_bytes("\ufeffGATEWAY_CACHE_TTL=3\r\nGATEWAY_MAX_DEPTH=5\r\n".encode())
+    settings = load(monkeypatch)
+    assert (settings.cache_ttl, settings.max_depth) == (3, 5)
 
 
 def test_overrides_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
