@@ -1,31 +1,17 @@
-"""The command line: `sessions-gateway serve`, `schema` and `check`. `python -m app` is the same."""
+"""The command line: `sessions-gateway serve`, `settings`, `schema` and `check`. `python -m app` is the same.
+
+Each command imports what it needs when it runs, so that `--help` and `--version` answer at once.
+"""
 
 import json
-import os
-import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from tempfile import TemporaryDirectory
-from typing import IO, Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 import click
-import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from app import __version__
-from app.check import CheckInputError, check, read_sources, text_lines
-from app.emulator import Emulator, serving_in_thread
-from app.errors import SettingsError
-from app.http.protocol_selection import select_http_protocol
-from app.main import DEMO_ENDPOINT, create_configured, create_demo
-from app.observability.metrics import MULTIPROCESS_DIRECTORY
-from app.schema.query import create_schema
-from app.settings import Settings
-
-_SHUTDOWN_SECONDS: Final = 25
-"""Time for operations in flight to finish. It is below the 30 seconds after which Kubernetes kills a container."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,6 +24,12 @@ def main() -> None:
 @click.option(
     "--demo", is_flag=True, help="Serve generated data from an embedded LangSmith. Needs no API key and no network."
 )
+@click.option(
+    "--own-key",
+    is_flag=True,
+    help="Serve the projects of LANGSMITH_API_KEY to this machine, without a key from clients. Other machines may only "
+    "connect with a token of GATEWAY_CLIENT_TOKENS.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -49,43 +41,33 @@ def main() -> None:
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Number of worker processes."
 )
-def serve(*, demo: bool, host: str, port: int, workers: int) -> None:
+def serve(*, demo: bool, own_key: bool, host: str, port: int, workers: int) -> None:
     """Start the gateway. It is configured by environment variables and `.env`."""
-    # uvicorn raises the signal that stopped it again, and an exit by signal looks like a crash. Exit with 0 instead.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with (
-        _embedded_langsmith() if demo else nullcontext(create_configured) as create,
-        _listen(host, port) as listener,
-        nullcontext() if workers == 1 or MULTIPROCESS_DIRECTORY in os.environ else _metrics_directory(),
-    ):
-        # With several workers, each creates an app of its own. This one checks the settings, so that a bad setting is
-        # reported once, by this process.
-        app = create()
-        config = uvicorn.Config(
-            app if workers == 1 else f"{create.__module__}:{create.__name__}",
-            factory=workers > 1,
-            workers=workers,
-            http=select_http_protocol(app.log),
-            ws="none",
-            proxy_headers=False,
-            access_log=False,
-            server_header=False,
-            log_level="warning",
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        )
-        shown_host = f"[{host}]" if ":" in host else host
-        url = f"http://{shown_host}:{listener.getsockname()[1]}/graphql"
-        click.echo(f"GraphQL at {url}" + (", with generated data" if demo else ""), err=True)
-        with suppress(KeyboardInterrupt):
-            if workers == 1:
-                uvicorn.Server(config).run([listener])
-            else:
-                _Workers(config, [listener]).run()
+    if demo and own_key:
+        raise click.UsageError("--demo serves generated data, and --own-key your own: choose one.")
+    with _exit_2_on_settings_error():
+        from app.command_line import serve as command
+
+        command.serve(demo=demo, own_key=own_key, host=host, port=port, workers=workers)
+
+
+@main.command()
+def settings() -> None:
+    """Print each setting with its value, its default and where the value comes from. Secrets are hidden.
+
+    The exit status is 2 if `serve` would refuse a setting, with the same line on standard error.
+    """
+    from app.command_line.settings_report import settings_report
+
+    with _exit_2_on_settings_error():
+        click.echo("\n".join(settings_report()))
 
 
 @main.command()
 def schema() -> None:
     """Print the GraphQL schema in the schema definition language (SDL)."""
+    from app.schema.query import create_schema
+
     click.echo(create_schema().as_str())
 
 
@@ -105,14 +87,15 @@ def check_documents(*, patterns: tuple[str, ...], variables: IO[str] | None, as_
 
     The exit status is 0 if there are no errors, 1 if there are errors, and 2 if the check could not run.
     """
-    try:
-        sources = read_sources(patterns, sys.stdin.buffer.read)
-        report = check(sources, Settings.load(), _read_variables(variables))
-    except CheckInputError as exc:
-        raise click.UsageError(str(exc)) from None
-    except SettingsError as exc:
-        click.echo(exc, err=True)
-        raise SystemExit(2) from None
+    from app.check import CheckInputError, check, read_sources, text_lines
+    from app.settings import Settings
+
+    with _exit_2_on_settings_error():
+        try:
+            sources = read_sources(patterns, sys.stdin.buffer.read)
+            report = check(sources, Settings.load(), _read_variables(variables))
+        except CheckInputError as exc:
+            raise click.UsageError(str(exc)) from None
     click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(text_lines(report)))
     raise SystemExit(1 if report.error_count else 0)
 
@@ -128,64 +111,16 @@ def _read_variables(file: IO[str] | None) -> dict[str, dict[str, Any]]:
     return variables
 
 
-class _Workers(Multiprocess):
-    """uvicorn's supervisor of worker processes, which a second signal stops without waiting for the workers.
-
-    uvicorn's own version ignores signals while it waits for its workers to finish.
-    """
-
-    def join_all(self) -> None:
-        while running := [each.process for each in self.processes if each.process.is_alive()]:
-            if {signal.SIGINT, signal.SIGTERM}.intersection(self.signal_queue):
-                for process in running:
-                    process.kill()
-            running[0].join(timeout=0.1)
-
-
 @contextmanager
-def _embedded_langsmith() -> Iterator[Callable[[], Any]]:
-    """Run the embedded LangSmith in this process, and yield the factory of the demo app.
+def _exit_2_on_settings_error() -> Iterator[None]:
+    """Write the line of a SettingsError to standard error, and exit."""
+    from app.errors import SettingsError
 
-    Worker processes learn its URL from the environment.
-    """
-    with serving_in_thread(Emulator()) as url:
-        os.environ[DEMO_ENDPOINT] = url
-        yield create_demo
-
-
-@contextmanager
-def _metrics_directory() -> Iterator[None]:
-    """Give the workers a temporary directory to add up their metrics in.
-
-    Only processes that start with the variable set use it, so it does not affect this process, which serves nothing.
-    """
     try:
-        directory = TemporaryDirectory(prefix="sessions-gateway-", ignore_cleanup_errors=True)
-    except OSError as exc:
-        raise click.ClickException(
-            f"Cannot create a temporary directory for the metrics of the workers: {exc.strerror}."
-        ) from None
-    with directory as path:
-        os.environ[MULTIPROCESS_DIRECTORY] = path
-        try:
-            yield
-        finally:
-            del os.environ[MULTIPROCESS_DIRECTORY]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket. It is bound here, before uvicorn starts, so that the printed port is the real one."""
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit TCP_NODELAY. asyncio sets it only on sockets that it has created itself.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError as exc:
-        listener.close()
-        raise click.ClickException(f"Cannot listen on {host}, port {port}: {exc.strerror}.") from None
-    return listener
+        yield
+    except SettingsError as exc:
+        click.echo(exc, err=True)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

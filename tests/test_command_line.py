@@ -94,6 +94,25 @@ def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Server]:
                 os.killpg(started.pid, signal.SIGKILL)
 
 
+def printed_at_start(*arguments: str, cwd: Path, **variables: str) -> str:
+    """What a server prints to standard error, if it is stopped as soon as it has said how."""
+    with process(arguments, cwd, **variables) as started:
+        assert started.stderr
+        try:
+            printed = "".join(iter_until("to stop", started.stderr))
+            started.terminate()
+            return printed + started.stderr.read()
+        finally:
+            started.kill()
+
+
+def iter_until(text: str, lines: IO[str]) -> Iterator[str]:
+    for line in lines:
+        yield line
+        if text in line:
+            return
+
+
 def ended(*arguments: str, cwd: Path, **variables: str) -> tuple[int, str, str]:
     with process(arguments, cwd, **variables) as started:
         out, err = started.communicate(timeout=STOPPED)
@@ -171,7 +190,7 @@ def test_serve_refuses_an_unknown_setting_with_any_options(in_process: CliRunner
     assert printed.stdout == ""
     assert printed.stderr == (
         "GATEWAY_CACHE_TTLS: there is no such setting. Did you mean GATEWAY_CACHE_TTL? "
-        "app/settings.md lists them all.\n"
+        "`sessions-gateway settings` lists them all.\n"
     )
 
 
@@ -197,9 +216,46 @@ def test_help_lists_commands_and_options() -> None:
         assert "serve" in printed.output
         assert "schema" in printed.output
     printed = CliRunner().invoke(main, ["serve", "--help"])
-    for option in ("--demo", "--host", "--port", "--workers"):
+    for option in ("--demo", "--own-key", "--host", "--port", "--workers"):
         assert option in printed.output
     assert CliRunner().invoke(main, ["--version"]).output.endswith(f"{__version__}\n")
+
+
+SLOW_TO_IMPORT = {
+    "strawberry",
+    "graphql",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "redis",
+    "opentelemetry",
+    "httpx",
+    "limits",
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["serve", "--help"], ["check", "--help"], ["settings"]]
+)
+def test_command_that_serves_nothing_imports_no_large_library(tmp_path: Path, arguments: list[str]) -> None:
+    program = (
+        "import sys, contextlib\nfrom app.__main__ import main\n"
+        f"with contextlib.suppress(SystemExit): main({arguments})\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    code, out, err = ended("-c", program, cwd=tmp_path)
+    assert (code, bool(out)) == (0, True)
+    loaded = {name.partition(".")[0] for name in err.split()}
+    assert "click" in loaded
+    assert loaded & SLOW_TO_IMPORT == set()
+
+
+async def test_demo_logs_nothing_about_fields_of_its_own(tmp_path: Path) -> None:
+    with running(*DEMO, cwd=tmp_path) as server:
+        assert len(server.tenants()) == 1
+        _, printed = server.stopped(by=signal.SIGTERM)
+    assert "operation" in printed
+    assert "unknown_field" not in printed
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["serve", "--port", "x"], ["serve", "--workers", "0"], ["serve", "a"]])

@@ -36,6 +36,7 @@ class Emulator(FaultInjectingApp):
         refuses_stats_select: Answer 422 to the parameter `stats_select`.
         leaves_out_unselected: Leave unselected statistics out of the rows, instead of sending null.
         costs_as_numbers: Send costs as JSON numbers, instead of strings.
+        sends_newer_fields: Send fields that are not in the published specification, and that the gateway does not know.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Emulator(FaultInjectingApp):
         self.refuses_stats_select = False
         self.leaves_out_unselected = False
         self.costs_as_numbers = False
+        self.sends_newer_fields = True
         self._clock = clock
         self._statistics = Statistics()
         now = self.now()
@@ -145,6 +147,8 @@ class Emulator(FaultInjectingApp):
     ) -> dict[str, Any]:
         """The row of a session with the statistics and facets in `names`."""
         row = session.columns(self.now())
+        if self.sends_newer_fields:
+            row |= session.newer_columns(self.now())
         # Assumed: an unselected statistic is in the row, and null.
         row |= {name: None for name in (*STATISTICS, *FACETS) if not (leaves_out and name in STATISTICS)}
         return row | self._statistics.compute(session, window, names)

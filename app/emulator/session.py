@@ -44,7 +44,6 @@ class Session:
     def columns(self, now: int) -> dict[str, Any]:
         """The row of the session, without statistics and facets. Runs count if they started before `now`."""
         runs = self.runs.between(None, now)
-        experiment = self.reference_dataset_id is not None
         return {
             "id": str(self.id),
             "tenant_id": str(self.tenant_id),
@@ -59,7 +58,13 @@ class Session:
             # Assumed: the live time of the last run is a column, which is exact and needs no statistics.
             "last_run_start_time_live": self.format_time(runs[-1].started) if runs else None,
             "test_run_number": self.test_run_number,
-            "experiment_progress": {"expected_run_count": len(runs), "run_progress": 1.0} if experiment else None,
+        }
+
+    def newer_columns(self, now: int) -> dict[str, Any]:
+        """Columns that the published specification lacks."""
+        progress = {"expected_run_count": len(self.runs.between(None, now)), "run_progress": 1.0}
+        return {
+            "experiment_progress": None if self.reference_dataset_id is None else progress,
             "longlived_ttl_days": 400 if self.trace_tier == "longlived" else None,
         }
 

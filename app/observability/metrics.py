@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
+from app.errors import SettingsError
+
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the directory in which worker processes add up their metrics."""
@@ -165,7 +167,10 @@ def _multiprocess_directory() -> Path | None:
     if values.ValueClass is values.MutexValue:
         return None
     directory = Path(os.environ[MULTIPROCESS_DIRECTORY])
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(f"{MULTIPROCESS_DIRECTORY}: the directory cannot be used: {exc.strerror}.") from None
     return directory
 
 
