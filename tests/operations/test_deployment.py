@@ -114,7 +114,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     for path in filter(is_sent, project_files()):
         (context / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, context / path)
-    subprocess.run([python(), "-m", "venv", folder / "base"], check=True)
+    create_environment(folder / "base")
     image = Image(folder / "image", context)
     image.variables["PATH"] = f"{folder}/base/bin:{image.variables['PATH']}"
     for name, arguments in instructions():
@@ -125,9 +125,24 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 def python() -> str:
     """The Python version of the image if this machine has it, or else the one that runs the tests."""
     preferred = shutil.which(f"python{build_argument('PYTHON')}") or sys.executable
-    command = [preferred, "-c", "import venv, ensurepip"]
+    command = [preferred, "-c", "import venv"]
     works = subprocess.run(command, check=False, capture_output=True).returncode == 0
     return preferred if works else sys.executable
+
+
+def create_environment(folder: Path) -> None:
+    """A virtual environment with pip, also where Debian has left out ensurepip."""
+    if subprocess.run([python(), "-m", "venv", folder], check=False, capture_output=True).returncode == 0:
+        return
+    subprocess.run([python(), "-m", "venv", "--clear", "--without-pip", folder], check=True)
+    target = str(folder / "bin" / "python")
+    subprocess.run([sys.executable, "-m", "pip", "--python", target, "install", "pip"], check=True, capture_output=True)
+
+
+def test_image_has_a_python_that_ci_looks_for() -> None:
+    """CI tests the newest version from 3.12 on, besides 3.11."""
+    assert re.fullmatch(r"3\.1[2-9]", build_argument("PYTHON"))
+    assert r"python3\.(1[2-9]|[2-9][0-9])" in (ROOT / ".ci" / "run").read_text()
 
 
 def build_argument(name: str) -> str:
