@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from datetime import datetime
+from contextlib import aclosing
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,24 @@ async def test_gql_converts_scalars_to_python_types_and_polls(gateway: Gateway, 
             "startTime": datetime.fromisoformat(row["startTime"]),
             "totalCost": Decimal(row["totalCost"]),
         }
+    assert len(take_recorded_params(langsmith)) == 1
+
+
+async def test_gql_polls_without_variables_and_takes_a_timedelta_as_a_duration(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    client = create_client(url_of(gateway), {"x-api-key": "demo"}, SDL)
+    plain = "{ sessions(first: 2) { nodes { id } } }"
+    for variables in (None, dict[str, str]()):
+        async with aclosing(poll(client, plain, variables)) as polled:
+            assert len((await anext(polled))["sessions"]["nodes"]) == 2
+    take_recorded_params(langsmith)
+    query = "query($last: Duration!) { sessions(first: 2, stats: { last: $last }) { nodes { runCount } } }"
+    answers = []
+    for last in (timedelta(days=1, minutes=1), "PT24H1M"):
+        async with aclosing(poll(client, query, {"last": last})) as polled:
+            answers.append(await anext(polled))
+    assert answers[0] == answers[1]
     assert len(take_recorded_params(langsmith)) == 1
 
 
