@@ -1,4 +1,4 @@
-"""create_app: assembles the gateway, room by room. Nothing is assembled anywhere else."""
+"""create_app: assembles the rooms of the server, from the settings."""
 
 import gc
 import multiprocessing
@@ -125,7 +125,7 @@ def create_app(
 
 
 def _load_trusted_documents(settings: Settings, schema: Schema, limits: OperationLimits) -> TrustedDocuments | None:
-    """None if any document may run."""
+    """The trusted documents; None without `GATEWAY_TRUSTED_DOCUMENTS`, when every valid document may run."""
     if not settings.trusted_documents:
         return None
     documents = DocumentCache(graphql_core_schema(schema), limits, introspection=settings.introspection)
@@ -156,7 +156,7 @@ def _create_shared_cache(
     return SharedCache(connection, clocks, records)
 
 
-def create_configured() -> GatewayApp:
+def create_app_from_environment() -> GatewayApp:
     """The gateway that the environment configures. Exits with one line on standard error if a setting is wrong."""
     settings, tracing = _exit_on_settings_error(Settings.load), _create_tracing()
     return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, tracing=tracing)))
@@ -193,7 +193,10 @@ def _exit_on_settings_error(load: Callable[[], T]) -> T:
 
 
 def __getattr__(name: str) -> Any:
-    """`app`, for `uvicorn app.main:app`: created on first access, so that importing this module has no effect."""
+    """`app`, for `uvicorn app.main:app`: created on the first access, so that importing this module has no effect.
+
+    Exits the process if a setting is wrong, as `create_app_from_environment` does.
+    """
     if name == "app":
-        return create_configured()
+        return globals().setdefault("app", create_app_from_environment())
     raise AttributeError(name)

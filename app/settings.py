@@ -1,7 +1,7 @@
 """Settings, read from environment variables and `.env`. Each field is a setting; its description is the reference.
 
 Variables that begin with `LANGSMITH_` have the names that LangSmith's own SDK uses; all others begin with `GATEWAY_`.
-An unknown `GATEWAY_` name and an invalid value stop the start, because a setting that is silently ignored costs more.
+An unknown `GATEWAY_` name and an invalid value stop the start, because a misspelled setting would otherwise be ignored.
 """
 
 from pathlib import Path

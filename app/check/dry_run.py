@@ -29,7 +29,7 @@ from app.sessions.scalars import PLAIN
 from app.settings import Settings
 
 _SECONDS: Final = 60.0
-"""FreshnessPolicy of pages and deadline of operations. A dry run takes milliseconds, so neither is ever reached."""
+"""Time to live of pages and deadline of operations, in seconds. A dry run takes milliseconds, and reaches neither."""
 _UNLIMITED: Final = 10**9
 
 

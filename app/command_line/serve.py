@@ -19,7 +19,7 @@ from app.command_line.workers import HEALTH_CHECK_SECONDS, Workers, end_with_sup
 from app.emulator import Emulator, serving_in_thread
 from app.http.protocol_selection import select_http_protocol
 from app.http.server import GatewayApp
-from app.main import DEMO_ENDPOINT, create_configured, create_demo
+from app.main import DEMO_ENDPOINT, create_app_from_environment, create_demo
 from app.settings import Settings
 
 SHUTDOWN_SECONDS: Final = 25
@@ -76,7 +76,7 @@ def create_worker_app() -> GatewayApp:
 
 
 def _create_app() -> GatewayApp:
-    app = create_demo() if DEMO_ENDPOINT in os.environ else create_configured()
+    app = create_demo() if DEMO_ENDPOINT in os.environ else create_app_from_environment()
     app.asgi_app = with_loopback_hosts_only(app.asgi_app)
     return app
 

@@ -193,7 +193,7 @@ def test_trusted_documents_are_checked_with_the_configured_limits_and_switches()
     main.create_app(Settings.load(trusted_documents=schema))
 
 
-@pytest.mark.parametrize("make", [main.create_configured, main.create_demo])
+@pytest.mark.parametrize("make", [main.create_app_from_environment, main.create_demo])
 def test_start_with_an_unusable_manifest_exits_with_one_line_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make: Callable[[], Any]
 ) -> None:

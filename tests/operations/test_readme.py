@@ -53,7 +53,7 @@ def test_front_page_uses_only_commands_and_modules_that_exist() -> None:
 def test_front_page_sets_settings_to_valid_values(monkeypatch: pytest.MonkeyPatch) -> None:
     exported = dict(re.findall(r"^export (\w+)=(\S+)", TEXT, re.MULTILINE))
     names = {str(each.validation_alias or f"GATEWAY_{name.upper()}") for name, each in Settings.model_fields.items()}
-    assert len(exported) == 4
+    assert len(exported) == 5
     assert set(exported) <= names
     for name, value in exported.items():
         monkeypatch.setenv(name, value)
