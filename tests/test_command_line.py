@@ -199,7 +199,8 @@ def test_serve_reports_a_port_in_use(in_process: CliRunner) -> None:
         port = taken.getsockname()[1]
         printed = in_process.invoke(main, ["serve", "--port", str(port)])
     assert printed.exit_code == 1
-    assert printed.output == f"Error: Cannot listen on 127.0.0.1, port {port}: Address already in use.\n"
+    reason = f"Cannot listen on 127.0.0.1, port {port}: Address already in use. Choose another one with --port."
+    assert printed.output == f"Error: {reason}\n"
 
 
 def test_schema_prints_the_committed_schema_file() -> None:

@@ -1,5 +1,6 @@
 """`sessions-gateway serve`: the listening socket, the process or processes that serve it, and the exit status."""
 
+import errno
 import os
 import signal
 import socket
@@ -120,5 +121,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen()
     except OSError as exc:
         listener.close()
-        raise click.ClickException(f"Cannot listen on {host}, port {port}: {exc.strerror}.") from None
+        hint = " Choose another one with --port." if exc.errno == errno.EADDRINUSE else ""
+        raise click.ClickException(f"Cannot listen on {host}, port {port}: {exc.strerror}.{hint}") from None
     return listener
