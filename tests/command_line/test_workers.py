@@ -17,6 +17,8 @@ from app.command_line.metrics_directory import has_room
 from tests.support.paths import ROOT
 from tests.test_command_line import DEMO, SERVE, STOPPED, Server, ended, is_clean, running
 
+# Each test starts three processes or more, some of them one after another.
+pytestmark = pytest.mark.timeout(180)
 LOG = {"GATEWAY_LOG_FORMAT": "json"}
 WORKERS = (*DEMO, "--workers", "2")
 FULL_DISK = """
@@ -35,7 +37,7 @@ def workers_of(server: Server) -> set[int]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + STOPPED
+    deadline = time.monotonic() + 4 * STOPPED
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
