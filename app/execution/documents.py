@@ -46,13 +46,23 @@ class Document:
         """The operation of this name, or the only one. Raises BadUserInputError if there is no such operation."""
         operation = get_operation_ast(self.ast, name)
         if operation is None:
-            message = f"There is no operation {name!r} in the document." if name else "Name one of its operations."
+            message = (
+                f"There is no operation {name!r} in the document."
+                if name
+                else "The document has several operations: name one."
+            )
             raise BadUserInputError(message, argument="operationName")
         return operation
 
 
 class DocumentCache:
-    """`introspection`: whether clients may introspect the schema; without it, errors suggest no names either."""
+    """An LRU cache of valid documents, bounded in bytes.
+
+    Args:
+        schema: The schema that documents are validated against.
+        limits: Limits that a document must keep.
+        introspection: Whether clients may introspect the schema. Without it, errors suggest no names either.
+    """
 
     def __init__(self, schema: GraphQLSchema, limits: OperationLimits, *, introspection: bool) -> None:
         self._schema = schema
@@ -85,11 +95,7 @@ class DocumentCache:
             limits.check_shape(document)
         except GraphQLSyntaxError as exc:
             if "more than" in exc.message and "tokens" in exc.message:
-                message = (
-                    f"This document is more than {limits.tokens} tokens, and {limits.tokens} are allowed. "
-                    "Split it, or ask for less."
-                )
-                raise OperationTooExpensiveError(message, limit=limits.tokens, value=limits.tokens + 1) from exc
+                raise limits.tokens_error() from exc
             exc.extensions = {"code": errors.PARSE_FAILED}
             raise InvalidOperationError([exc]) from exc
         except RecursionError as exc:

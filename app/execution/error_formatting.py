@@ -42,6 +42,8 @@ def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, An
         log.error("internal_error", path=error.path, exc_info=cause)
         return _internal(error)
     elif error.path and error.nodes and isinstance(error.nodes[0], FieldNode):
+        # graphql-core's messages about completed values name types and fields. The values in them are LangSmith's or
+        # our own: an error about a value of the client has no path, or the node of an argument.
         log.error("internal_error", path=error.path, message=error.message)
         return _internal(error)
     else:
@@ -51,11 +53,11 @@ def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, An
 
 
 def with_validation_code(error: GraphQLError, document: DocumentNode) -> GraphQLError:
-    """Give a validation error its code: a value that a scalar refuses is bad input, any other error is not."""
+    """Give a validation error its code: BAD_USER_INPUT if a scalar refused a value, else GRAPHQL_VALIDATION_FAILED."""
     if error.original_error is not None:
         return with_bad_input_code(error, document)
     if error.message == "Validation aborted.":
-        error.message = "This document repeats fields, or nests fragments, more than can be validated."
+        error.message = "This document repeats fields or nests fragments too often to be validated. Split it."
     error.extensions = {"code": errors.VALIDATION_FAILED}
     return error
 

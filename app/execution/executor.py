@@ -38,7 +38,7 @@ class ExecutorContext(Protocol):
 
     @property
     def extra_errors(self) -> Sequence[GraphQLError]:
-        """Errors to report beside those of fields; they cost no field its value."""
+        """Errors to add to the response although no field failed, for example for dropped rows."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Executor:
         return operation.name.value[:100] if operation and operation.name else None
 
     async def run(self, request: Request, context: ExecutorContext) -> Response:
-        """Run an operation. Errors are part of the response; only cancellation raises."""
+        """Run an operation. Its errors are part of the response; only cancellation and bugs of the executor raise."""
         try:
             document = self._documents.get(request.query)
             prepared = self._prepare(document, request)

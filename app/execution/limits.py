@@ -24,6 +24,7 @@ from graphql import (
 from app.errors import OperationTooExpensiveError
 
 _INTROSPECTION: Final = {"__schema", "__type"}
+_ADVICE: Final = "Split it, or ask for less."
 
 
 MAX_CHARACTERS: Final = 65_536
@@ -68,6 +69,11 @@ class OperationLimits:
         """Check the text of a document, before it is parsed."""
         _refuse_beyond(MAX_CHARACTERS, len(document), "is {} characters long")
 
+    def tokens_error(self) -> OperationTooExpensiveError:
+        """The error of a document that has too many tokens. The parser stops at the first one beyond the limit."""
+        message = f"This document has more than {self.tokens} tokens, which is the limit. {_ADVICE}"
+        return OperationTooExpensiveError(message, limit=self.tokens, value=self.tokens + 1)
+
     def check_shape(self, document: DocumentNode) -> None:
         """Check a parsed document, before it is validated."""
         shapes = _Shapes(document)
@@ -101,9 +107,7 @@ class OperationLimits:
 def _refuse_beyond(limit: int, value: int, what: str) -> None:
     if value > limit:
         raise OperationTooExpensiveError(
-            f"This operation {what.format(value)}, and {limit} are allowed. Split it, or ask for less.",
-            limit=limit,
-            value=value,
+            f"This operation {what.format(value)}, and {limit} are allowed. {_ADVICE}", limit=limit, value=value
         )
 
 

@@ -21,7 +21,7 @@ from app.execution.resolver import Resolver, graphql_core_schema
 
 
 class FieldValues(NamedTuple):
-    """What the variables determine for one field; `arguments` are converted for its resolver."""
+    """Per field and set of variables: its AST nodes, the keyword arguments of its resolver, and its cache."""
 
     nodes: list[FieldNode]
     arguments: dict[str, Any]
@@ -50,7 +50,17 @@ class Run:
 
 
 class Plan:
-    """Raises NotCompilableError if graphql-core has to run the operation."""
+    """A compiled operation. It never changes, so it may be kept and run any number of times.
+
+    Args:
+        schema: The schema.
+        operation: The operation, which must be valid.
+        fragments: The fragments of its document, by name.
+        variables: The coerced variables. The plan depends on those of `@skip` and `@include` only.
+        encoding: Which values of the schema encode as they are.
+
+    Raises NotCompilableError if graphql-core has to run the operation.
+    """
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class ConnectionPlan:
     Args:
         slice: The rows that the client asked for.
         pages: The queries that return those rows, in order.
-        probe: A query for one row and no statistics, from which a query for the row at any offset is made.
+        probe: A query for one row without statistics. With another `offset` it tells whether a row exists there.
         windows: The statistics over further windows, which the `stats` fields of the rows select.
         selected: Names of the selected fields of the connection and of its `pageInfo`.
     """
@@ -101,5 +101,7 @@ async def read_rows(plan: ConnectionPlan, fetch_context: FetchContext, cache: Pa
         dropped_rows=requested.count(None),
         has_next="hasNextPage" in plan.selected
         and (len(found) > slice_.count or (needs_probe and await exists(slice_.end))),
+        # A page that has rows after its start position shows that the list is longer than that position. Behind the end
+        # of the list, a session at position 0 shows that there are any.
         has_previous="hasPreviousPage" in plan.selected and slice_.start > 0 and (bool(found) or await exists(0)),
     )

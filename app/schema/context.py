@@ -31,8 +31,8 @@ class OperationContext:
         deadline: Time of the event loop's clock at which upstream work ends.
         on_wait: Called each time before the operation waits for LangSmith.
         max_age: Seconds; the client accepts no page that is older. None accepts any age.
-        valid_seconds: Seconds after `now` for which the operation's windows mean the same time. A window of `last`
-            moves on with every minute.
+        valid_seconds: Seconds after `now` until a window of `last` resolves to another start time; infinite without
+            such a window.
         results_by_window: Statistics over further windows, by the response key of the root field and the window.
         traces: How the cache answered each root field, by response key.
         extra_errors: Errors that cost no field its value.
@@ -67,7 +67,7 @@ class OperationContext:
         return [each for trace in self.traces.values() for each in trace.dependencies]
 
     def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
-        """The window that the options mean now, and a label that stays the same while time goes on.
+        """The window of the options at `now`, and a label that depends on the options only: part of `SessionStats.id`.
 
         Raises BadUserInputError for invalid options.
         """
@@ -76,6 +76,7 @@ class OperationContext:
             label = hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
             self._windows[given] = (stats_window(options, self.now), label)
             if options.last:
+                # Start times are rounded down to the minute, so the window is another one from the next minute on.
                 self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
         return self._windows[given]
 

@@ -59,7 +59,7 @@ def _merged(calls: Iterable[_Call]) -> Iterable[_Call]:
 
 
 def _rows(length: int, maximum: int) -> int:
-    """The number of rows. A length that will be refused costs nothing, so that its error is about the length."""
+    """The number of rows. An invalid length costs 0, so that the operation fails with the error about the length."""
     return length if 0 < length <= maximum else 0
 
 

@@ -27,8 +27,8 @@ class FailedLookup:
 class SessionLoader:
     """Loads the sessions that one operation looks up by id, in one batch per window.
 
-    Lookups of statistics over further windows wait until the operation has no page in flight. The rows of all root
-    fields are then in one batch. The answer is not later for it, because it needs all pages in any case.
+    Lookups of statistics over further windows wait until the operation has no page in flight. This puts the rows of
+    all root fields into one batch. It does not delay the answer, which needs all pages anyway.
     """
 
     def __init__(self, cache: PageCache) -> None:

@@ -47,7 +47,7 @@ def parse_slice(*, first: int, after: str | None, offset: int | None, last: int 
     _check_length("first", first)
     if last is None:
         if before is not None:
-            raise BadUserInputError("Paging backward needs `last` beside it.", argument="before")
+            raise BadUserInputError("`before` requires `last`.", argument="before")
         if after is not None and offset is not None:
             raise BadUserInputError("Give either `after` or `offset`, not both.", argument="offset")
         if offset is not None and offset < 0:
@@ -56,10 +56,10 @@ def parse_slice(*, first: int, after: str | None, offset: int | None, last: int 
     _check_length("last", last)
     if before is None:
         raise BadUserInputError(
-            "Paging backward needs `before` beside it: LangSmith does not know the end.", argument="last"
+            "`last` requires `before`, because LangSmith does not tell the length of the list.", argument="last"
         )
     if after is not None or offset is not None:
-        raise BadUserInputError("It goes with `before` only.", argument="last")
+        raise BadUserInputError("Only allowed with `before`.", argument="last")
     end = _position("before", before)
     return Slice(max(0, end - last), min(last, end))
 
@@ -82,7 +82,5 @@ def _position(argument: str, cursor: str) -> int:
     match = _CURSOR.fullmatch(text)
     # Base64 has several spellings of one text. Only the spelling that `cursor_of` returns is a cursor.
     if match is None or cursor_of(int(match[1])) != cursor:
-        raise BadUserInputError(
-            "This is no cursor of this gateway: take it from `pageInfo` or an edge.", argument=argument
-        )
+        raise BadUserInputError("The cursor is not valid: use one from `pageInfo` or from an edge.", argument=argument)
     return int(match[1])

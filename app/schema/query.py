@@ -81,7 +81,7 @@ class Query:
         order_by: Annotated[
             SessionOrder | None,
             _argument(
-                "The order of the list. Without it, the newest sessions come first. An order by a statistic is that of "
+                "The order of the list. Without it, the newest sessions come first. An order by a statistic uses "
                 "the window of `stats`."
             ),
         ] = strawberry.UNSET,

@@ -71,7 +71,8 @@ _WindowRow: Final[Any] = msgspec.defstruct(
 def _resolve_stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> SessionStats | None:
     context = info.context
     window, label = context.window(StatsOptions(**options))
-    # Nothing was looked up if the window is that of the page, or if no statistic is selected: the page's row has all.
+    # There is no lookup if the window is the page's own, or if the field selects no statistic. The row of the page is
+    # then sufficient.
     result = context.results_by_window.get((info.root_key, window))
     row: Any = row_of(result, root.id, info.raw.path) if result else root
     stats: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_values_of(row))
@@ -128,11 +129,11 @@ def as_session(row: Row) -> Session:
 class PageInfo:
     has_next_page: bool = strawberry.field(
         description="Whether more sessions follow. If it is selected, LangSmith is asked for one session more; if "
-        "`first` is a multiple of 100, it can take one more request."
+        "`first` or `last` is a multiple of 100, it can take one more request."
     )
     has_previous_page: bool = strawberry.field(
-        description="Whether there are sessions before the page. If it is selected and the page is empty, it takes one "
-        "more request."
+        description="Whether there are sessions before the page. If it is selected, and the page is empty and does "
+        "not start at the first session, it takes one more request."
     )
     start_cursor: str | None = strawberry.field(
         description="Cursor of the first session, for `before`. Null if the page is empty."

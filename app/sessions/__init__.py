@@ -2,7 +2,8 @@
 
 Everything about a field or an argument is derived from one line here. To add one, add its line:
 
-- `fields.py`: the fields of a session (columns, statistics and facets).
+- `fields.py`: the fields of a session (columns, statistics and facets). A statistic that sessions can be ordered by is
+  also a value of `SessionOrderField`, and `app/emulator/statistics.py` computes each statistic.
 - `arguments.py`: the arguments of the schema, and their canonical form in a query.
 
 The rest, in reading order:

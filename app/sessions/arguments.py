@@ -51,7 +51,7 @@ class SessionFilter:
 
 @strawberry.enum(description="A value that sessions can be ordered by.")
 class SessionOrderField(enum.Enum):
-    NAME = strawberry.enum_value("name", description="The name, alphabetically.")
+    NAME = strawberry.enum_value("name", description="The name, alphabetically. Add `direction: ASC` to start with A.")
     START_TIME = strawberry.enum_value("start_time", description="Time at which the session was created.")
     LAST_RUN_START_TIME = strawberry.enum_value(
         "last_run_start_time", description="Time at which the latest run in the window of `stats` started."
@@ -132,9 +132,9 @@ def order_arguments(order: SessionOrder | None) -> Arguments:
             "Ordering by FEEDBACK needs the feedback key to order by.", argument="orderBy.feedbackKey"
         )
     if not by_feedback and order.feedback_key:
-        raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackKey")
+        raise BadUserInputError("Only allowed with `field: FEEDBACK`.", argument="orderBy.feedbackKey")
     if not by_feedback and order.feedback_source:
-        raise BadUserInputError("It goes with the field FEEDBACK only.", argument="orderBy.feedbackSource")
+        raise BadUserInputError("Only allowed with `field: FEEDBACK`.", argument="orderBy.feedbackSource")
     return _canonical(order)
 
 
@@ -163,7 +163,7 @@ def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
     if options.since:
         raise BadUserInputError("Give either `since` or `last`, not both.", argument="stats.since")
     if last <= timedelta():
-        raise BadUserInputError("It must be longer than nothing.", argument="stats.last")
+        raise BadUserInputError('It must be positive, such as "PT24H".', argument="stats.last")
     try:
         since = (now - last).replace(second=0, microsecond=0)
     except OverflowError:

@@ -46,7 +46,7 @@ def read_attribute(source: object, name: str) -> Any:
     """The value of an attribute. Raises UpstreamMalformedError if it is malformed, so that only its field fails."""
     value = getattr(source, name)
     if value is MALFORMED:
-        raise UpstreamMalformedError(f"LangSmith's value of `{name}` is not of the type its specification gives.")
+        raise UpstreamMalformedError(f"LangSmith sent a value of the wrong type for `{name}`.")
     return value
 
 
@@ -95,7 +95,7 @@ def decode_struct(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
     return decoded
 
 
-def array(name: str) -> Callable[..., list[msgspec.Raw] | None]:
+def array_resolver(name: str) -> Callable[..., list[msgspec.Raw] | None]:
     """Create the resolver of an opaque array: its items, not decoded."""
 
     def resolve(root: strawberry.Parent[Any]) -> Any:
@@ -133,7 +133,7 @@ def _objects(body: bytes) -> list[dict[str, Any]]:
     if items is MALFORMED:
         raise UpstreamMalformedError("LangSmith answered something that is not JSON.")
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UpstreamMalformedError("LangSmith answered something else than a list of sessions.")
+        raise UpstreamMalformedError("LangSmith did not answer with a list of sessions.")
     return items
 
 

@@ -44,7 +44,7 @@ class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"
     raw: msgspec.Raw = NULL
 
 
-Keys = Annotated[
+FeedbackKeys = Annotated[
     list[str] | None,
     strawberry.argument(
         description='Only these feedback keys, in this order, such as `["correctness"]`. Without it, all keys.'
@@ -53,10 +53,10 @@ Keys = Annotated[
 _EMPTY: Final = msgspec.Raw(b"{}")
 
 
-def feedback(name: str) -> Callable[..., list[FeedbackStat] | None]:
+def feedback_resolver(name: str) -> Callable[..., list[FeedbackStat] | None]:
     """Create the resolver of the feedback map of this name."""
 
-    def resolve(root: strawberry.Parent[Any], keys: Keys = strawberry.UNSET) -> list[FeedbackStat] | None:
+    def resolve(root: strawberry.Parent[Any], keys: FeedbackKeys = strawberry.UNSET) -> list[FeedbackStat] | None:
         stats = as_list(read_attribute(root, name))
         if stats is None or keys is None or keys is strawberry.UNSET:
             return stats

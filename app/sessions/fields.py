@@ -1,4 +1,4 @@
-"""The fields of a session, one line each: the only place that names them.
+"""The fields of a session, one line each.
 
 LangSmith returns a *column* with every row. It computes a *statistic* over the session's runs if the request names it,
 and a *facet* if the request asks for facets. From a line follow the GraphQL field with its description, the pushdown
@@ -18,8 +18,8 @@ from uuid import UUID
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from app.sessions.decoding import array
-from app.sessions.feedback import FeedbackStat, feedback
+from app.sessions.decoding import array_resolver
+from app.sessions.feedback import FeedbackStat, feedback_resolver
 from app.sessions.scalars import JSON, BigInt
 
 AS_ATTRIBUTE: Final = "as_attribute"
@@ -42,7 +42,7 @@ class TraceTier(enum.Enum):
     SHORTLIVED = strawberry.enum_value("shortlived", description="Base retention, the shorter of the two.")
 
 
-_ON_SELECTION: Final = "A statistic: LangSmith computes it over the runs only if it is selected."
+_ON_SELECTION: Final = "Computed on selection."
 
 
 def column(description: str) -> Any:
@@ -58,7 +58,7 @@ def stat(description: str, *, feedback_of: str | None = None) -> Any:
     return _line(
         Kind.STAT,
         text,
-        resolver=feedback(feedback_of),
+        resolver=feedback_resolver(feedback_of),
         **{AS_ATTRIBUTE: f"{feedback_of}{LISTED_SUFFIX}"},
     )
 
@@ -68,7 +68,7 @@ def facet(description: str, *, list_of: str) -> Any:
     return _line(
         Kind.FACET,
         f"{description} {_ON_SELECTION}",
-        resolver=array(list_of),
+        resolver=array_resolver(list_of),
         **{AS_ATTRIBUTE: list_of},
     )
 
@@ -93,7 +93,7 @@ class Columns(Node):
         'Free-form data that was attached to the session, such as `{"metadata": {"env": "prod"}, "tags": ["nightly"]}`.'
     )
     name: str | None = column("Name of the session, unique in its workspace.")
-    description: str | None = column("Free text about the session; null if nobody wrote any.")
+    description: str | None = column("Description of the session, free text. Null if there is none.")
     default_dataset_id: UUID | None = column("UUID of the dataset to which runs are added by default.")
     reference_dataset_id: UUID | None = column(
         "UUID of the dataset that an experiment was run on. Null for a tracing project."
@@ -103,7 +103,9 @@ class Columns(Node):
         "Time at which the latest run started, as LangSmith keeps it with the session. Unlike `lastRunStartTime`, it "
         "is not computed and does not depend on a window."
     )
-    test_run_number: BigInt | None = column("Number of the experiment among those on its dataset, counted from 1.")
+    test_run_number: BigInt | None = column(
+        "Sequence number of the experiment on its reference dataset, starting at 1. Null for a tracing project."
+    )
 
 
 @strawberry.type

@@ -52,7 +52,15 @@ class Page:
     def from_rows(
         cls, rows: list[Row | None], query: PageQuery, *, statistics: frozenset[str], at: float, body_bytes: int
     ) -> Self:
-        """The page of an answer that was requested `at` that time and that settles these statistics."""
+        """The page of an answer.
+
+        Args:
+            rows: The decoded rows of the answer.
+            query: The query that it answers.
+            statistics: Names of the statistics that the answer makes known. They can be more than the selected ones.
+            at: The time at which it was requested, in monotonic seconds.
+            body_bytes: Size of its decompressed body.
+        """
         rows_ = tuple(rows)
         stats = {query.window: WindowStats(rows_, dict.fromkeys(statistics, at))} if statistics else {}
         return cls(rows=rows_, limit=query.limit, fetched_at=at, stats_by_window=stats, body_bytes=body_bytes)
@@ -109,7 +117,8 @@ class Page:
     def merged_with(self, other: Self) -> Self:
         """Merge two pages of the same session, of one row each.
 
-        The columns come from the page that was requested later, and so does each statistic.
+        The columns come from the page that was requested later. Each statistic comes from the page that requested it
+        later, and from the newer page if both requested it at the same time.
         """
         older, newer = sorted((self, other), key=lambda each: each.fetched_at)
         if not (older.rows and newer.rows):
@@ -141,7 +150,7 @@ class Page:
             return NEVER
 
     def rows_in(self, window: StatsWindow) -> tuple[Row | None, ...]:
-        """The rows with those statistics over the window that are known."""
+        """The rows, with the known statistics over the window."""
         stats = self.stats_by_window.get(window)
         return stats.rows if stats else self.rows
 

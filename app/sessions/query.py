@@ -82,7 +82,7 @@ class PageQuery:
         return hashlib.blake2b(self.key.encode(), digest_size=16).hexdigest()
 
     def settled_statistics(self, *, select_statistics: bool = True) -> frozenset[str]:
-        """The statistics that an answer settles: all that were requested, even those without a value.
+        """The statistics that the answer makes known. A requested statistic without a value is known to be null.
 
         `select_statistics` is False if all statistics were requested, because LangSmith refused `stats_select`.
         """

@@ -41,12 +41,14 @@ def format_decimal(value: Decimal | str) -> str:
 
 
 def parse_big_int(value: object) -> int:
+    """An integer from an integer. Raises BadUserInputError for anything else, floats and booleans included."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise BadUserInputError("A BigInt is a whole number, such as 14162275774.")
 
 
 def parse_decimal(value: object) -> Decimal:
+    """A decimal from a string or an integer. Raises BadUserInputError for anything else, and for NaN and infinity."""
     if isinstance(value, str | int) and not isinstance(value, bool):
         try:
             number = Decimal(value)
@@ -58,6 +60,7 @@ def parse_decimal(value: object) -> Decimal:
 
 
 def parse_datetime(value: object) -> datetime:
+    """A time in UTC from an RFC 3339 string with an offset. Raises BadUserInputError for anything else."""
     if isinstance(value, str) and _INSTANT.fullmatch(value):
         try:
             return in_utc(msgspec.convert(value.upper(), datetime))
@@ -67,6 +70,7 @@ def parse_datetime(value: object) -> datetime:
 
 
 def parse_duration(value: object) -> timedelta:
+    """A duration from an ISO 8601 string. Raises BadUserInputError for anything else, and for years and months."""
     if isinstance(value, str):
         if weeks := _WEEKS.fullmatch(value):
             return timedelta(weeks=int(weeks[1]))
@@ -81,6 +85,7 @@ def parse_duration(value: object) -> timedelta:
 
 
 def parse_uuid(value: object) -> UUID:
+    """A UUID from a UUID, or from its string of 36 characters. Raises BadUserInputError for anything else."""
     if isinstance(value, UUID):
         return value
     if isinstance(value, str) and _UUID.fullmatch(value):

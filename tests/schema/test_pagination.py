@@ -213,7 +213,7 @@ async def test_text_that_is_not_a_cursor_is_refused(text: str, gateway: Gateway,
     ],
 )
 def test_other_spelling_of_a_cursor_is_refused(cursor: str) -> None:
-    with pytest.raises(BadUserInputError, match="no cursor of this gateway"):
+    with pytest.raises(BadUserInputError, match="cursor is not valid"):
         parse_slice(first=1, after=cursor, offset=None, last=None, before=None)
 
 
