@@ -77,6 +77,10 @@ class PageCache:
             self._shared.record_page_selection(scope, query, selected)
         return page
 
+    def now(self) -> float:
+        """The present time in monotonic seconds, on the clock of `Page.fetched_at`."""
+        return self._clock()
+
     async def lookup(
         self,
         ids: Sequence[str],

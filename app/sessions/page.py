@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final, Self
 
 import msgspec
@@ -74,6 +75,11 @@ class Page:
         """
         windows = sum(400 + 100 * len(stats.fetched_at) for stats in self.stats_by_window.values())
         return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + windows)
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """The ids of the sessions."""
+        return frozenset(row.id for row in self.rows if row)
 
     @property
     def dropped_rows(self) -> int:

@@ -44,9 +44,9 @@ def test_stats_field_has_the_arguments_of_stats_options() -> None:
 def test_every_statistic_says_that_it_is_computed_on_selection(name: str) -> None:
     fields = cast(GraphQLObjectType, schema().type_map[name]).fields
     statistics = [to_camel_case(each) for each in STATISTICS]
-    assert all("only if it is selected" in (fields[each].description or "") for each in statistics)
+    assert all("Computed on selection." in (fields[each].description or "") for each in statistics)
     assert not [
-        each for each in fields.keys() - {*statistics} if "only if it is selected" in (fields[each].description or "")
+        each for each in fields.keys() - {*statistics} if "Computed on selection." in (fields[each].description or "")
     ]
 
 
