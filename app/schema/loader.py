@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from graphql.pyutils import Path
 
@@ -18,10 +18,15 @@ from app.sessions.row import Row
 
 @dataclass
 class FailedLookup:
-    """The error of a failed lookup. It is reported at one field, `reported_at`, and not for each row."""
+    """The error of a failed lookup. Each field that needs the lookup reports it once, and not for each row.
+
+    Args:
+        error: The error.
+        reported_at: By field, as its path without the positions in lists, the path at which it reports the error.
+    """
 
     error: GatewayError
-    reported_at: list[str | int] | None = None
+    reported_at: dict[tuple[str, ...], list[str | int]] = field(default_factory=dict)
 
 
 class SessionLoader:
@@ -120,12 +125,13 @@ class _Batch:
 def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
     """The row of one session, for the field at `path`; None if LangSmith does not know the session.
 
-    Raises the error of a failed lookup at the first field that asks. For all other fields the row is None.
+    Raises the error of a failed lookup for the first row of the field. For its other rows the result is None.
     """
     if isinstance(result, LookupResult):
         return result.by_id[session_id]
-    # graphql-core can complete an operation a second time; the error is then raised again at the same field.
-    result.reported_at = result.reported_at or path.as_list()
-    if path.as_list() == result.reported_at:
+    place = path.as_list()
+    position = tuple(each for each in place if isinstance(each, str))
+    # graphql-core can complete an operation a second time; the error is then raised again at the same row.
+    if place == result.reported_at.setdefault(position, place):
         raise result.error
     return None

@@ -3,8 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, take_recorded_params
+from tests.conftest import Clock, Gateway, Serve, running_gateway, take_recorded_params
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
@@ -88,19 +90,33 @@ async def test_failed_lookup_is_an_error_at_each_root_field(serve: Serve, langsm
     assert len(take_recorded_params(langsmith)) == 1
 
 
-async def test_failed_window_of_several_lookups_is_reported_once(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_retries=0) as gateway:
-        a, b = some_ids(langsmith, 2)
-        fields = 'stats(since: "2020-01-01T00:00:00Z") { runCount }'
-        body = await gateway.run(
-            f"""{{ a: session(id: "{a}") {{ name {fields} }}
-                b: node(id: "{b}") {{ ... on Session {{ name {fields} }} }} }}"""
-        )
-    (error,) = body["errors"]
-    assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert error["path"][1] == "stats"
-    assert [body["data"][root]["stats"] for root in "ab"] == [None, None]
-    assert all(body["data"][root]["name"] for root in "ab")
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_failed_window_is_reported_once_by_each_field_that_shows_it(
+    upstream_url: str, clock: Clock, langsmith: Emulator, *, compiled: bool
+) -> None:
+    a, b = some_ids(langsmith, 2)
+    fields = 'stats(since: "2020-01-01T00:00:00Z") { runCount }'
+    query = f"""{{
+        a: session(id: "{a}") {{ name {fields} }}
+        b: node(id: "{b}") {{ ... on Session {{ name {fields} }} }}
+        c: sessions(first: 3) {{ nodes {{ name {fields} again: {fields} }} }}
+        d: sessions(first: 3) {{ edges {{ node {{ name {fields} }} }} }} }}"""
+    async with running_gateway(upstream_url, clock, compiled=compiled, upstream_retries=0) as gateway:
+        body = await gateway.run(query)
+    assert {error["extensions"]["code"] for error in body["errors"]} == {"BAD_USER_INPUT"}
+    assert sorted([error["path"] for error in body["errors"]], key=str) == [
+        ["a", "stats"],
+        ["b", "stats"],
+        ["c", "nodes", 0, "again"],
+        ["c", "nodes", 0, "stats"],
+        ["d", "edges", 0, "node", "stats"],
+    ]
+    data = body["data"]
+    shown = [data["a"], data["b"], *data["c"]["nodes"], *(edge["node"] for edge in data["d"]["edges"])]
+    assert all(session["name"] and session["stats"] is None for session in shown)
+    # One request for each window that failed, whichever fields share it.
+    failed = [request for request in take_recorded_params(langsmith) if "stats_start_time" in dict(request)]
+    assert len(failed) <= 2
 
 
 async def test_dropped_rows_of_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
