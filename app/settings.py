@@ -141,9 +141,10 @@ class Settings(BaseSettings):
     max_depth: int = Field(12, ge=1, description="Maximum depth of nested fields of an operation.")
     max_aliases: int = Field(30, ge=0, description="Maximum number of aliases of an operation. `0` allows none.")
     max_cost: int = Field(
-        1000,
+        150,
         ge=1,
-        description="Maximum cost of an operation: 1 per request to LangSmith, plus 1 per statistic in a request.",
+        description="Maximum cost of an operation: 1 per request to LangSmith, 1 per statistic in a request, and 1 per "
+        "100 rows of the answer and per further window or opaque value in them.",
     )
     trusted_documents: Path | None = Field(
         None,

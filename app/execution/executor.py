@@ -25,7 +25,7 @@ from app.execution.resolver import graphql_core_schema
 from app.resilience.lru_cache import LruCache
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
-"""Computes the cost of an operation with its coerced variables, in units of upstream work."""
+"""Computes the cost of an operation with its coerced variables: upstream requests, and the work of its answer."""
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """Bound of the cached plans, and also of the cached operations with their variables."""

@@ -57,7 +57,7 @@ class OperationLimits:
         tokens: Lexical tokens in a document.
         depth: Nesting of fields.
         aliases: Aliases in an operation.
-        cost: Units of upstream work, as the executor's cost function computes them.
+        cost: Units, as the executor's cost function computes them.
     """
 
     tokens: int
@@ -100,8 +100,8 @@ class OperationLimits:
             _refuse_beyond(MAX_LIST, longest, "has a list of {} values")
 
     def check_cost(self, cost: int) -> None:
-        """Check the cost of an operation, in units of upstream work."""
-        _refuse_beyond(self.cost, cost, "costs {} units of upstream work")
+        """Check the cost of an operation, as the executor's cost function computes it."""
+        _refuse_beyond(self.cost, cost, "costs {} units")
 
 
 def _refuse_beyond(limit: int, value: int, what: str) -> None:

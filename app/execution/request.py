@@ -22,7 +22,7 @@ class Response:
         errors: Formatted errors, each with its code.
         data: A value that msgspec encodes as the response's `data`.
         ran: Whether the operation ran. If not, the response has no `data` key at all.
-        cost: The operation's cost in units of upstream work.
+        cost: The operation's cost, in the units of its limit.
     """
 
     errors: list[dict[str, Any]]

@@ -108,6 +108,27 @@ class Selection:
         """GraphQL names of the fields, whatever their aliases."""
         return frozenset(self._fields_by_name)
 
+    def aliases(self, name: str) -> int:
+        """How often a field is selected: the number of its response keys."""
+        return len({_response_key(field) for field in self._fields_by_name.get(name, ())})
+
+    def leaves(self, scalar: str) -> int:
+        """The number of fields of this scalar, or lists of it, at any depth. Each response key counts.
+
+        Fields below an interface or a union are not counted.
+        """
+        found = 0
+        for name, fields in self._fields_by_name.items():
+            kind = get_named_type(self.object_type.fields[name].type) if name in self.object_type.fields else None
+            if is_object_type(kind):
+                by_key: dict[str, list[FieldDetails]] = {}
+                for each in fields:
+                    by_key.setdefault(_response_key(each), []).append(each)
+                found += sum(self._below(name, each, None).leaves(scalar) for each in by_key.values())
+            elif kind is not None and kind.name == scalar:
+                found += self.aliases(name)
+        return found
+
     def at(self, *path: str) -> "Selection":
         """The selection below the fields of this path, all aliases taken together; empty if they are not selected."""
         selection = self
@@ -133,6 +154,10 @@ class Selection:
 
     def _below(self, name: str, fields: list[FieldDetails], object_type: str | None) -> "Selection":
         return self._scope.select(self._scope.object_type(self.object_type.fields[name].type, object_type), fields)
+
+
+def _response_key(field: FieldDetails) -> str:
+    return (field.node.alias or field.node.name).value
 
 
 def _by_name(collected: GroupedFieldSet) -> dict[str, list[FieldDetails]]:

@@ -50,6 +50,9 @@ class OperationContext:
     extra_errors: list[GraphQLError] = field(default_factory=list)
     loader: SessionLoader = field(init=False)
     _windows: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
+    _window_results: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[LookupResult | FailedLookup | None, str]] = (
+        field(default_factory=dict)
+    )
 
     def __post_init__(self) -> None:
         self.loader = SessionLoader(self.cache)
@@ -79,6 +82,21 @@ class OperationContext:
                 # Start times are rounded down to the minute, so the window is another one from the next minute on.
                 self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
         return self._windows[given]
+
+    def window_result(
+        self, root_key: str, options: tuple[tuple[str, Any], ...]
+    ) -> tuple[LookupResult | FailedLookup | None, str]:
+        """What was loaded for the `stats` fields with these options, below the root field of this response key.
+
+        None if nothing had to be loaded. With it comes the label of the window. The result is the same for all rows, so
+        it is found once.
+        """
+        key = (root_key, options)
+        if found := self._window_results.get(key):
+            return found
+        window, label = self.window(StatsOptions(**dict(options)))
+        result = self._window_results[key] = (self.results_by_window.get((root_key, window)), label)
+        return result
 
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
         """Add one error for all rows of a root field that were dropped because they lack an id or a workspace."""

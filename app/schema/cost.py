@@ -1,7 +1,12 @@
-"""The cost of an operation: 1 for each request that it may send to LangSmith, and 1 for each statistic in a request.
+"""The cost of an operation with nothing in the cache: what it may ask of LangSmith, and the work of its answer.
 
-One request returns up to 100 rows. Each further window of `stats` is one more request for the same rows. A probe is
-one more request too: whether sessions follow a full page, or precede an empty one.
+Rows are counted in hundreds, as LangSmith returns them; each begun hundred counts. The units:
+
+- 1 for each request: for each hundred rows of a root field, the same for each further window, and for each probe
+  (whether sessions follow a full page, or precede an empty one). Equal calls share their requests.
+- 1 for each statistic in a request.
+- For each hundred rows that the answer shows, 1 for the rows, 1 for each `stats` field, and 1 for each opaque value in
+  a row: `extra`, `runFacets`, and `values` and `raw` of feedback. Each alias counts, because each is sent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,14 +17,15 @@ from graphql.execution.values import VariableValues
 
 from app.execution import CostOf, Document
 from app.execution.selection import Selection
-from app.schema.lookup import MAX_IDS
-from app.schema.pagination import MAX_FIRST
+from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS
 from app.schema.pushdown import statistics_in
 from app.sessions.query import MAX_LIMIT
 
 _Call = tuple[dict[str, Any], Selection]
 """The coerced arguments of a field, and the selection below it."""
 _SESSION: Final = "Session"
+_OPAQUE: Final = "JSON"
+"""The scalar of opaque values. There is no limit to their size but that of the answer."""
 
 
 def cost_by(schema: GraphQLSchema) -> CostOf:
@@ -32,21 +38,41 @@ def cost_by(schema: GraphQLSchema) -> CostOf:
 
 
 def _root_costs(roots: Selection) -> Iterator[int]:
+    for arguments, below in roots.calls("sessions"):
+        lists = [each for _, each in below.calls("nodes")]
+        lists += [edge for _, edges in below.calls("edges") for _, edge in edges.calls("node")]
+        yield _cost_of_answer(_rows_of(arguments), lists)
+    for name in ("session", "node"):
+        yield from (_cost_of_answer(1, [below]) for _, below in roots.calls(name, _SESSION))
+    for arguments, below in roots.calls("nodes", _SESSION):
+        yield _cost_of_answer(_valid(len(arguments["ids"])), [below])
+    yield from _request_costs(roots)
+
+
+def _request_costs(roots: Selection) -> Iterator[int]:
     for arguments, below in _merged(roots.calls("sessions")):
-        rows = _rows(arguments.get("last") or arguments["first"], MAX_FIRST)
-        yield _cost_of_rows(rows, below.at("nodes") + below.at("edges", "node"))
+        rows = _rows_of(arguments)
+        yield _cost_of_requests(rows, below.at("nodes") + below.at("edges", "node"))
         yield _probes(rows, arguments, below.at("pageInfo").names)
     for name in ("session", "node"):
         for _, below in _merged(roots.calls(name, _SESSION)):
-            yield _cost_of_rows(1, below)
+            yield _cost_of_requests(1, below)
     for arguments, below in _merged(roots.calls("nodes", _SESSION)):
-        yield _cost_of_rows(_rows(len(arguments["ids"]), MAX_IDS), below)
+        yield _cost_of_requests(_valid(len(arguments["ids"])), below)
 
 
-def _cost_of_rows(rows: int, sessions: Selection) -> int:
-    requests = (rows + MAX_LIMIT - 1) // MAX_LIMIT
+def _cost_of_requests(rows: int, sessions: Selection) -> int:
     windows = (statistics_in(below) for _, below in _merged(sessions.calls("stats")))
-    return requests * sum(1 + len(each) for each in (statistics_in(sessions), *filter(None, windows)))
+    return _hundreds(rows) * sum(1 + len(each) for each in (statistics_in(sessions), *filter(None, windows)))
+
+
+def _cost_of_answer(rows: int, lists: Iterable[Selection]) -> int:
+    """The cost of showing these rows, once for each selection of them."""
+    return _hundreds(rows) * sum(1 + each.aliases("stats") + each.leaves(_OPAQUE) for each in lists)
+
+
+def _hundreds(rows: int) -> int:
+    return (rows + MAX_LIMIT - 1) // MAX_LIMIT
 
 
 def _merged(calls: Iterable[_Call]) -> Iterable[_Call]:
@@ -58,9 +84,15 @@ def _merged(calls: Iterable[_Call]) -> Iterable[_Call]:
     return merged.values()
 
 
-def _rows(length: int, maximum: int) -> int:
-    """The number of rows. An invalid length costs 0, so that the operation fails with the error about the length."""
-    return length if 0 < length <= maximum else 0
+def _rows_of(arguments: dict[str, Any]) -> int:
+    """The number of rows of a call of `sessions`."""
+    last, first = arguments.get("last"), arguments.get("first")
+    return _valid(last if last is not None else DEFAULT_FIRST if first is None else first)
+
+
+def _valid(length: int) -> int:
+    """The length. An invalid length costs 0, so that the operation fails with the error about the length."""
+    return length if 0 < length <= MAX_SESSIONS else 0
 
 
 def _probes(rows: int, arguments: dict[str, Any], page_info: frozenset[str]) -> int:

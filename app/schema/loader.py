@@ -18,15 +18,15 @@ from app.sessions.row import Row
 
 @dataclass
 class FailedLookup:
-    """The error of a failed lookup. Each field that needs the lookup reports it once, and not for each row.
+    """The error of a failed lookup. Each root field that needs the lookup reports it once, and not for each row.
 
     Args:
         error: The error.
-        reported_at: By field, as its path without the positions in lists, the path at which it reports the error.
+        reported_at: By response key of the root field, the path at which it reports the error.
     """
 
     error: GatewayError
-    reported_at: dict[tuple[str, ...], list[str | int]] = field(default_factory=dict)
+    reported_at: dict[str | int, list[str | int]] = field(default_factory=dict)
 
 
 class SessionLoader:
@@ -40,6 +40,7 @@ class SessionLoader:
         self._cache = cache
         self._open: dict[tuple[StatsWindow, bool], _Batch] = {}
         self.pending_pages = PendingPages()
+        self._turn = asyncio.Lock()
         self._failures: dict[int, FailedLookup] = {}
 
     async def load(
@@ -86,6 +87,10 @@ class SessionLoader:
     async def _send(self, batch: "_Batch", window: StatsWindow, *, after_pages: bool) -> LookupResult:
         if after_pages:
             await self.pending_pages.idle.wait()
+            # All windows wait for the same moment. Each takes milliseconds to prepare hundreds of lookups, so they take
+            # turns, and the event loop serves other clients between two windows.
+            async with self._turn:
+                await asyncio.sleep(0)
         # From here on a new lookup opens a new batch.
         del self._open[window, after_pages]
         return await self._cache.lookup(
@@ -125,13 +130,13 @@ class _Batch:
 def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
     """The row of one session, for the field at `path`; None if LangSmith does not know the session.
 
-    Raises the error of a failed lookup for the first row of the field. For its other rows the result is None.
+    Raises the error of a failed lookup at the first field below each root field that asks. For all other fields the row
+    is None.
     """
     if isinstance(result, LookupResult):
         return result.by_id[session_id]
     place = path.as_list()
-    position = tuple(each for each in place if isinstance(each, str))
-    # graphql-core can complete an operation a second time; the error is then raised again at the same row.
-    if place == result.reported_at.setdefault(position, place):
+    # graphql-core can complete an operation a second time; the error is then raised again at the same field.
+    if place == result.reported_at.setdefault(place[0], place):
         raise result.error
     return None

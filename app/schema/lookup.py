@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from app.cache.fetcher import FetchContext
 from app.cache.in_flight import LookupResult
@@ -10,9 +9,6 @@ from app.resilience.singleflight import gather_or_cancel
 from app.schema.pushdown import statistics_in, windows_in
 from app.schema.types import Info, Session, as_session
 from app.sessions.query import StatsWindow
-
-MAX_IDS: Final = 500
-"""Ids in one call of `nodes`."""
 
 
 async def load_sessions(info: Info, ids: Sequence[str | None], window: StatsWindow) -> list[Session | None]:

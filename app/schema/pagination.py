@@ -10,8 +10,10 @@ from typing import Final
 from app.errors import BadUserInputError
 from app.sessions.query import MAX_LIMIT, PageQuery
 
-MAX_FIRST: Final = 500
-"""Rows in one connection."""
+MAX_SESSIONS: Final = 500
+"""Sessions in one connection, and ids in one call of `nodes`."""
+DEFAULT_FIRST: Final = 20
+"""Sessions in a connection whose length is not given."""
 _CURSOR: Final = re.compile(r"v1:(0|[1-9]\d{0,8})")
 """A cursor, decoded: its version and an offset. The version tells it apart from cursors of LangSmith's v2 API."""
 
@@ -70,8 +72,8 @@ def cursor_of(position: int) -> str:
 
 
 def _check_length(argument: str, length: int) -> None:
-    if not 1 <= length <= MAX_FIRST:
-        raise BadUserInputError(f"It must be from 1 to {MAX_FIRST}.", argument=argument)
+    if not 1 <= length <= MAX_SESSIONS:
+        raise BadUserInputError(f"It must be from 1 to {MAX_SESSIONS}.", argument=argument)
 
 
 def _position(argument: str, cursor: str) -> int:

@@ -7,8 +7,8 @@ from strawberry.schema.config import StrawberryConfig
 
 from app.errors import BadUserInputError
 from app.schema.connection import ConnectionPlan, resolve_connection
-from app.schema.lookup import MAX_IDS, load_sessions
-from app.schema.pagination import parse_slice
+from app.schema.lookup import load_sessions
+from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS, parse_slice
 from app.schema.pushdown import window_of
 from app.schema.types import Info, Session, SessionConnection
 from app.sessions import decoding
@@ -56,8 +56,8 @@ class Query:
         self,
         info: Info,
         first: Annotated[
-            int, _argument("Number of sessions, 1 to 500. Costs one request to LangSmith per 100 sessions.")
-        ] = 20,
+            int, _argument(f"Number of sessions, 1 to {MAX_SESSIONS}. Costs one request to LangSmith per 100 sessions.")
+        ] = DEFAULT_FIRST,
         after: Annotated[
             str | None, _argument("Start after this cursor, which is the `endCursor` of a page or that of an edge.")
         ] = strawberry.UNSET,
@@ -70,7 +70,7 @@ class Query:
         ] = strawberry.UNSET,
         last: Annotated[
             int | None,
-            _argument("Number of sessions right before `before`, 1 to 500. Takes the place of `first`."),
+            _argument(f"Number of sessions right before `before`, 1 to {MAX_SESSIONS}. Takes the place of `first`."),
         ] = strawberry.UNSET,
         before: Annotated[
             str | None, _argument("End before this cursor, to page backward. Requires `last`.")
@@ -130,10 +130,10 @@ class Query:
         "All ids of an operation share one request to LangSmith per 100."
     )
     async def nodes(
-        self, info: Info, ids: Annotated[list[strawberry.ID], _argument("UUIDs of sessions, 500 at most.")]
+        self, info: Info, ids: Annotated[list[strawberry.ID], _argument(f"UUIDs of sessions, {MAX_SESSIONS} at most.")]
     ) -> list[Node | None]:
-        if len(ids) > MAX_IDS:
-            raise BadUserInputError(f"There may be {MAX_IDS} at most.", argument="ids")
+        if len(ids) > MAX_SESSIONS:
+            raise BadUserInputError(f"There may be {MAX_SESSIONS} at most.", argument="ids")
         return [*await load_sessions(info, [_uuid(each) for each in ids], ALL_RUNS)]
 
 

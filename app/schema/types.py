@@ -69,11 +69,9 @@ _WindowRow: Final[Any] = msgspec.defstruct(
 
 
 def _resolve_stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> SessionStats | None:
-    context = info.context
-    window, label = context.window(StatsOptions(**options))
     # There is no lookup if the window is the page's own, or if the field selects no statistic. The row of the page is
     # then sufficient.
-    result = context.results_by_window.get((info.root_key, window))
+    result, label = info.context.window_result(info.root_key, (*options.items(),))
     row: Any = row_of(result, root.id, info.raw.path) if result else root
     stats: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_values_of(row))
     return stats

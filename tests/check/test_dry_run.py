@@ -74,7 +74,7 @@ def test_check_plans_one_request_for_root_fields_that_share_it() -> None:
 @pytest.mark.parametrize(
     ("text", "limit", "complaint"),
     [
-        ("{ sessions(first: 500) { nodes { runCount } } }", "MAX_COST=9", "costs 10 units of upstream work, and 9"),
+        ("{ sessions(first: 500) { nodes { runCount } } }", "MAX_COST=9", "costs 15 units, and 9"),
         ("{ sessions { nodes { feedbackStats { key } } } }", "MAX_DEPTH=3", "is 4 fields deep, and 3 are"),
         ("{ a: __typename b: __typename }", "MAX_ALIASES=1", "has 2 aliases, and 1"),
         ("{ sessions { nodes { id } } }", "MAX_TOKENS=8", "more than 8 tokens"),

@@ -38,7 +38,7 @@ def test_json_contains_operations_requests_variables_and_findings() -> None:
                 "file": "a.graphql",
                 "line": 1,
                 "column": 1,
-                "cost": 5,
+                "cost": 8,
                 "requests": [
                     {"path": path, "params": {"limit": "20"}},
                     {"path": path, "params": {"id": "<$id>", "limit": "1"}},

@@ -94,7 +94,7 @@ def test_a_deprecated_field_is_a_warning(schema_with_deprecation: strawberry.Sch
     (warning,) = found.findings
     assert (warning.severity, warning.code, str(warning.location)) == ("warning", "DEPRECATED", "it.graphql:2:3")
     assert str(warning) == "The field Session.description is deprecated. Use `extra`."
-    assert (found.error_count, found.warning_count, found.operations[0].cost) == (0, 1, 1)
+    assert (found.error_count, found.warning_count, found.operations[0].cost) == (0, 1, 2)
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "# only a word\n\n"])

@@ -1,11 +1,14 @@
-"""Cost: 1 for each request that an operation may send, and 1 for each statistic in a request."""
+"""Cost: the requests that an operation may send, with their statistics, and what its answer shows."""
 
+import re
 from typing import Any
 
 import pytest
 
 from app.emulator import Emulator
+from app.settings import Settings
 from tests.conftest import Gateway, Serve, take_recorded_params
+from tests.support.paths import ROOT
 
 A = "00000000-0000-4000-8000-00000000000a"
 B = "00000000-0000-4000-8000-00000000000b"
@@ -18,34 +21,41 @@ def sessions(arguments: str, selection: str) -> str:
 COSTS = [
     ("{ __typename }", 0),
     ("{ __schema { types { name } } }", 0),
-    ("{ sessions { nodes { id name startTime } } }", 1),
+    ("{ sessions { nodes { id name startTime } } }", 2),
     ("{ sessions { pageInfo { endCursor } } }", 1),
-    ("{ sessions { nodes { runCount } } }", 2),
-    ("{ sessions { nodes { runCount errorRate again: runCount runFacets } } }", 4),
-    ("{ sessions { nodes { runCount } edges { node { runCount errorRate } } } }", 3),
-    (sessions("first: 100", "nodes { runCount }"), 2),
-    (sessions("first: 101", "nodes { runCount }"), 4),
-    (sessions("first: 500", "nodes { runCount errorRate }"), 15),
-    (sessions('last: 200, before: "djE6MTA"', "nodes { runCount }"), 4),
+    ("{ sessions { nodes { runCount } } }", 3),
+    ("{ sessions { nodes { runCount errorRate again: runCount runFacets } } }", 6),
+    ("{ sessions { nodes { runCount } edges { node { runCount errorRate } } } }", 5),
+    (sessions("first: 100", "nodes { runCount }"), 3),
+    (sessions("first: 101", "nodes { runCount }"), 6),
+    (sessions("first: 500", "nodes { runCount errorRate }"), 20),
+    (sessions('last: 200, before: "djE6MTA"', "nodes { runCount }"), 6),
     (sessions("first: 20", "pageInfo { hasNextPage hasPreviousPage }"), 1),
     (sessions("first: 100", "pageInfo { hasNextPage }"), 2),
     (sessions("first: 100", "pageInfo { endCursor }"), 1),
     (sessions("offset: 900", "pageInfo { hasPreviousPage }"), 2),
-    ("{ sessions { nodes { stats { id } } } }", 1),
-    ('{ sessions { nodes { stats(last: "P1D") { runCount errorRate } } } }', 4),
-    ('{ sessions { nodes { runCount a: stats(last: "P1D") { runCount } b: stats(last: "P7D") { runCount } } } }', 6),
-    ('{ sessions { nodes { a: stats(last: "P1D") { runCount } b: stats(last: "P1D") { runCount errorRate } } } }', 4),
-    (sessions("first: 200", 'nodes { stats(last: "P1D") { runCount } }'), 6),
-    (f'{{ session(id: "{A}") {{ name }} }}', 1),
-    (f'{{ session(id: "{A}") {{ runCount stats(last: "P1D") {{ runCount }} }} }}', 4),
-    (f'{{ node(id: "{A}") {{ id ... on Session {{ runCount }} }} }}', 2),
-    (f'{{ nodes(ids: ["{A}", "{B}"]) {{ ... on Session {{ runCount }} }} }}', 2),
+    ("{ sessions { nodes { stats { id } } } }", 3),
+    ('{ sessions { nodes { stats(last: "P1D") { runCount errorRate } } } }', 6),
+    ('{ sessions { nodes { runCount a: stats(last: "P1D") { runCount } b: stats(last: "P7D") { runCount } } } }', 9),
+    ('{ sessions { nodes { a: stats(last: "P1D") { runCount } b: stats(last: "P1D") { runCount errorRate } } } }', 7),
+    (sessions("first: 200", 'nodes { stats(last: "P1D") { runCount } }'), 10),
+    (f'{{ session(id: "{A}") {{ name }} }}', 2),
+    (f'{{ session(id: "{A}") {{ runCount stats(last: "P1D") {{ runCount }} }} }}', 6),
+    (f'{{ node(id: "{A}") {{ id ... on Session {{ runCount }} }} }}', 3),
+    (f'{{ nodes(ids: ["{A}", "{B}"]) {{ ... on Session {{ runCount }} }} }}', 3),
     ("{ nodes(ids: []) { id } }", 0),
-    ("{ a: sessions { nodes { id } } b: sessions(offset: 20) { nodes { runCount } } }", 3),
-    ("{ a: sessions { nodes { runCount } } b: sessions { nodes { runCount errorRate } } }", 3),
-    ("{ sessions { nodes { runCount } } ...Q } fragment Q on Query { sessions { nodes { errorRate } } }", 3),
-    ("query ($no: Boolean = false) { sessions { nodes { runCount @include(if: $no) errorRate @skip(if: true) } } }", 1),
-    ("query ($n: Int = 300) { sessions(first: $n) { nodes { id } } }", 3),
+    ("{ a: sessions { nodes { id } } b: sessions(offset: 20) { nodes { runCount } } }", 5),
+    ("{ a: sessions { nodes { runCount } } b: sessions { nodes { runCount errorRate } } }", 5),
+    ("{ sessions { nodes { runCount } } ...Q } fragment Q on Query { sessions { nodes { errorRate } } }", 5),
+    ("query ($no: Boolean = false) { sessions { nodes { runCount @include(if: $no) errorRate @skip(if: true) } } }", 2),
+    ("query ($n: Int = 300) { sessions(first: $n) { nodes { id } } }", 6),
+    ("{ a: sessions { nodes { id } } b: sessions { nodes { id } } }", 3),
+    ("{ sessions { nodes { id } edges { node { name } } again: nodes { name } } }", 4),
+    ("{ sessions { nodes { extra } } }", 3),
+    (sessions("first: 300", "nodes { extra a: extra b: extra extra }"), 15),
+    ("{ sessions { nodes { feedbackStats { key values raw v: values } } } }", 6),
+    ('{ sessions { nodes { runFacets a: runFacets stats(last: "P1D") { runFacets } } } }', 9),
+    (sessions('last: 2, before: "djE6MTA"', "nodes { id }"), 2),
 ]
 
 
@@ -61,18 +71,16 @@ async def test_cost_is_an_upper_bound_of_requests_and_statistics(
 
 
 async def test_operation_beyond_the_cost_limit_is_refused_without_a_request(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(max_cost=14) as gateway:
+    async with serve(max_cost=19) as gateway:
         (error,) = await gateway.errors(sessions("first: 500", "nodes { runCount errorRate }"))
-        assert error["message"] == (
-            "This operation costs 15 units of upstream work, and 14 are allowed. Split it, or ask for less."
-        )
-        assert error["extensions"] == {"code": "OPERATION_TOO_EXPENSIVE", "limit": 14, "value": 15}
+        assert error["message"] == ("This operation costs 20 units, and 19 are allowed. Split it, or ask for less.")
+        assert error["extensions"] == {"code": "OPERATION_TOO_EXPENSIVE", "limit": 19, "value": 20}
         assert langsmith.requests == []
         await gateway.data(sessions("first: 400", "nodes { runCount errorRate }"))
 
 
 async def test_cost_counts_only_the_operation_that_runs(serve: Serve) -> None:
-    async with serve(max_cost=1) as gateway:
+    async with serve(max_cost=2) as gateway:
         body = {
             "query": "query A { sessions { nodes { runCount } } } query B { sessions { nodes { id } } }",
             "operationName": "B",
@@ -108,7 +116,44 @@ async def test_cost_counts_only_the_operation_that_runs(serve: Serve) -> None:
 async def test_invalid_argument_is_bad_input_whatever_it_would_cost(
     serve: Serve, langsmith: Emulator, query: str, variables: dict[str, Any] | None, argument: str
 ) -> None:
-    async with serve(max_cost=3) as gateway:
+    async with serve(max_cost=5) as gateway:
         (error,) = await gateway.errors(query, variables)
     assert (error["extensions"]["code"], error["extensions"]["argument"]) == ("BAD_USER_INPUT", argument)
+    assert langsmith.requests == []
+
+
+DASHBOARD = re.search(r"`(query[^`]*)`", (ROOT / "app" / "web/dashboard/assets/gateway.js").read_text())
+MANY_WINDOWS = " ".join(f'w{n}: stats(filter: "{n}") {{ runCount }}' for n in range(29))
+
+
+async def test_dashboard_and_examples_stay_well_inside_the_default_limit(gateway: Gateway) -> None:
+    assert DASHBOARD
+    variables = {"first": 100, "window": "P1D", "twice": "P2D", "compare": True}
+    costs = [(await gateway.explain(DASHBOARD[1], variables))["cost"]]
+    for page in ROOT.rglob("*.md"):
+        for query in re.findall(r"```graphql\n(.*?)```", page.read_text(), re.DOTALL):
+            costs += [(await gateway.explain(query))["cost"]]
+    assert len(costs) > 3
+    assert max(costs) * 5 <= Settings.model_fields["max_cost"].default
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        sessions("first: 500", f"nodes {{ name {MANY_WINDOWS} }}"),
+        "{" + " ".join(f"r{n}: sessions(first: 500, offset: {n}) {{ nodes {{ id }} }}" for n in range(20)) + "}",
+        "{"
+        + " ".join(
+            f'r{n}: sessions(first: 500, offset: {n}) {{ nodes {{ stats(last: "P1D") {{ runCount }} }} }}'
+            for n in range(14)
+        )
+        + "}",
+    ],
+    ids=["many windows", "many lists", "many lists with a window"],
+)
+async def test_short_document_that_causes_much_work_is_refused(
+    gateway: Gateway, langsmith: Emulator, query: str
+) -> None:
+    (error,) = await gateway.errors(query)
+    assert error["extensions"]["code"] == "OPERATION_TOO_EXPENSIVE"
     assert langsmith.requests == []

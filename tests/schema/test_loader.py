@@ -91,7 +91,7 @@ async def test_failed_lookup_is_an_error_at_each_root_field(serve: Serve, langsm
 
 
 @pytest.mark.parametrize("compiled", [True, False])
-async def test_failed_window_is_reported_once_by_each_field_that_shows_it(
+async def test_failed_window_is_reported_once_by_each_root_field_that_shows_it(
     upstream_url: str, clock: Clock, langsmith: Emulator, *, compiled: bool
 ) -> None:
     a, b = some_ids(langsmith, 2)
@@ -107,7 +107,6 @@ async def test_failed_window_is_reported_once_by_each_field_that_shows_it(
     assert sorted([error["path"] for error in body["errors"]], key=str) == [
         ["a", "stats"],
         ["b", "stats"],
-        ["c", "nodes", 0, "again"],
         ["c", "nodes", 0, "stats"],
         ["d", "edges", 0, "node", "stats"],
     ]

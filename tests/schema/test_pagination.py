@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError
-from app.schema.pagination import MAX_FIRST, cursor_of, parse_slice
+from app.schema.pagination import MAX_SESSIONS, cursor_of, parse_slice
 from app.sessions.query import PageQuery
 from tests.conftest import Gateway, Serve, take_recorded_params
 
@@ -224,7 +224,7 @@ def test_cursor_is_parsed_to_its_position(position: int) -> None:
 
 
 @example(start=0, count=100, one_more=True)
-@given(start=st.integers(0, 1000), count=st.integers(1, MAX_FIRST), one_more=st.booleans())
+@given(start=st.integers(0, 1000), count=st.integers(1, MAX_SESSIONS), one_more=st.booleans())
 def test_queries_of_a_slice_cover_it_without_overlap(start: int, count: int, one_more: bool) -> None:
     rows = parse_slice(first=count, after=None, offset=start, last=None, before=None)
     places = [
