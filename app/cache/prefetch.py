@@ -7,7 +7,7 @@ statistics of the others too. A statistic that was not selected for a while is n
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from app.resilience.lru_cache import LruDict
+from app.resilience.lru_cache import BoundedDict
 from app.sessions.query import StatsWindow
 
 MAX_REMEMBERED_IDS: Final = 3
@@ -26,7 +26,7 @@ class RecentSelections:
     def __init__(self, ttl_seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = selection_seconds(ttl_seconds)
         self._clock = clock
-        self._selected_at: LruDict[tuple[str, StatsWindow], dict[str, float]] = LruDict()
+        self._selected_at: BoundedDict[tuple[str, StatsWindow], dict[str, float]] = BoundedDict()
 
     def record(self, key: str, window: StatsWindow, statistics: Iterable[str]) -> None:
         """Records that a client selected these statistics now."""

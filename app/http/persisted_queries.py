@@ -20,7 +20,7 @@ from app.errors import BadUserInputError, PersistedQueryNotFoundError
 from app.execution import Request
 from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
-from app.resilience.lru_cache import LruCache, LruDict
+from app.resilience.lru_cache import BoundedDict, LruCache
 
 _MAX_BYTES: Final = 8 * 1024 * 1024
 """Bound of each of the two caches in memory."""
@@ -74,7 +74,7 @@ class AutomaticPersistedQueries:
         self._clock = clock
         self._sent: LruCache[str, str] = LruCache(_MAX_BYTES)
         self._named: LruCache[str, str] = LruCache(_MAX_BYTES)
-        self._written_at: LruDict[str, float] = LruDict()
+        self._written_at: BoundedDict[str, float] = BoundedDict()
         self._minute = self._minute_bytes = 0
 
     async def resolve(self, params: GraphQLParams) -> Request:

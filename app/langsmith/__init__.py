@@ -10,5 +10,5 @@ Read in this order: `upstream.py` (what the cache needs), `client.py` (query →
 `stack.py` (the signature, and the layers in their order), then the layers: `retry.py`, `circuit_breaker.py`,
 `rate_limit.py`, `concurrency_limit.py`, `http_transport.py` with `connection_pool.py` and `bounded_body.py`.
 `v1.py` and `error_mapping.py` translate parameters, rows and errors; `call.py` is the record that Explain shows, and
-`notices.py` reports what LangSmith announces.
+`api_changes.py` reports what LangSmith announces.
 """

@@ -27,7 +27,7 @@ async def read_bounded_body(response: httpx.Response) -> bytes:
 async def _read(response: httpx.Response) -> bytes:
     # httpx would decode nested compressions too, and a single step of the inner one can produce an unbounded chunk.
     if response.headers.get("content-encoding", "identity").strip().lower() not in _ENCODINGS:
-        raise UpstreamMalformedError("LangSmith's answer is compressed in a way that was not asked for.")
+        raise UpstreamMalformedError("LangSmith's answer has a content encoding that the gateway does not support.")
     chunks: list[bytes] = []
     size = 0
     try:

@@ -15,8 +15,8 @@ class UpstreamCall:
     status: HTTP status of the last response; None if the last try got no response.
     milliseconds: duration of all tries together, with the pauses between them.
     attempts: number of times that the request was sent.
-    tried_at: time at which the last try began, in monotonic seconds, before it waited for a limit. The age of the page
-        counts from here.
+    tried_at: start of the last try (monotonic seconds), before it waits for a limit. The age of the page is measured
+        from it.
     span: tracing span of the last try.
     """
 

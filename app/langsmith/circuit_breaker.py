@@ -1,9 +1,9 @@
 """The two layers of the circuit breaker: fail fast while the circuit is open; permit a request and record its outcome.
 
-They stand on both sides of the limits. The outer layer keeps requests that would not be sent from being counted by the
-rate limit or queueing for a place. The inner layer asks again after that wait, because the circuit may have opened in
-the meantime, and only there one request becomes the trial of a half-open circuit. The state machine is
-`app/resilience/circuit_breaker.py`.
+They stand on both sides of the limits. The outer layer fails fast, so that a request that will not be sent neither
+consumes the rate limit nor waits for the concurrency limit. The inner layer asks again after that wait, because the
+circuit may have opened in the meantime, and only there one request becomes the trial of a half-open circuit. The state
+machine is `app/resilience/circuit_breaker.py`.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from app.errors import RateLimitedError, UpstreamError
 from app.langsmith.error_mapping import RetryableError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
-from app.resilience.circuit_breaker import FAILURES, PAUSE, CircuitBreaker, Permit
+from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, CircuitBreaker, Permit
 from app.resilience.clock import Clock
 
-_TIMER_TOLERANCE: Final = 0.01
+_TIMER_TOLERANCE_SECONDS: Final = 0.01
 """Seconds by which a timer of the event loop may fire too early."""
 
 
@@ -28,7 +28,7 @@ def create_circuit_breaker(clock: Clock, metrics: Metrics, log: FilteringBoundLo
     def report(is_open: bool) -> None:
         metrics.circuit_breaker_open.set(is_open)
         if is_open:
-            log.warning("circuit_breaker_opened", failures=FAILURES, seconds=PAUSE)
+            log.warning("circuit_breaker_opened", failures=FAILURE_THRESHOLD, seconds=FIRST_PAUSE_SECONDS)
         else:
             log.info("circuit_breaker_closed")
 
@@ -38,8 +38,8 @@ def create_circuit_breaker(clock: Clock, metrics: Metrics, log: FilteringBoundLo
 class FailFastTransport:
     """The outer layer: raises UpstreamError at once while the circuit is open."""
 
-    def __init__(self, following: UpstreamTransport, breaker: CircuitBreaker) -> None:
-        self._next = following
+    def __init__(self, next_transport: UpstreamTransport, breaker: CircuitBreaker) -> None:
+        self._next = next_transport
         self._breaker = breaker
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
@@ -50,8 +50,8 @@ class FailFastTransport:
 class CircuitBreakerTransport:
     """The inner layer: sends a request only with a permit, and records how it ended."""
 
-    def __init__(self, following: UpstreamTransport, breaker: CircuitBreaker) -> None:
-        self._next = following
+    def __init__(self, next_transport: UpstreamTransport, breaker: CircuitBreaker) -> None:
+        self._next = next_transport
         self._breaker = breaker
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
@@ -62,7 +62,7 @@ class CircuitBreakerTransport:
         except asyncio.CancelledError:
             # The deadline cancels a request because LangSmith is slow, which is a failure. Otherwise the last client
             # that waited for the request has disconnected, which says nothing about LangSmith.
-            is_late = asyncio.get_running_loop().time() >= request.deadline - _TIMER_TOLERANCE
+            is_late = asyncio.get_running_loop().time() >= request.deadline - _TIMER_TOLERANCE_SECONDS
             (self._breaker.record_failure if is_late else self._breaker.release)(permit)
             raise
         except RetryableError as failure:
@@ -79,5 +79,5 @@ class CircuitBreakerTransport:
 def _acquire_permit(breaker: CircuitBreaker) -> Permit:
     permit = breaker.acquire()
     if permit is None:
-        raise UpstreamError("LangSmith keeps failing, and is left alone for a moment. Try again shortly.")
+        raise UpstreamError("LangSmith keeps failing, so the gateway has paused its requests. Try again shortly.")
     return permit

@@ -9,9 +9,9 @@ from structlog.typing import FilteringBoundLogger
 from app import errors
 from app.credentials import Credential
 from app.langsmith import v1
+from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.call import UpstreamCall
 from app.langsmith.error_mapping import StatsSelectRefusedError
-from app.langsmith.notices import UpstreamNotices
 from app.langsmith.rate_limit import UpstreamRateLimit
 from app.langsmith.transport import UpstreamRequest, UpstreamTransport
 from app.langsmith.upstream import Upstream
@@ -35,8 +35,8 @@ class LangSmithClient(Upstream):
     transport: the outermost layer of the stack, which raises no RetryableError.
     url: the list of sessions, without a query string.
     timeout_seconds: time for one query, retries included.
-    rate_limit: the limit that the stack counts with.
-    notices: is told of unknown fields.
+    rate_limit: the rate limit inside the stack, asked by `is_near_limit`.
+    api_changes: is told of unknown fields.
     connections: the pool, which is closed with the client.
     clock: monotonic seconds.
     """
@@ -48,7 +48,7 @@ class LangSmithClient(Upstream):
         url: str,
         timeout_seconds: float,
         rate_limit: UpstreamRateLimit,
-        notices: UpstreamNotices,
+        api_changes: ApiChangeReporter,
         connections: httpx.AsyncBaseTransport,
         log: FilteringBoundLogger,
         clock: Clock,
@@ -57,7 +57,7 @@ class LangSmithClient(Upstream):
         self._path = httpx.URL(url).path
         self._timeout_seconds = timeout_seconds
         self._rate_limit = rate_limit
-        self._notices = notices
+        self._api_changes = api_changes
         self._connections = connections
         self._log = log
         self._clock = clock
@@ -115,7 +115,7 @@ class LangSmithClient(Upstream):
         finally:
             call.milliseconds = (self._clock() - started_at) * 1000
         rows = v1.parse_rows(response.body, query)
-        self._notices.record_unknown_fields(response.body)
+        self._api_changes.record_unknown_fields(response.body)
         return Page.from_rows(
             rows,
             query,

@@ -18,8 +18,8 @@ _RETRY_AFTER_SECONDS: Final = 1.0
 class ConcurrencyLimitTransport:
     """`limit`: maximum number of requests in flight. One tenant may fill half of the queue."""
 
-    def __init__(self, following: UpstreamTransport, limit: int) -> None:
-        self._next = following
+    def __init__(self, next_transport: UpstreamTransport, limit: int) -> None:
+        self._next = next_transport
         self._places = asyncio.Semaphore(limit)
         self._max_waiting = limit * _QUEUE_PER_PLACE
         self._waiting: Counter[str] = Counter()

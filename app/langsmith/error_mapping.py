@@ -1,4 +1,4 @@
-"""The one table that maps failures of LangSmith to the gateway's errors, and says which of them another try may cure.
+"""The one table that maps failures of LangSmith to the gateway's errors, and marks those that are worth a retry.
 
 Bodies of 401, 403, 422 and 429 are Observed in real installations; their wording never reaches a client.
 """
@@ -20,7 +20,7 @@ _MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
 
 
 class RetryableError(Exception):
-    """A failure that another try may not meet.
+    """A transient failure: another attempt may succeed.
 
     error: what the client reads if no try is left.
     retry_after: seconds that LangSmith asks to wait; None if it does not say.

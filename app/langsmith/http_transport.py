@@ -9,9 +9,9 @@ import httpx
 
 from app import __version__
 from app.errors import BadUserInputError
+from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.error_mapping import map_status, map_transport_error
-from app.langsmith.notices import UpstreamNotices
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
@@ -33,7 +33,7 @@ class HttpTransport:
     url: the list of sessions, without a query string.
     timeout_seconds: bound of one read; the deadline of the request ends it earlier.
     metrics: counts requests by outcome, and observes how long they took.
-    notices: is told of headers that announce the end of the endpoint.
+    api_changes: is told of headers that announce the end of the endpoint.
     clock: monotonic seconds.
     tracing: opens a span for each request, whose headers are sent to LangSmith.
     """
@@ -45,7 +45,7 @@ class HttpTransport:
         *,
         timeout_seconds: float,
         metrics: Metrics,
-        notices: UpstreamNotices,
+        api_changes: ApiChangeReporter,
         clock: Clock,
         tracing: Tracing,
     ) -> None:
@@ -55,7 +55,7 @@ class HttpTransport:
         timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None)
         self._extensions = {"timeout": timeout.as_dict()}
         self._metrics = metrics
-        self._notices = notices
+        self._api_changes = api_changes
         self._clock = clock
         self._tracing = tracing
 
@@ -72,14 +72,14 @@ class HttpTransport:
         started_at = self._clock()
         outcome = "cancelled"
         span = call.span = self._tracing.start_request(
-            str(self._url), attempts=call.attempts, statistics=request.selected_statistics
+            str(self._url), attempts=call.attempts, statistics=request.selected_statistics_count
         )
         try:
             response = await self._connections.handle_async_request(self._http_request(request, span.headers))
             try:
                 call.status = response.status_code
                 outcome = str(response.status_code)
-                self._notices.record_deprecation(response.headers)
+                self._api_changes.record_deprecation(response.headers)
                 body = await read_bounded_body(response)
             finally:
                 await response.aclose()
@@ -95,7 +95,7 @@ class HttpTransport:
             self._metrics.upstream_requests.labels(outcome).inc()
             self._metrics.upstream_request_seconds.observe(self._clock() - started_at)
         if response.status_code != 200:
-            raise map_status(response, body, selects_statistics=request.selected_statistics > 0)
+            raise map_status(response, body, selects_statistics=request.selected_statistics_count > 0)
         return UpstreamResponse(body)
 
     def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:

@@ -1,4 +1,4 @@
-"""The rate limit: how often LangSmith may be asked for one credential, counted by all processes together.
+"""Limits the rate of requests to LangSmith for each credential, over all processes.
 
 It also keeps to LangSmith's own limit: a `Retry-After` pauses every request of the credential.
 """
@@ -16,16 +16,17 @@ from app.langsmith.error_mapping import RetryableError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
-from app.redis.sliding_window import CLOCK_TOLERANCE, SlidingWindow
-from app.resilience.lru_cache import LruDict
+from app.redis.sliding_window import TIMER_TOLERANCE_SECONDS, SlidingWindow
+from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
 
 _MAX_JITTER_SECONDS: Final = 0.05
-"""Requests that waited for the same moment are spread over this time."""
+"""Jitter that spreads requests which waited for the same moment, so that they do not arrive together."""
 _REFRESHES_PER_WINDOW: Final = 20
 """How often the remaining quota is read per window; it is read every second at least."""
 _MAX_REDIS_CHECKS: Final = 32
-"""Checks that may use the Redis at once. The others wait here, where their wait does not count as a slow Redis."""
+"""Checks that may use the Redis at once. Further ones wait outside of its time-out, so that a burst does not
+open its circuit breaker."""
 
 _READ_PAUSE: Final = "return redis.call('pttl', KEYS[1])"
 # The key's lifetime is the pause. A pause never shortens a longer one.
@@ -37,12 +38,15 @@ if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then redis.call('set', KEYS[1
 class RateLimitTransport:
     """The layer that counts each try, and pauses the credential for the `Retry-After` of a 429."""
 
-    def __init__(self, following: UpstreamTransport, limit: "UpstreamRateLimit") -> None:
-        self._next = following
+    def __init__(self, next_transport: UpstreamTransport, limit: "UpstreamRateLimit") -> None:
+        self._next = next_transport
         self._limit = limit
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send the request as soon as the limit admits it. Raises RateLimitedError at once if that is too late."""
+        """Send the request as soon as the limit admits it.
+
+        Raises RateLimitedError at once if the limit will not admit the request before its deadline.
+        """
         scope = request.credential.scope
         await self._limit.acquire(scope, request.deadline)
         try:
@@ -57,6 +61,8 @@ class UpstreamRateLimit:
     """Counts requests by credential scope in a sliding window.
 
     rate: None counts nothing and only keeps to the pauses that LangSmith asks for.
+    metrics: counts requests that were admitted, waited and were refused.
+    log: where a pause is reported.
     redis: where all processes count together; without one, or while it is unavailable, each process counts for itself.
     """
 
@@ -70,8 +76,8 @@ class UpstreamRateLimit:
         self._local_window = SlidingWindow(rate) if rate else None
         self._shared_window = SlidingWindow(rate, redis) if rate and redis else None
         self._redis_checks = asyncio.Semaphore(_MAX_REDIS_CHECKS)
-        self._paused_until: LruDict[str, float] = LruDict()
-        self._remaining: LruDict[str, _RemainingQuota] = LruDict()
+        self._paused_until: BoundedDict[str, float] = BoundedDict()
+        self._remaining: BoundedDict[str, _RemainingQuota] = BoundedDict()
         self._queues: dict[str, list[object]] = {}
 
     async def acquire(self, scope: str, deadline: float) -> None:
@@ -103,7 +109,7 @@ class UpstreamRateLimit:
 
     async def pause(self, scope: str, seconds: float) -> None:
         """Hold back every request of this scope, in all processes. A pause never shortens a longer one."""
-        if seconds <= CLOCK_TOLERANCE:
+        if seconds <= TIMER_TOLERANCE_SECONDS:
             return
         if not self._seconds_paused(scope):
             self._log.warning("upstream_rate_limit_paused", seconds=round(seconds, 3))
@@ -113,7 +119,10 @@ class UpstreamRateLimit:
                 await self._redis.script(_SET_PAUSE, [_pause_key(scope)], [math.ceil(seconds * 1000)])
 
     def is_near_limit(self, scope: str) -> bool:
-        """Whether the scope is paused or, as far as this process knows, has less than a fifth of its quota left."""
+        """Whether the scope is paused or, as far as this process knows, has less than a fifth of its quota left.
+
+        Without a rate, only a pause counts.
+        """
         quota = self._remaining.get(scope)
         is_low = False
         if quota and self._rate and asyncio.get_running_loop().time() < quota.read_at + self._rate.seconds:
@@ -159,7 +168,7 @@ class UpstreamRateLimit:
     def _seconds_paused(self, scope: str) -> float:
         # A timer may fire a little early. A request that waited for the end of the pause must not be sent back then.
         seconds = self._paused_until.get(scope, 0.0) - asyncio.get_running_loop().time()
-        return seconds if seconds > CLOCK_TOLERANCE else 0.0
+        return seconds if seconds > TIMER_TOLERANCE_SECONDS else 0.0
 
     def _note_pause(self, scope: str, seconds: float) -> None:
         until = asyncio.get_running_loop().time() + seconds

@@ -1,7 +1,7 @@
-"""The retry layer: repeats a request after a failure that another try may not meet.
+"""The retry layer: retries a request after a transient failure.
 
-Failed connections and the statuses 408, 425, 429 and 5xx are repeated, after the response's `Retry-After` or else after
-an exponential backoff with jitter. A request to the list changes nothing at LangSmith, so repeating it is safe.
+`error_mapping.py` says which failures are transient. The next attempt comes after the response's `Retry-After`, or else
+after an exponential backoff with jitter. A request to the list changes nothing at LangSmith, so repeating it is safe.
 """
 
 import asyncio
@@ -20,10 +20,15 @@ _IS_RETRYABLE: Final = retry_if_exception_type(RetryableError)
 
 
 class RetryTransport:
-    """`retries`: tries beyond the first. `clock`: monotonic seconds."""
+    """The outermost layer: no other one sends a request twice.
 
-    def __init__(self, following: UpstreamTransport, *, retries: int, clock: Clock) -> None:
-        self._next = following
+    next_transport: the layer below, which is called once per attempt.
+    retries: attempts beyond the first.
+    clock: monotonic seconds.
+    """
+
+    def __init__(self, next_transport: UpstreamTransport, *, retries: int, clock: Clock) -> None:
+        self._next = next_transport
         self._max_tries = 1 + retries
         self._clock = clock
 

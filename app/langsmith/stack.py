@@ -6,12 +6,12 @@ import httpx
 from structlog.typing import FilteringBoundLogger
 
 from app.langsmith import v1
+from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport, create_circuit_breaker
 from app.langsmith.client import LangSmithClient
 from app.langsmith.concurrency_limit import ConcurrencyLimitTransport
 from app.langsmith.connection_pool import create_connection_pool
 from app.langsmith.http_transport import HttpTransport
-from app.langsmith.notices import UpstreamNotices
 from app.langsmith.rate_limit import RateLimitTransport, UpstreamRateLimit
 from app.langsmith.retry import RetryTransport
 from app.observability.metrics import Metrics
@@ -60,7 +60,7 @@ def create_upstream(
     if connections is None:
         connections = create_connection_pool(options.concurrency)
     url = v1.sessions_url(options.endpoint)
-    notices = UpstreamNotices(metrics, log)
+    api_changes = ApiChangeReporter(metrics, log)
     breaker = create_circuit_breaker(clock, metrics, log)
     rate_limit = UpstreamRateLimit(options.rate, redis, metrics=metrics, log=log)
 
@@ -70,7 +70,7 @@ def create_upstream(
         url,
         timeout_seconds=options.timeout_seconds,
         metrics=metrics,
-        notices=notices,
+        api_changes=api_changes,
         clock=clock,
         tracing=tracing,
     )
@@ -86,7 +86,7 @@ def create_upstream(
         url=url,
         timeout_seconds=options.timeout_seconds,
         rate_limit=rate_limit,
-        notices=notices,
+        api_changes=api_changes,
         connections=connections,
         log=log,
         clock=clock,

@@ -14,14 +14,14 @@ class UpstreamRequest:
 
     credential: whose request it is. The limits count by its `scope`.
     params: the query string, as the adapter of the API version spells it.
-    selected_statistics: number of statistics that are selected by name.
+    selected_statistics_count: number of statistics that are selected by name.
     deadline: time of the event loop's clock, in seconds, at which the client cancels the request.
     call: the record of the request, which the layers update.
     """
 
     credential: Credential
     params: Sequence[tuple[str, str]]
-    selected_statistics: int
+    selected_statistics_count: int
     deadline: float
     call: UpstreamCall
 
@@ -39,6 +39,6 @@ class UpstreamTransport(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send the request and return the successful response.
 
-        Raises a GatewayError for a final failure, RetryableError for a failure that another try may not meet, and
+        Raises a GatewayError for a final failure, RetryableError for a transient failure, and
         StatsSelectRefusedError if LangSmith refuses to select statistics by name.
         """

@@ -1,4 +1,4 @@
-"""The seam between the cache and LangSmith, whichever version of LangSmith's API answers."""
+"""The interface between the cache and any version of LangSmith's API."""
 
 from typing import Protocol
 
@@ -19,4 +19,4 @@ class Upstream(Protocol):
         """
 
     def is_near_limit(self, scope: str) -> bool:
-        """Whether few of the requests that LangSmith accepts for this credential scope are left."""
+        """Whether the scope has to wait soon: it is paused, or less than a fifth of the rate is left."""

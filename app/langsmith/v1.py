@@ -30,7 +30,7 @@ _PARAMETERS: Final = {
     "stats.filter": "stats_filter",
     "stats.approximate": "use_approx_stats",
 }
-"""By argument, the parameters with a name of their own. Every other parameter is the argument's name in snake case."""
+"""Parameters whose name is not the argument's name in snake case, by argument."""
 _VALUES: Final = {
     ("sort_by", "run_count"): "runs_count",
     ("sort_by_desc", "asc"): "false",
@@ -40,7 +40,7 @@ _VALUES: Final = {
 
 
 def sessions_url(base_url: str) -> str:
-    """The URL of the list. `base_url` may be a vendor's host or `<host>/api`, each with or without `/v1`.
+    """The URL of the list. `base_url` is `<host>`, `<host>/api` or `<host>/api/v1`.
 
     The vendor's SDK reads the same variable in all of these forms (Observed in its source).
     """

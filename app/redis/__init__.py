@@ -1,4 +1,4 @@
-"""Redis: one connection that answers soon or says that it cannot, and the window that requests are counted in.
+"""Redis: a connection with a time-out and a circuit breaker, and the sliding window of the rate limit.
 
 Every Redis is optional. `RedisConnection` runs scripts within a short time-out; while a Redis is unreachable, frozen or
 failing, its circuit breaker raises `RedisUnavailableError` at once and the caller goes on without.

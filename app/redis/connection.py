@@ -40,9 +40,9 @@ KEY_PREFIX: Final = "sessions-gateway:"
 """Prefix of every key of the gateway."""
 TIMEOUT_SECONDS: Final = 0.25
 """Time that a command may take, with the wait for a connection."""
-_FAILURES: Final = 3
-_PAUSE_SECONDS: Final = 1.0
-_LONGEST_PAUSE_SECONDS: Final = 8.0
+_FAILURE_THRESHOLD: Final = 3
+_FIRST_PAUSE_SECONDS: Final = 1.0
+_MAX_PAUSE_SECONDS: Final = 8.0
 _MAX_CONNECTIONS: Final = 32
 _WRITES_ACCEPTED_AFTER_SECONDS: Final = 60.0
 """Time without a refusal after which a Redis that refused a write counts as one that accepts writes again."""
@@ -85,10 +85,14 @@ class RedisConnection:
         self._is_up.set(1)
         self._failures = metrics.redis_failures
         self._last_failure = ""
-        self._refused_command: str | None = None
+        self._refused_operation: str | None = None
         self._refused_at = 0.0
         self._breaker = CircuitBreaker(
-            clock, self._report, failures=_FAILURES, pause=_PAUSE_SECONDS, longest_pause=_LONGEST_PAUSE_SECONDS
+            clock,
+            self._report,
+            failure_threshold=_FAILURE_THRESHOLD,
+            first_pause_seconds=_FIRST_PAUSE_SECONDS,
+            max_pause_seconds=_MAX_PAUSE_SECONDS,
         )
 
     async def script(self, text: str, keys: Sequence[str], args: Sequence[bytes | str | int]) -> Any:
@@ -100,11 +104,11 @@ class RedisConnection:
             return await self._cache.raw("eval", text, len(keys), *keys, *args)
 
     @contextlib.asynccontextmanager
-    async def guard(self, command: str = "") -> AsyncIterator[None]:
+    async def guard(self, operation: str = "") -> AsyncIterator[None]:
         """Apply time-out, connection limit and circuit breaker to what the block does with `client`.
 
-        `command` tells the block apart from others: after a refused write, only a success of the same command shows
-        that writes are accepted again. Raises RedisUnavailableError for every failure in the block.
+        `operation` identifies what the block does. After a refused write, only a later success of the same operation
+        ends the refusal. Raises RedisUnavailableError for every failure in the block.
         """
         if (permit := self._breaker.acquire()) is None:
             raise RedisUnavailableError
@@ -112,37 +116,37 @@ class RedisConnection:
             async with asyncio.timeout(self._timeout_seconds), self._free_connections:
                 yield
         except Exception as exc:  # redis-py raises errors of many kinds for answers that are not RESP.
-            await self._record_failure(permit, exc, command)
+            await self._record_failure(permit, exc, operation)
             raise RedisUnavailableError from exc
         except BaseException:
             # A cancelled caller says nothing about the Redis.
             self._breaker.release(permit)
             raise
-        self._record_success(permit, command)
+        self._record_success(permit, operation)
 
     async def aclose(self) -> None:
         for close in _close_functions(self.client):
             with contextlib.suppress(errors.RedisError, OSError):
                 await close()
 
-    async def _record_failure(self, permit: Permit, exc: Exception, command: str) -> None:
+    async def _record_failure(self, permit: Permit, exc: Exception, operation: str) -> None:
         kind = _failure_kind(exc)
         self._failures.labels(self._use, kind).inc()
         if kind in _REFUSED_WRITES:
             self._breaker.record_success(permit)
-            if self._refused_command is None:
+            if self._refused_operation is None:
                 self._log.warning("redis_refuses_writes", use=self._use, reason=kind)
-            self._refused_command, self._refused_at = command, self._clock()
+            self._refused_operation, self._refused_at = operation, self._clock()
             return
         self._last_failure = kind
         self._breaker.record_failure(permit)
         await drop_idle_connections(self.client)
 
-    def _record_success(self, permit: Permit, command: str) -> None:
+    def _record_success(self, permit: Permit, operation: str) -> None:
         self._breaker.record_success(permit)
         # A Redis that is nearly full refuses only some writes, so one success does not end the refusal.
-        if command == self._refused_command and self._clock() >= self._refused_at + _WRITES_ACCEPTED_AFTER_SECONDS:
-            self._refused_command = None
+        if operation == self._refused_operation and self._clock() >= self._refused_at + _WRITES_ACCEPTED_AFTER_SECONDS:
+            self._refused_operation = None
             self._log.info("redis_accepts_writes", use=self._use)
 
     def _report(self, is_open: bool) -> None:

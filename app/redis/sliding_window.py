@@ -13,10 +13,10 @@ from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from app.redis.connection import KEY_PREFIX, RedisConnection
-from app.resilience.lru_cache import LruDict
+from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
 
-CLOCK_TOLERANCE: Final = 0.01
+TIMER_TOLERANCE_SECONDS: Final = 0.01
 """Seconds by which timers and clocks may differ."""
 
 
@@ -34,20 +34,24 @@ class SlidingWindow:
         self._item = RateLimitItemPerSecond(rate.count, rate.seconds, namespace="requests")
 
     async def enter(self, scope: str, ahead: int) -> float:
-        """Count a request and return 0, or return the seconds until there is room after the `ahead` requests before."""
+        """Count a request and return 0.
+
+        If the window is full, return the seconds until it has room for this request behind `ahead` waiting ones.
+        """
         if ahead and (seconds := await self._seconds_until_room(scope, ahead)):
             return seconds
         if await self._limiter.hit(self._item, scope):
             return 0.0
-        return await self._seconds_until_room(scope, ahead) or CLOCK_TOLERANCE
+        return await self._seconds_until_room(scope, ahead) or TIMER_TOLERANCE_SECONDS
 
     async def remaining(self, scope: str) -> int:
         """Number of requests that the window has room for now."""
         return (await self._limiter.get_window_stats(self._item, scope)).remaining
 
     async def _seconds_until_room(self, scope: str, ahead: int) -> float:
-        # The n-th request that waits gets the place of the n-th oldest entry, and that entry is the oldest one among
-        # the newest `count - (n - 1)`. More waiting requests than places need whole windows beside.
+        # Entries leave the window in order, so the n-th waiting request is admitted when the n-th oldest entry expires:
+        # the oldest of the newest `count - (n - 1)`. If more requests wait than the window holds, whole windows are
+        # added.
         windows, place = divmod(ahead, self.rate.count)
         newest = self.rate.count - place
         start, count = await self._storage.get_moving_window(self._item.key_for(scope), newest, self.rate.seconds)
@@ -56,14 +60,14 @@ class SlidingWindow:
 
 
 class _MemoryStorage(MemoryStorage):
-    """A storage in the memory of this process, for as many scopes as an `LruDict` holds.
+    """A storage in the memory of this process, for as many scopes as an `BoundedDict` holds.
 
     The library's own looks through all keys in a thread with each request: 1.8 ms of CPU time with 1000 keys.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._times: LruDict[str, deque[float]] = LruDict()
+        self._times: BoundedDict[str, deque[float]] = BoundedDict()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         now = time.time()

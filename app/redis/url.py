@@ -1,4 +1,4 @@
-"""RedisUrl: the URL of a Redis, parsed and checked once, and refused in one line before redis-py meets it.
+"""RedisUrl: the URL of a Redis, parsed and validated when the settings are read, with a one-line error.
 
 A single Redis is written as in redis-py's own URLs. Sentinel groups and clusters are written as in those of the
 libraries `limits` and `throttled`.

@@ -10,11 +10,11 @@ from typing import Final
 
 from app.resilience.clock import Clock
 
-FAILURES: Final = 10
+FAILURE_THRESHOLD: Final = 10
 """Failures in a row that open the circuit."""
-PAUSE: Final = 5.0
+FIRST_PAUSE_SECONDS: Final = 5.0
 """Seconds from opening to the first trial request. The pause doubles with each trial that fails."""
-LONGEST_PAUSE: Final = 60.0
+MAX_PAUSE_SECONDS: Final = 60.0
 """Seconds that a pause lasts at most."""
 
 
@@ -23,9 +23,9 @@ class CircuitBreaker:
 
     clock: monotonic seconds.
     on_change: called with whether the circuit is open, when it opens and when it closes.
-    failures: failures in a row that open the circuit.
-    pause: seconds from opening to the first trial request.
-    longest_pause: bound in seconds of the pause, which doubles with each trial that fails.
+    failure_threshold: failures in a row that open the circuit.
+    first_pause_seconds: seconds from opening to the first trial request.
+    max_pause_seconds: bound in seconds of the pause, which doubles with each trial that fails.
     """
 
     def __init__(
@@ -33,17 +33,17 @@ class CircuitBreaker:
         clock: Clock,
         on_change: Callable[[bool], None] = lambda _: None,
         *,
-        failures: int = FAILURES,
-        pause: float = PAUSE,
-        longest_pause: float = LONGEST_PAUSE,
+        failure_threshold: int = FAILURE_THRESHOLD,
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        max_pause_seconds: float = MAX_PAUSE_SECONDS,
     ) -> None:
         self._clock = clock
         self._on_change = on_change
-        self._failure_threshold = failures
-        self._first_pause = pause
-        self._longest_pause = longest_pause
+        self._failure_threshold = failure_threshold
+        self._first_pause_seconds = first_pause_seconds
+        self._max_pause_seconds = max_pause_seconds
         self._failures = 0
-        self._pause = pause
+        self._pause = first_pause_seconds
         self._opened_at: float | None = None
         self._trial_is_in_flight = False
 
@@ -65,12 +65,15 @@ class CircuitBreaker:
         return Permit(is_trial=True)
 
     def record_success(self, permit: "Permit") -> None:
-        """Record that a response came, and close the circuit."""
+        """Record that a response came, and close the circuit.
+
+        A request that was sent before the circuit opened closes it too: its late answer shows that the service is back.
+        """
         self._end_trial(permit)
         self._failures = 0
         if self._opened_at is not None:
             self._opened_at = None
-            self._pause = self._first_pause
+            self._pause = self._first_pause_seconds
             self._on_change(False)
 
     def record_failure(self, permit: "Permit") -> None:
@@ -83,7 +86,7 @@ class CircuitBreaker:
                 self._on_change(True)
         elif permit.is_trial:  # The other requests were sent before the circuit opened, and tell nothing new.
             self._opened_at = self._clock()
-            self._pause = min(2 * self._pause, self._longest_pause)
+            self._pause = min(2 * self._pause, self._max_pause_seconds)
 
     def release(self, permit: "Permit") -> None:
         """Give the permit back without an outcome, for example because nobody waits for the response any more."""

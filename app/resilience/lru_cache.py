@@ -68,11 +68,16 @@ class LruCache(Generic[K, V]):
         return value
 
     def set(self, key: K, value: V, size: int) -> V:
-        """Store a value of about `size` bytes, and return it. A value that is larger than the cache is not stored."""
+        """Store a value of about `size` bytes, and return it.
+
+        A value that is larger than the cache is not stored, and removes the older value of its key.
+        """
         if self._index.fits(size):
             self._values[key] = value
             for evicted in self._index.add(key, size):
                 del self._values[evicted]
+        else:
+            self.remove(key)
         return value
 
     def remove(self, key: K) -> None:
@@ -81,7 +86,7 @@ class LruCache(Generic[K, V]):
         self._values.pop(key, None)
 
 
-class LruDict(OrderedDict[K, V], Generic[K, V]):
+class BoundedDict(OrderedDict[K, V], Generic[K, V]):
     """A dictionary of the 10 000 entries that were set last. Reading an entry does not keep it longer."""
 
     def __setitem__(self, key: K, value: V) -> None:

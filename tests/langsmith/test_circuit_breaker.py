@@ -9,7 +9,7 @@ from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport
 from app.langsmith.error_mapping import RetryableError
-from app.resilience.circuit_breaker import FAILURES, LONGEST_PAUSE, PAUSE, CircuitBreaker
+from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, CircuitBreaker
 from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import code_of, logged, page
 from tests.langsmith.scripted_transport import RESPONSE, Hanging, ScriptedTransport, upstream_request
@@ -28,10 +28,10 @@ async def is_open(gateway: Gateway) -> bool:
 async def open_circuit(gateway: Gateway, langsmith: Emulator) -> None:
     """Let LangSmith fail until the circuit is open."""
     langsmith.faults.append(DOWN)
-    for number in range(FAILURES):
+    for number in range(FAILURE_THRESHOLD):
         assert not await is_open(gateway)
         assert await code_of(gateway, page(number)) == "UPSTREAM_ERROR"
-    assert len(take_recorded_params(langsmith)) == FAILURES
+    assert len(take_recorded_params(langsmith)) == FAILURE_THRESHOLD
     assert await is_open(gateway)
 
 
@@ -42,7 +42,7 @@ async def test_circuit_opens_after_failures_in_a_row_and_sends_nothing(
         await open_circuit(gateway, langsmith)
         (error,) = await gateway.errors(page(100))
         assert error["extensions"] == {"code": "UPSTREAM_ERROR"}
-        assert "left alone" in error["message"]
+        assert "paused its requests" in error["message"]
         assert take_recorded_params(langsmith) == []
         assert len(logged(gateway, "circuit_breaker_opened")) == 1
 
@@ -60,7 +60,7 @@ async def test_one_trial_request_after_each_pause_decides_whether_the_circuit_cl
 ) -> None:
     async with serve(upstream_retries=0) as gateway, gateway.in_process() as in_process:
         await open_circuit(gateway, langsmith)
-        for pause in (PAUSE, 2 * PAUSE, 4 * PAUSE):
+        for pause in (FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS, 4 * FIRST_PAUSE_SECONDS):
             clock.advance(pause - 0.1)
             await code_of(gateway, page(200))
             assert take_recorded_params(langsmith) == []
@@ -69,7 +69,7 @@ async def test_one_trial_request_after_each_pause_decides_whether_the_circuit_cl
             assert codes == ["UPSTREAM_ERROR"] * 5
             assert len(take_recorded_params(langsmith)) == 1
         langsmith.faults.clear()
-        clock.advance(LONGEST_PAUSE)
+        clock.advance(MAX_PAUSE_SECONDS)
         assert await code_of(gateway, page(400)) is None
         assert await asyncio.gather(*(code_of(in_process, page(number)) for number in range(5))) == [None] * 5
         assert not await is_open(gateway)
@@ -80,10 +80,10 @@ async def test_circuit_stays_closed_when_a_success_interrupts_the_failures(
     serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
     async with serve(upstream_retries=0) as gateway:
-        for number in range(3 * FAILURES):
-            langsmith.faults[:] = [DOWN] if number % FAILURES else []
+        for number in range(3 * FAILURE_THRESHOLD):
+            langsmith.faults[:] = [DOWN] if number % FAILURE_THRESHOLD else []
             await code_of(gateway, page(number))
-        assert len(take_recorded_params(langsmith)) == 3 * FAILURES
+        assert len(take_recorded_params(langsmith)) == 3 * FAILURE_THRESHOLD
         assert not await is_open(gateway)
 
 
@@ -91,9 +91,9 @@ async def test_circuit_stays_closed_when_a_success_interrupts_the_failures(
 async def test_refusal_of_one_tenant_does_not_open_the_circuit(serve: Serve, langsmith: Emulator, status: int) -> None:
     async with serve(upstream_retries=0) as gateway:
         langsmith.faults.append(Fault(status=status, times=None))
-        for number in range(2 * FAILURES):
+        for number in range(2 * FAILURE_THRESHOLD):
             assert await code_of(gateway, page(number)) is not None
-        assert len(take_recorded_params(langsmith)) == 2 * FAILURES
+        assert len(take_recorded_params(langsmith)) == 2 * FAILURE_THRESHOLD
         langsmith.faults.clear()
         assert (await gateway.data(page(), key="demo-2"))["sessions"]["nodes"]
 
@@ -103,14 +103,14 @@ async def test_timeouts_open_the_circuit(serve: Serve) -> None:
         raw_upstream(black_hole) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
-        await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
+        await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURE_THRESHOLD)))
         assert await is_open(gateway)
         assert await code_of(gateway, page(100)) == "UPSTREAM_ERROR"
 
 
 async def test_disconnected_clients_do_not_open_the_circuit(serve: Serve) -> None:
     async with raw_upstream(black_hole) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
-        for number in range(FAILURES + 2):
+        for number in range(FAILURE_THRESHOLD + 2):
             client = asyncio.create_task(gateway.run(page(number)))
             await upstream.wait_for_requests(number + 1)
             client.cancel()
@@ -124,10 +124,10 @@ async def test_disconnected_client_leaves_the_trial_to_the_next_request(serve: S
         raw_upstream(black_hole) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
     ):
-        await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURES)))
-        clock.advance(PAUSE + 1)
+        await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURE_THRESHOLD)))
+        clock.advance(FIRST_PAUSE_SECONDS + 1)
         client = asyncio.create_task(gateway.run(page(100)))
-        await upstream.wait_for_requests(FAILURES + 1)
+        await upstream.wait_for_requests(FAILURE_THRESHOLD + 1)
         client.cancel()
         await upstream.idle()
         upstream.acts = [says(listed(row()))]
@@ -148,18 +148,18 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
         older = asyncio.create_task(code_of(gateway, page(500)))
         await upstream.wait_for_requests(1)
         upstream.acts = [says(response(status=503))]
-        for number in range(FAILURES):
+        for number in range(FAILURE_THRESHOLD):
             await code_of(gateway, page(number))
         assert await is_open(gateway)
-        clock.advance(PAUSE + 1)
+        clock.advance(FIRST_PAUSE_SECONDS + 1)
         upstream.acts = [black_hole]
         trial = asyncio.create_task(gateway.run(page(600)))
-        await upstream.wait_for_requests(FAILURES + 2)
+        await upstream.wait_for_requests(FAILURE_THRESHOLD + 2)
         resume.set()
         assert await older == "UPSTREAM_ERROR"
-        clock.advance(LONGEST_PAUSE)
+        clock.advance(MAX_PAUSE_SECONDS)
         assert await code_of(gateway, page(700)) == "UPSTREAM_ERROR"
-        assert len(upstream.requests) == FAILURES + 2
+        assert len(upstream.requests) == FAILURE_THRESHOLD + 2
         trial.cancel()
         await upstream.idle()
 
@@ -169,7 +169,7 @@ FAILURE = RetryableError(UpstreamError("LangSmith answered with status 503."))
 
 def breaker_with_one_failure(clock: Clock) -> CircuitBreaker:
     """A breaker that opens after a single failure."""
-    return CircuitBreaker(clock.monotonic, failures=1)
+    return CircuitBreaker(clock.monotonic, failure_threshold=1)
 
 
 async def test_breaker_layers_send_nothing_while_the_circuit_is_open(clock: Clock) -> None:
@@ -178,7 +178,7 @@ async def test_breaker_layers_send_nothing_while_the_circuit_is_open(clock: Cloc
     with pytest.raises(RetryableError):
         await CircuitBreakerTransport(following, breaker).send(upstream_request())
     for layer in (FailFastTransport(following, breaker), CircuitBreakerTransport(following, breaker)):
-        with pytest.raises(UpstreamError, match="left alone"):
+        with pytest.raises(UpstreamError, match="paused its requests"):
             await layer.send(upstream_request())
     assert len(following.scopes) == 1
 
@@ -189,7 +189,7 @@ async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(cl
     stack = FailFastTransport(CircuitBreakerTransport(following, breaker), breaker)
     with pytest.raises(RetryableError):
         await stack.send(upstream_request())
-    clock.advance(PAUSE)
+    clock.advance(FIRST_PAUSE_SECONDS)
     assert await stack.send(upstream_request()) == RESPONSE
     assert not breaker.is_open
 

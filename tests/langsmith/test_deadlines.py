@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.emulator import Emulator
-from app.resilience.circuit_breaker import LONGEST_PAUSE
+from app.resilience.circuit_breaker import MAX_PAUSE_SECONDS
 from tests.conftest import Clock, Gateway, Serve
 from tests.langsmith.operations import code_of, count_successes, logged, page, run_wave
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
@@ -24,7 +24,7 @@ async def test_healed_upstream_serves_again_after_waves_that_the_deadline_cancel
             assert "UPSTREAM_TIMEOUT" in codes <= {"UPSTREAM_TIMEOUT", "RATE_LIMITED", "UPSTREAM_ERROR"}
             await upstream.idle()
             upstream.acts = [says(listed(row()))]
-            clock.advance(LONGEST_PAUSE)
+            clock.advance(MAX_PAUSE_SECONDS)
             assert count_successes(await run_wave(1, gw, wave * 1000 + 600)) == 1
             assert count_successes(await run_wave(20, gw, wave * 1000 + 500)) == 20, f"after wave {wave + 1}"
         assert upstream.most_in_flight <= 32

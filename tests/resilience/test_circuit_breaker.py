@@ -7,7 +7,9 @@ from tests.conftest import Clock
 def opened_breaker(clock: Clock, changes: list[bool] | None = None) -> CircuitBreaker:
     """A breaker that has just opened after two failures, with pauses of 1 to 3 seconds."""
     on_change = (lambda _: None) if changes is None else changes.append
-    breaker = CircuitBreaker(clock.monotonic, on_change, failures=2, pause=1, longest_pause=3)
+    breaker = CircuitBreaker(
+        clock.monotonic, on_change, failure_threshold=2, first_pause_seconds=1, max_pause_seconds=3
+    )
     for _ in range(2):
         assert breaker.acquire() == Permit()
         breaker.record_failure(Permit())

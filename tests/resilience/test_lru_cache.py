@@ -1,6 +1,6 @@
 """LRU caches evict the least recently used entries, and never exceed their bound."""
 
-from app.resilience.lru_cache import LruCache, LruDict
+from app.resilience.lru_cache import BoundedDict, LruCache
 
 
 def test_an_lru_cache_evicts_the_least_recently_used_entries() -> None:
@@ -29,8 +29,15 @@ def test_an_lru_cache_does_not_store_a_value_larger_than_its_bound() -> None:
     assert (cache.get("large"), cache.get("small")) == (None, "value")
 
 
+def test_an_lru_cache_removes_a_value_that_a_larger_one_replaces() -> None:
+    cache: LruCache[str, str] = LruCache(max_bytes=10)
+    cache.set("a", "old", 5)
+    cache.set("a", "new", 11)
+    assert (cache.get("a"), cache.held_bytes) == (None, 0)
+
+
 def test_an_lru_dict_keeps_the_ten_thousand_entries_that_were_set_last() -> None:
-    entries: LruDict[int, int] = LruDict()
+    entries: BoundedDict[int, int] = BoundedDict()
     for number in range(10_000):
         entries[number] = number
     entries[0] = 0

@@ -16,7 +16,7 @@ _END_OF_LIFE_HEADERS: Final = ("deprecation", "sunset")
 """Documented: deprecated endpoints answer with these headers."""
 
 
-class UpstreamNotices:
+class ApiChangeReporter:
     """Counts every sign in the metrics, and logs each distinct one once."""
 
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger) -> None:
