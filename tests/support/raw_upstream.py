@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +74,11 @@ class RawUpstream:
     in_flight, most_in_flight: number of requests that are being answered, now and at most.
     """
 
-    def __init__(self, *acts: Act) -> None:
+    def __init__(self, *acts: Act, greeting: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
+        """`greeting`: sent on each new connection, before it is asked for anything. `tls`: serve https."""
         self.acts = list(acts)
+        self._greeting = greeting
+        self._tls = tls
         self.requests: list[Request] = []
         self.connections = 0
         self.in_flight = 0
@@ -85,7 +89,7 @@ class RawUpstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds. It is checked when a request arrives and when one ends."""
@@ -101,7 +105,7 @@ class RawUpstream:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator["RawUpstream"]:
         # A wave of clients connects at the same moment.
-        server = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0, backlog=1024)
+        server = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0, backlog=1024, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -118,6 +122,7 @@ class RawUpstream:
         self._tasks.add(task)
         self.connections += 1
         try:
+            writer.write(self._greeting)
             while not writer.is_closing() and (request := await _read_request(reader)):
                 await self._answer(Connection(request, reader, writer))
         except (ConnectionError, asyncio.CancelledError):
@@ -202,7 +207,9 @@ async def resets(connection: Connection) -> None:
 
 
 @contextlib.asynccontextmanager
-async def raw_upstream(*acts: Act | bytes) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(
+    *acts: Act | bytes, greeting: bytes = b"", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawUpstream]:
     scripted = [says(act) if isinstance(act, bytes) else act for act in acts]
-    async with RawUpstream(*scripted).serving() as upstream:
+    async with RawUpstream(*scripted, greeting=greeting, tls=tls).serving() as upstream:
         yield upstream

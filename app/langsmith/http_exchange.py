@@ -1,0 +1,96 @@
+"""HttpExchange: one request and its response, between the connection that receives it and the client that reads it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+
+
+class HttpExchange(httpx.AsyncByteStream):
+    """The response while it arrives. As an httpx stream, it is the response's body.
+
+    read_seconds: how long each wait for more bytes may take; None for no limit.
+    resume_reading: called when the reader has taken everything that was buffered.
+    abort: called when the body is given up before it is complete.
+    """
+
+    def __init__(
+        self, read_seconds: float | None, *, resume_reading: Callable[[], None], abort: Callable[[], None]
+    ) -> None:
+        self._read_seconds = read_seconds
+        self._resume_reading = resume_reading
+        self._abort = abort
+        self._chunks: deque[bytes] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: httpx.TransportError | None = None
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.buffered_bytes = 0
+        self.received_bytes = 0
+        self.has_head = False
+        self.is_complete = False
+
+    async def wait_for_head(self) -> None:
+        """Wait until status and headers have arrived. Raises the httpx.TransportError that ended the connection."""
+        while not (self.has_head or self._error):
+            await self._wait()
+        if self._error and not self.has_head:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self.buffered_bytes -= len(chunk)
+                yield chunk
+            if self._error:
+                raise self._error
+            if self.is_complete:
+                return
+            self._resume_reading()
+            await self._wait()
+
+    async def aclose(self) -> None:
+        """Give up the rest of the body, if there is one. The connection was released when the body was complete."""
+        if not self.is_complete:
+            self._abort()
+
+    # What the connection tells it.
+
+    def receive_head(self, status: int) -> None:
+        self.status = status
+        self.has_head = True
+
+    def receive_body(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.buffered_bytes += len(chunk)
+        self.received_bytes += len(chunk)
+
+    def complete(self) -> None:
+        """The response has ended. The reader is not woken: its connection may have more to do first."""
+        self.is_complete = True
+
+    def fail(self, error: httpx.TransportError) -> None:
+        """End the response with an error, unless it is complete."""
+        if not self.is_complete and self._error is None:
+            self._error = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look at what has arrived."""
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            if self._read_seconds is None:
+                await self._waiter
+            else:
+                async with asyncio.timeout(self._read_seconds):
+                    await self._waiter
+        except TimeoutError as exc:
+            raise httpx.ReadTimeout("The response did not arrive in time.") from exc
+        finally:
+            self._waiter = None

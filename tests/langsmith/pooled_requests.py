@@ -1,0 +1,65 @@
+"""A connection pool in front of the raw upstream, and requests through it."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+
+import httpx
+import trustme
+
+from app.langsmith.connection_pool import ConnectionPool
+from tests.conftest import TIMEOUT_SECONDS
+from tests.support.raw_upstream import (
+    Act,
+    Connection,
+    listed,
+    row,
+)
+
+PUBLIC_AUTHORITIES = ssl.create_default_context()
+
+
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The context of a server on 127.0.0.1, and that of a client which trusts its certificate."""
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+@contextlib.asynccontextmanager
+async def pool(
+    max_idle: int = 8, max_idle_seconds: float = 15.0, tls: ssl.SSLContext = PUBLIC_AUTHORITIES
+) -> AsyncIterator[ConnectionPool]:
+    connections = ConnectionPool(tls, max_idle=max_idle, max_idle_seconds=max_idle_seconds)
+    try:
+        yield connections
+    finally:
+        await connections.aclose()
+
+
+async def get(connections: ConnectionPool, url: str, key: str = "a", **timeouts: float) -> httpx.Response:
+    """The response, read in full."""
+    request = httpx.Request("GET", url, headers={"x-api-key": key}, extensions={"timeout": timeouts})
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        answer = await connections.handle_async_request(request)
+        try:
+            await answer.aread()
+        finally:
+            await answer.aclose()
+    return answer
+
+
+async def names_of(connections: ConnectionPool, url: str) -> list[str]:
+    return [each["name"] for each in (await get(connections, url)).json()]
+
+
+def echoes_key() -> Act:
+    """Answers each request with a row that is named by the request's key."""
+
+    async def act(connection: Connection) -> None:
+        await connection.send(listed(row(name=connection.request.header("x-api-key")[0])))
+
+    return act
