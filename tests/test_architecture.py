@@ -18,14 +18,13 @@ from tests.support.paths import APP, ROOT
 
 OWNERS: dict[str, set[str]] = {
     "aiocache": {"cache/store", "redis/connection"},
-    "aiohttp": {"langsmith"},
+    "aiohappyeyeballs": {"langsmith/connection_pool"},
     "click": {"__main__", "check/text_report", "command_line/serve"},
     "dotenv": {"settings_errors"},
     "fastapi": {"http"},
     "graphql": {"check", "execution", "schema"},
-    "httptools": {"http/framed_protocol"},
+    "httptools": {"http/framed_protocol", "langsmith/http11_connection"},
     "httpx": {"langsmith"},
-    "httpx_aiohttp": {"langsmith/connection_pool"},
     "limits": {"redis/sliding_window"},
     "opentelemetry": {"observability/tracing"},
     "orjson": {"emulator", "observability/log"},

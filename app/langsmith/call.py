@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.langsmith.failed_attempt import Reason
 from app.observability.tracing import NO_SPAN, RequestSpan
 
 
@@ -15,6 +16,7 @@ class UpstreamCall:
     status: HTTP status of the last response; None if the last try got no response.
     milliseconds: duration of all tries together, with the pauses between them.
     attempts: number of times that the request was sent.
+    reason: cause of the last failure, for the log; None if there was none.
     tried_at: start of the last try (monotonic seconds), before it waits for a limit. The age of the page is measured
         from it.
     span: tracing span of the last try.
@@ -25,6 +27,7 @@ class UpstreamCall:
     status: int | None = None
     milliseconds: float = 0.0
     attempts: int = 0
+    reason: Reason | None = None
     tried_at: float = 0.0
     span: RequestSpan = NO_SPAN
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from app.errors import RateLimitedError, UpstreamError
-from app.langsmith.error_mapping import RetryableError
+from app.errors import UpstreamError
+from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, CircuitBreaker, Permit
@@ -65,9 +65,8 @@ class CircuitBreakerTransport:
             is_late = asyncio.get_running_loop().time() >= request.deadline - _TIMER_TOLERANCE_SECONDS
             (self._breaker.record_failure if is_late else self._breaker.release)(permit)
             raise
-        except RetryableError as failure:
-            is_rate_limit = isinstance(failure.error, RateLimitedError)
-            (self._breaker.record_success if is_rate_limit else self._breaker.record_failure)(permit)
+        except FailedAttemptError as failure:
+            (self._breaker.record_failure if failure.is_outage else self._breaker.record_success)(permit)
             raise
         except Exception:
             self._breaker.record_success(permit)

@@ -28,11 +28,14 @@ _LOGGED_ERRORS: Final = (
 )
 """Failures of LangSmith. The other errors are the client's own, such as a wrong key."""
 
+_STATS_SELECT_PAUSE_SECONDS: Final = 600.0
+"""Time after which a LangSmith that refused `stats_select` is asked again: it may have been updated."""
+
 
 class LangSmithClient(Upstream):
     """Fetches pages from version 1 of LangSmith's API.
 
-    transport: the outermost layer of the stack, which raises no RetryableError.
+    transport: the outermost layer of the stack, which raises no FailedAttemptError.
     url: the list of sessions, without a query string.
     timeout_seconds: time for one query, retries included.
     rate_limit: the rate limit inside the stack, asked by `is_near_limit`.
@@ -54,22 +57,22 @@ class LangSmithClient(Upstream):
         clock: Clock,
     ) -> None:
         self._transport = transport
-        self._path = httpx.URL(url).path
+        parsed = httpx.URL(url)
+        self._path, self._host = parsed.path, parsed.host
         self._timeout_seconds = timeout_seconds
         self._rate_limit = rate_limit
         self._api_changes = api_changes
         self._connections = connections
         self._log = log
         self._clock = clock
-        self._selects_statistics = True
+        self._selects_statistics_from = clock()
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         try:
             return await self._fetch_before(deadline, query, credential, calls)
-        except _LOGGED_ERRORS as exc:
-            call = calls[-1]
-            self._log.warning("upstream_failed", code=exc.code, status=call.status, attempts=call.attempts)
+        except errors.GatewayError as exc:
+            self._log_failure(exc, calls[-1])
             raise
 
     def is_near_limit(self, scope: str) -> bool:
@@ -85,7 +88,11 @@ class LangSmithClient(Upstream):
             async with asyncio.timeout_at(deadline):
                 try:
                     return await self._request(
-                        query, credential, calls, deadline, select_statistics=self._selects_statistics
+                        query,
+                        credential,
+                        calls,
+                        deadline,
+                        select_statistics=self._clock() >= self._selects_statistics_from,
                     )
                 except StatsSelectRefusedError:
                     page = await self._request(query, credential, calls, deadline, select_statistics=False)
@@ -94,7 +101,7 @@ class LangSmithClient(Upstream):
                     self._stop_selecting_statistics()
                     return page
         except TimeoutError as exc:
-            raise errors.UpstreamTimeoutError("LangSmith took too long to answer.") from exc
+            raise _timeout_error(calls[-1]) from exc
 
     async def _request(
         self,
@@ -111,7 +118,7 @@ class LangSmithClient(Upstream):
         selected = len(query.requested & STATS) if select_statistics else 0
         started_at = self._clock()
         try:
-            response = await self._transport.send(UpstreamRequest(credential, params, selected, deadline, call))
+            response = await self._transport.send(UpstreamRequest(credential, query, params, selected, deadline, call))
         finally:
             call.milliseconds = (self._clock() - started_at) * 1000
         rows = v1.parse_rows(response.body, query)
@@ -125,6 +132,32 @@ class LangSmithClient(Upstream):
         )
 
     def _stop_selecting_statistics(self) -> None:
-        if self._selects_statistics:
-            self._selects_statistics = False
-            self._log.warning("stats_select_refused", consequence="LangSmith is asked for all statistics from now on")
+        now = self._clock()
+        if now >= self._selects_statistics_from:
+            self._selects_statistics_from = now + _STATS_SELECT_PAUSE_SECONDS
+            self._log.warning(
+                "stats_select_refused",
+                consequence="for ten minutes, requests do not name statistics, and LangSmith computes all of them",
+            )
+
+    def _log_failure(self, error: errors.GatewayError, call: UpstreamCall) -> None:
+        if isinstance(error, _LOGGED_ERRORS) or call.reason == "edge":
+            self._log.warning(
+                "upstream_failed",
+                code=error.code,
+                host=self._host,
+                reason=call.reason or "answer",
+                status=call.status,
+                attempts=call.attempts,
+            )
+
+
+def _timeout_error(call: UpstreamCall) -> errors.UpstreamTimeoutError:
+    """The error of a request whose deadline has passed. A request that was never sent waited for the gateway."""
+    if call.attempts:
+        call.reason = "timeout"
+        return errors.UpstreamTimeoutError("LangSmith took too long to answer.")
+    call.reason = "queue"
+    return errors.UpstreamTimeoutError(
+        "The gateway has too many requests to LangSmith in flight, so this one was not sent in time. Try again shortly."
+    )

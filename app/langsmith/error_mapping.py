@@ -1,90 +1,140 @@
-"""The one table that maps failures of LangSmith to the gateway's errors, and marks those that are worth a retry.
+"""The tables that map failures of LangSmith to the gateway's errors, and say which of them are worth a retry.
 
-Bodies of 401, 403, 422 and 429 are Observed in real installations; their wording never reaches a client.
+Bodies of 401, 403, 422 and 429 are Observed in real installations. Their wording never reaches a client, except what
+LangSmith says about a filter expression, which is about the client's own text.
 """
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+import socket
+import ssl
 from typing import Final
 
-import aiohttp
 import httpx
 
 from app import errors
 from app.langsmith import v1
+from app.langsmith.failed_attempt import FailedAttemptError, Reason
+from app.langsmith.retry_after import parse_retry_after
+from app.langsmith.transport import UpstreamRequest
 
 _BAD_INPUT_STATUSES: Final = {400, 413, 414, 422}
-_RETRYABLE_STATUSES: Final = {408, 425, 429}
-"""Beside 5xx. The vendor's own clients repeat the same ones (Observed)."""
-_MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+_QUOTED_STATUSES: Final = {400, 422}
+_TRANSIENT_STATUSES: Final = {408, 425, 429}
+"""Beside 5xx. The vendor's own clients retry the same ones (Observed)."""
+_MAX_QUOTED_LENGTH: Final = 300
+_UNKNOWN_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
-
-class RetryableError(Exception):
-    """A transient failure: another attempt may succeed.
-
-    error: what the client reads if no try is left.
-    retry_after: seconds that LangSmith asks to wait; None if it does not say.
-    """
-
-    def __init__(self, error: errors.GatewayError, *, retry_after: float | None = None) -> None:
-        self.error = error
-        self.retry_after = retry_after
+_CAUSES: Final[tuple[tuple[tuple[type[BaseException], ...], Reason], ...]] = (
+    ((socket.gaierror, UnicodeError), "dns"),
+    ((ssl.SSLError,), "tls"),
+    ((TimeoutError, httpx.TimeoutException), "timeout"),
+    ((ConnectionRefusedError,), "refused"),
+    ((ConnectionError, httpx.ReadError, httpx.WriteError), "reset"),
+)
+"""By type of the exception, the first that fits; everything else is `unreachable`."""
+_CHECK_ENDPOINT: Final = "Check the gateway's setting LANGSMITH_ENDPOINT."
+_MESSAGES: Final[dict[Reason, str]] = {
+    "dns": "The host name of LangSmith could not be resolved. Try again shortly.",
+    "tls": "No secure connection to LangSmith could be made: its host does not speak TLS, or its certificate is not "
+    f"trusted. {_CHECK_ENDPOINT}",
+    "refused": "LangSmith could not be reached: its host refuses connections. Try again shortly.",
+    "reset": "The connection to LangSmith was lost before the answer was complete. Try again shortly.",
+    "unreachable": "LangSmith could not be reached over the network. Try again shortly.",
+}
 
 
 class StatsSelectRefusedError(Exception):
     """LangSmith refused to select statistics by name. The same request for all statistics may succeed."""
 
 
-def map_transport_error(exc: Exception) -> tuple[str, Exception]:
-    """The metric's label and the exception to raise for a request that got no usable response."""
-    if isinstance(exc, aiohttp.ClientResponseError | httpx.RemoteProtocolError):
-        return "malformed", errors.UpstreamMalformedError("LangSmith answered something that is not HTTP.")
-    # httpx-aiohttp reports every lost connection as a time-out, so the cause decides.
+def map_transport_error(exc: httpx.HTTPError) -> FailedAttemptError:
+    """The failure of a request that got no usable response."""
+    if isinstance(exc, httpx.ProtocolError):
+        return FailedAttemptError(
+            errors.UpstreamMalformedError("LangSmith answered something that is not HTTP."), reason="protocol"
+        )
     cause = exc.__cause__ or exc
-    if isinstance(cause, TimeoutError | httpx.TimeoutException):
-        return "timeout", RetryableError(errors.UpstreamTimeoutError("LangSmith took too long to answer."))
-    return "connection", RetryableError(errors.UpstreamError("LangSmith could not be reached. Try again shortly."))
+    reason: Reason = next((reason for types, reason in _CAUSES if isinstance(cause, types)), "unreachable")
+    if reason == "timeout":
+        timeout = errors.UpstreamTimeoutError("LangSmith took too long to answer.")
+        return FailedAttemptError(timeout, reason=reason, is_transient=True)
+    # A name that does not exist, and a host without valid TLS, do not mend by themselves.
+    if isinstance(cause, UnicodeError) or (isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN_NAME):
+        unknown = errors.UpstreamError(f"The host name of LangSmith does not exist. {_CHECK_ENDPOINT}")
+        return FailedAttemptError(unknown, reason=reason)
+    return FailedAttemptError(errors.UpstreamError(_MESSAGES[reason]), reason=reason, is_transient=reason != "tls")
 
 
-def map_status(response: httpx.Response, body: bytes, *, selects_statistics: bool) -> Exception:
-    """The exception to raise for a status other than 200. `selects_statistics`: the request named statistics."""
+def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) -> Exception:
+    """The exception to raise for a status other than 200."""
     status = response.status_code
     if status in _BAD_INPUT_STATUSES:
-        return _map_bad_input(body, selects_statistics=selects_statistics)
-    if status == 401:
-        return errors.UnauthenticatedError("LangSmith does not accept this credential. Check the key and its region.")
+        return _map_bad_input(status, body, request)
     if status == 403:
-        return errors.ForbiddenError("LangSmith refuses this credential here. Check its region, workspace and rights.")
-    retry_after = _parse_retry_after(response.headers.get("retry-after"))
+        return _map_forbidden(response, body)
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        return _map_transient(status, parse_retry_after(response.headers))
+    return _map_final(status)
+
+
+def _map_transient(status: int, retry_after: float | None) -> FailedAttemptError:
     if status == 429:
         limited = errors.RateLimitedError(
             "LangSmith's rate limit is reached. Try again later.", retry_after=retry_after
         )
-        return RetryableError(limited, retry_after=retry_after)
+        return FailedAttemptError(limited, reason="rate_limit", is_transient=True, retry_after=retry_after)
     failed = errors.UpstreamError(f"LangSmith answered with status {status}. Try again shortly.")
-    return RetryableError(failed, retry_after=retry_after) if status in _RETRYABLE_STATUSES or status >= 500 else failed
+    return FailedAttemptError(failed, reason="server", is_transient=True, retry_after=retry_after)
 
 
-def _map_bad_input(body: bytes, *, selects_statistics: bool) -> Exception:
-    """The error names the argument that the body points to. The body's text is never quoted."""
-    if selects_statistics and v1.is_stats_select_refused(body):
+def _map_final(status: int) -> FailedAttemptError:
+    if status == 401:
+        return _final(
+            "refusal",
+            errors.UnauthenticatedError("LangSmith does not accept this credential. Check the key and its region."),
+        )
+    if status == 404:
+        return _final("path", errors.UpstreamError(f"LangSmith has no list of sessions at this URL. {_CHECK_ENDPOINT}"))
+    if 300 <= status < 400:
+        message = f"LangSmith redirects to another URL (status {status}), which is not followed. {_CHECK_ENDPOINT}"
+        return _final("path", errors.UpstreamError(message))
+    return _final("status", errors.UpstreamError(f"LangSmith answered with status {status}."))
+
+
+_NO_ACCESS: Final = "LangSmith refuses this credential here. Check its region, workspace and rights."
+_EDGE: Final = (
+    "Something in front of LangSmith, such as a CDN or a firewall, refused the request before the credential was "
+    "checked. Ask whoever runs it to let the gateway through."
+)
+
+
+def _final(reason: Reason, error: errors.GatewayError) -> FailedAttemptError:
+    return FailedAttemptError(error, reason=reason)
+
+
+def _map_forbidden(response: httpx.Response, body: bytes) -> FailedAttemptError:
+    """Observed: LangSmith refuses with JSON; the edge in front of it refuses with HTML, or without a body."""
+    is_html = "html" in response.headers.get("content-type", "") or body.lstrip()[:1] == b"<"
+    if is_html or not body.strip():
+        return _final("edge", errors.ForbiddenError(_EDGE))
+    return _final("refusal", errors.ForbiddenError(_NO_ACCESS))
+
+
+def _map_bad_input(status: int, body: bytes, request: UpstreamRequest) -> Exception:
+    """The error names the argument that the body points to, as the client gave it."""
+    if request.selected_statistics_count and v1.is_stats_select_refused(body):
         return StatsSelectRefusedError()
-    if argument := v1.refused_argument(body):
-        return errors.BadUserInputError("LangSmith refused this value.", argument=argument)
-    return errors.BadUserInputError(
-        "LangSmith refused one of the arguments: check filters, order and statistics' options."
-    )
+    argument = v1.refused_argument(body, request.query)
+    quoted = v1.detail_of_filter(body, request.query) if status in _QUOTED_STATUSES else ""
+    says = f" It says: {_printable(quoted)}" if quoted else ""
+    if argument:
+        message = f"LangSmith refused this value.{says}"
+    else:
+        message = f"LangSmith refused one of the arguments: check filters, order and statistics' options.{says}"
+    return _final("refusal", errors.BadUserInputError(message, argument=argument))
 
 
-def _parse_retry_after(value: str | None) -> float | None:
-    """Seconds to wait, at most a day; None for an absent or unreadable header."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), _MAX_RETRY_AFTER_SECONDS)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-    return min(max(0.0, seconds), _MAX_RETRY_AFTER_SECONDS)
+def _printable(text: str) -> str:
+    """The text in one line, without control characters, and bounded."""
+    printable = "".join(each if each.isprintable() else " " for each in text[: 4 * _MAX_QUOTED_LENGTH])
+    line = " ".join(printable.split())
+    return line if len(line) <= _MAX_QUOTED_LENGTH else line[: _MAX_QUOTED_LENGTH - 1] + "…"

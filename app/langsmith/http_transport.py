@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-import aiohttp
 import httpx
 
 from app import __version__
@@ -86,16 +85,17 @@ class HttpTransport:
         except httpx.InvalidURL as exc:
             outcome = "unsent"
             raise BadUserInputError("The arguments are too long for LangSmith: ask for less at once.") from exc
-        except (httpx.HTTPError, aiohttp.ClientError) as exc:
+        except httpx.HTTPError as exc:
             call.status = None
-            outcome, failure = map_transport_error(exc)
+            failure = map_transport_error(exc)
+            outcome = failure.reason
             raise failure from exc
         finally:
             span.end(outcome)
             self._metrics.upstream_requests.labels(outcome).inc()
             self._metrics.upstream_request_seconds.observe(self._clock() - started_at)
         if response.status_code != 200:
-            raise map_status(response, body, selects_statistics=request.selected_statistics_count > 0)
+            raise map_status(response, body, request)
         return UpstreamResponse(body)
 
     def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimitedError
-from app.langsmith.error_mapping import RetryableError
+from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
@@ -51,8 +51,8 @@ class RateLimitTransport:
         await self._limit.acquire(scope, request.deadline)
         try:
             return await self._next.send(request)
-        except RetryableError as failure:
-            if isinstance(failure.error, RateLimitedError) and failure.retry_after is not None:
+        except FailedAttemptError as failure:
+            if failure.is_rate_limit and failure.retry_after is not None:
                 await self._limit.pause(scope, failure.retry_after)
             raise
 

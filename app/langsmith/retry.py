@@ -8,15 +8,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
-from app.langsmith.error_mapping import RetryableError
+from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.resilience.clock import Clock
 
 _BACKOFF: Final = wait_random_exponential(multiplier=0.25, max=5)
-_IS_RETRYABLE: Final = retry_if_exception_type(RetryableError)
+_IS_TRANSIENT: Final = retry_if_exception(lambda exc: isinstance(exc, FailedAttemptError) and exc.is_transient)
 
 
 class RetryTransport:
@@ -35,13 +35,14 @@ class RetryTransport:
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send the request until it succeeds, fails finally, or no try is left. Raises the error of the last try."""
         stop = _stop_condition(self._max_tries, request.deadline)
-        tries = AsyncRetrying(retry=_IS_RETRYABLE, stop=stop, wait=_seconds_to_wait, reraise=True)
+        tries = AsyncRetrying(retry=_IS_TRANSIENT, stop=stop, wait=_seconds_to_wait, reraise=True)
         try:
             async for attempt in tries:
                 with attempt:
                     request.call.tried_at = self._clock()
                     response = await self._next.send(request)
-        except RetryableError as failure:
+        except FailedAttemptError as failure:
+            request.call.reason = failure.reason
             raise failure.error from failure
         return response
 
@@ -57,6 +58,6 @@ def _stop_condition(max_tries: int, deadline: float) -> Callable[[RetryCallState
 
 def _seconds_to_wait(state: RetryCallState) -> float:
     failure = state.outcome.exception() if state.outcome else None
-    if isinstance(failure, RetryableError) and failure.retry_after is not None:
+    if isinstance(failure, FailedAttemptError) and failure.retry_after is not None:
         return failure.retry_after
     return _BACKOFF(state)

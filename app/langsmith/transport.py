@@ -6,6 +6,7 @@ from typing import Protocol
 
 from app.credentials import Credential
 from app.langsmith.call import UpstreamCall
+from app.sessions.query import PageQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class UpstreamRequest:
     """One request for a page, which a layer may send several times.
 
     credential: whose request it is. The limits count by its `scope`.
+    query: what is asked for, in the gateway's own terms.
     params: the query string, as the adapter of the API version spells it.
     selected_statistics_count: number of statistics that are selected by name.
     deadline: time of the event loop's clock, in seconds, at which the client cancels the request.
@@ -20,6 +22,7 @@ class UpstreamRequest:
     """
 
     credential: Credential
+    query: PageQuery
     params: Sequence[tuple[str, str]]
     selected_statistics_count: int
     deadline: float
@@ -39,6 +42,6 @@ class UpstreamTransport(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send the request and return the successful response.
 
-        Raises a GatewayError for a final failure, RetryableError for a transient failure, and
-        StatsSelectRefusedError if LangSmith refuses to select statistics by name.
+        Raises FailedAttemptError if the attempt failed, a GatewayError if the gateway refuses the request or cannot
+        read the answer, and StatsSelectRefusedError if LangSmith refuses to select statistics by name.
         """

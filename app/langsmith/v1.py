@@ -39,6 +39,10 @@ _VALUES: Final = {
 """Values that are spelled differently from the gateway's."""
 
 
+_EXPRESSIONS: Final = frozenset({"filter", "stats_filter"})
+"""Parameters that are a text in LangSmith's filter language, which a person wrote."""
+
+
 def sessions_url(base_url: str) -> str:
     """The URL of the list. `base_url` is `<host>`, `<host>/api` or `<host>/api/v1`.
 
@@ -77,17 +81,30 @@ def parse_rows(body: bytes, query: PageQuery) -> list[Row | None]:
     return decode_rows(body)[: query.limit]
 
 
-def refused_argument(body: bytes) -> str | None:
-    """The argument, as the client knows it, that an answer with status 422 points to; None if it names none.
+def refused_argument(body: bytes, query: PageQuery) -> str | None:
+    """The argument, as the client gave it, that an answer with status 422 points to; None if it names none.
 
     FastAPI's form of the error is Documented: `{"detail": [{"loc": ["query", "<parameter>"], …}]}`.
     """
+    parameter = next((name for item in _details(body) for name in _located(item) if name in ARGUMENTS), None)
+    if parameter == "stats_start_time" and query.window.is_relative:
+        return "stats.last"
+    return ARGUMENTS.get(parameter) if parameter else None
+
+
+def detail_of_filter(body: bytes, query: PageQuery) -> str:
+    """What an answer with status 400 or 422 says about a filter expression of the query; empty if it says nothing.
+
+    Observed: `detail` is a text, or a list of items with a `msg`. An item about another parameter is left out.
+    """
+    given = {_parameter(argument) for argument, _ in (*query.arguments, *query.window.arguments)} & _EXPRESSIONS
+    if not given:
+        return ""
     for item in _details(body):
-        location = item.get("loc") if isinstance(item, dict) else None
-        for name in location if isinstance(location, list) else ():
-            if isinstance(name, str) and name in ARGUMENTS:
-                return ARGUMENTS[name]
-    return None
+        text = item.get("msg") if isinstance(item, dict) and given.intersection(_located(item)) else item
+        if isinstance(text, str):
+            return text
+    return ""
 
 
 def is_stats_select_refused(body: bytes) -> bool:
@@ -96,6 +113,12 @@ def is_stats_select_refused(body: bytes) -> bool:
     Assumed: an installation that does not know the parameter `stats_select` says so under `detail`.
     """
     return any("stats_select" in str(item.get("loc") if isinstance(item, dict) else item) for item in _details(body))
+
+
+def _located(item: Any) -> list[str]:
+    """The names in the `loc` of an item of `detail`."""
+    location = item.get("loc") if isinstance(item, dict) else None
+    return [name for name in location if isinstance(name, str)] if isinstance(location, list) else []
 
 
 def _translated(argument: str, text: str) -> tuple[str, str]:

@@ -168,7 +168,7 @@ def stats_window(options: StatsOptions | None, now: datetime) -> StatsWindow:
         since = (now - last).replace(second=0, microsecond=0)
     except OverflowError:
         raise BadUserInputError("It reaches back before the year 1.", argument="stats.last") from None
-    return StatsWindow(_canonical(replace(options, since=since, last=None)))
+    return StatsWindow(_canonical(replace(options, since=since, last=None)), is_relative=True)
 
 
 def given_options(options: StatsOptions) -> Arguments:

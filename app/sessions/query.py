@@ -5,7 +5,7 @@ The cache derives its keys from it. The adapter of an upstream version turns it 
 
 import hashlib
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Self
 from urllib.parse import urlencode
@@ -22,9 +22,13 @@ _IDS: Final = "filter.ids"
 
 @dataclass(frozen=True)
 class StatsWindow:
-    """The runs that statistics are computed over, as the `stats` arguments that select them. No arguments: all runs."""
+    """The runs that statistics are computed over, as the `stats` arguments that select them. No arguments: all runs.
+
+    `is_relative`: whether the client gave `stats.last`, from which `stats.since` was computed. The window is the same.
+    """
 
     arguments: Arguments = ()
+    is_relative: bool = field(default=False, compare=False)
 
 
 ALL_RUNS: Final = StatsWindow()

@@ -16,6 +16,6 @@ def langsmith(clock: Clock) -> Emulator:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_open(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test that leaves a connection unclosed or an error unretrieved: asyncio and aiohttp only log them."""
+    """Fail a test that leaves a connection unclosed or an error unretrieved: asyncio only logs them."""
     yield
     assert [record.getMessage() for record in caplog.get_records("call") if record.name == "asyncio"] == []

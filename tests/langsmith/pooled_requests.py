@@ -14,6 +14,7 @@ from tests.support.raw_upstream import (
     Act,
     Connection,
     listed,
+    response,
     row,
 )
 
@@ -63,3 +64,17 @@ def echoes_key() -> Act:
         await connection.send(listed(row(name=connection.request.header("x-api-key")[0])))
 
     return act
+
+
+STRAY = {
+    "408 as a server sends it on an idle connection": response(b"", status=408),
+    "an empty list": response(b"[]"),
+    "another tenant's rows": listed(row(name="stray")),
+    "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
+    "400 whose connection closes late": response(b"", status=400, headers={"connection": "close"}),
+    "a line break": b"\r\n",
+    "a single byte": b"H",
+    "something else than HTTP": b"\0SSH-2.0",
+    "an upgrade": b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
+}
+"""What a server may send without being asked."""

@@ -5,6 +5,7 @@ import asyncio
 from app.credentials import Credential
 from app.langsmith.call import UpstreamCall
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
+from app.sessions.query import PageQuery
 
 RESPONSE = UpstreamResponse(b"[]")
 
@@ -37,4 +38,11 @@ def upstream_request(scope: str = "a", *, seconds_left: float = 60.0) -> Upstrea
     """A request of this credential scope that may take so many seconds."""
     deadline = asyncio.get_running_loop().time() + seconds_left
     call = UpstreamCall("/api/v1/sessions", ())
-    return UpstreamRequest(Credential(scope, {}), params=(), selected_statistics_count=0, deadline=deadline, call=call)
+    return UpstreamRequest(
+        Credential(scope, {}),
+        PageQuery(limit=1),
+        params=(),
+        selected_statistics_count=0,
+        deadline=deadline,
+        call=call,
+    )

@@ -72,3 +72,35 @@ async def test_response_within_the_bound_is_read(serve: Serve) -> None:
     answer = listed(row(description="x" * (16 << 20)))
     async with raw_upstream(answer) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         assert len((await gateway.data(page()))["sessions"]["nodes"]) == 1
+
+
+ROWS = json.dumps([row(1), row(2)]).encode()
+FIRST, SECOND = gzip.compress(ROWS[:50]), gzip.compress(ROWS[50:])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", " GZIP"])
+@pytest.mark.parametrize(
+    "body",
+    [FIRST + SECOND, gzip.compress(b"") + FIRST + gzip.compress(b"") + SECOND, FIRST + b"\0" * 9 + SECOND + b"\0" * 99],
+    ids=["two members", "empty members", "padding"],
+)
+async def test_all_members_of_a_gzip_response_are_read(serve: Serve, body: bytes, encoding: str) -> None:
+    async def sends_in_two_parts(connection: Connection) -> None:
+        data = response(body, headers={"content-encoding": encoding})
+        await connection.send(data[: -len(SECOND) + 3])
+        await connection.send(data[-len(SECOND) + 3 :])
+
+    async with raw_upstream(sends_in_two_parts) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
+        nodes = (await gateway.data("{ sessions(first: 2) { nodes { name } } }"))["sessions"]["nodes"]
+        assert [node["name"] for node in nodes] == ["session 1", "session 2"]
+
+
+@pytest.mark.parametrize(
+    "body", [FIRST + SECOND[:-5], FIRST + b"no gzip", FIRST + SECOND + b"x"], ids=["cut", "other bytes", "a byte"]
+)
+async def test_gzip_response_with_a_broken_member_is_reported_as_malformed(serve: Serve, body: bytes) -> None:
+    async with (
+        raw_upstream(response(body, headers=GZIP_HEADERS)) as upstream,
+        serve(langsmith_endpoint=upstream.url) as gateway,
+    ):
+        assert await code_of(gateway, page()) == "UPSTREAM_MALFORMED"

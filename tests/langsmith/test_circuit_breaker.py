@@ -8,7 +8,7 @@ import pytest
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport
-from app.langsmith.error_mapping import RetryableError
+from app.langsmith.failed_attempt import FailedAttemptError
 from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, CircuitBreaker
 from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import code_of, logged, page
@@ -164,7 +164,7 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
         await upstream.idle()
 
 
-FAILURE = RetryableError(UpstreamError("LangSmith answered with status 503."))
+FAILURE = FailedAttemptError(UpstreamError("LangSmith answered with status 503."), reason="server", is_transient=True)
 
 
 def breaker_with_one_failure(clock: Clock) -> CircuitBreaker:
@@ -175,7 +175,7 @@ def breaker_with_one_failure(clock: Clock) -> CircuitBreaker:
 async def test_breaker_layers_send_nothing_while_the_circuit_is_open(clock: Clock) -> None:
     breaker = breaker_with_one_failure(clock)
     following = ScriptedTransport(FAILURE, RESPONSE)
-    with pytest.raises(RetryableError):
+    with pytest.raises(FailedAttemptError):
         await CircuitBreakerTransport(following, breaker).send(upstream_request())
     for layer in (FailFastTransport(following, breaker), CircuitBreakerTransport(following, breaker)):
         with pytest.raises(UpstreamError, match="paused its requests"):
@@ -187,7 +187,7 @@ async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(cl
     breaker = breaker_with_one_failure(clock)
     following = ScriptedTransport(FAILURE, RESPONSE)
     stack = FailFastTransport(CircuitBreakerTransport(following, breaker), breaker)
-    with pytest.raises(RetryableError):
+    with pytest.raises(FailedAttemptError):
         await stack.send(upstream_request())
     clock.advance(FIRST_PAUSE_SECONDS)
     assert await stack.send(upstream_request()) == RESPONSE
@@ -195,10 +195,15 @@ async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(cl
 
 
 @pytest.mark.parametrize(
-    "outcome", [BadUserInputError("no"), UpstreamError("404"), RetryableError(RateLimitedError("later"))]
+    "outcome",
+    [
+        BadUserInputError("no"),
+        FailedAttemptError(UpstreamError("404"), reason="path"),
+        FailedAttemptError(RateLimitedError("later"), reason="rate_limit", is_transient=True),
+    ],
 )
 async def test_breaker_layer_counts_a_response_for_one_tenant_as_success(
-    clock: Clock, outcome: GatewayError | RetryableError
+    clock: Clock, outcome: GatewayError | FailedAttemptError
 ) -> None:
     breaker = breaker_with_one_failure(clock)
     with pytest.raises(type(outcome)):

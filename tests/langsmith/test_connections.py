@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.emulator import Emulator, Fault
+from app.resilience.rate import Rate
 from tests.conftest import Gateway, Serve
-from tests.langsmith.operations import attempts_at, code_of, page
-from tests.support.raw_upstream import Connection, closes, listed, raw_upstream, response, row, says
+from tests.langsmith.operations import attempts_at, code_of, metric, page
+from tests.support.raw_upstream import Act, Connection, closes, listed, raw_upstream, resets, response, row, says
 
 
 async def test_refused_connection_is_reported_as_upstream_error(serve: Serve) -> None:
@@ -19,17 +20,6 @@ async def test_refused_connection_is_reported_as_upstream_error(serve: Serve) ->
         async with serve(langsmith_endpoint=endpoint, upstream_retries=1) as gateway:
             assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
             assert await attempts_at(gateway, page(1)) == (2, None)
-
-
-async def test_unknown_host_is_reported_as_upstream_error_without_its_name(serve: Serve) -> None:
-    async with serve(langsmith_endpoint="http://no-such-host.invalid", upstream_retries=0) as gateway:
-        assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
-        assert "no-such-host" not in gateway.log.getvalue()
-
-
-async def test_host_without_tls_is_reported_as_upstream_error(serve: Serve, upstream_url: str) -> None:
-    async with serve(langsmith_endpoint=upstream_url.replace("http:", "https:"), upstream_retries=0) as gateway:
-        assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
 
 
 async def test_connection_closed_while_idle_is_replaced_without_a_retry(serve: Serve) -> None:
@@ -43,15 +33,21 @@ async def test_connection_closed_while_idle_is_replaced_without_a_retry(serve: S
         assert upstream.connections == 2
 
 
-async def test_connection_closed_on_reuse_is_replaced_without_a_retry(serve: Serve) -> None:
-    answer = listed(row())
+@pytest.mark.parametrize("act", [closes, resets])
+async def test_broken_connection_costs_one_attempt_of_the_retries_and_no_hidden_one(serve: Serve, act: Act) -> None:
+    answer = says(listed(row()))
     async with (
-        raw_upstream(answer, closes, answer) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_retries=0) as gateway,
+        raw_upstream(answer, act) as upstream,
+        serve(langsmith_endpoint=upstream.url, upstream_retries=2, upstream_rate=Rate(9, 3600)) as gateway,
     ):
         await gateway.data(page())
-        assert await attempts_at(gateway, page(1)) == (1, 200)
-        assert upstream.connections == 2
+        assert await attempts_at(gateway, page(1)) == (3, None)
+        assert len(upstream.requests) == 1 + 3
+        assert await metric(gateway, 'gateway_upstream_requests_total{status="reset"}') == 3
+        assert await metric(gateway, 'gateway_upstream_budget_total{outcome="admitted"}') == 4
+        upstream.acts = [act, answer]
+        assert await attempts_at(gateway, page(2)) == (2, 200)
+        assert len(upstream.requests) == 1 + 3 + 2
 
 
 async def test_connection_is_used_for_several_requests(serve: Serve) -> None:

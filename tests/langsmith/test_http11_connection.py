@@ -9,7 +9,7 @@ import pytest
 
 from app.langsmith.http11_connection import MAX_HEAD_BYTES
 from tests.conftest import TIMEOUT_SECONDS
-from tests.langsmith.pooled_requests import echoes_key, get, pool
+from tests.langsmith.pooled_requests import STRAY, echoes_key, get, pool
 from tests.support.raw_upstream import (
     Connection,
     listed,
@@ -18,18 +18,6 @@ from tests.support.raw_upstream import (
     row,
     says,
 )
-
-STRAY = {
-    "408 as a server sends it on an idle connection": response(b"", status=408),
-    "an empty list": response(b"[]"),
-    "another tenant's rows": listed(row(name="stray")),
-    "304": b"HTTP/1.1 304 Not Modified\r\n\r\n",
-    "400 whose connection closes late": response(b"", status=400, headers={"connection": "close"}),
-    "a line break": b"\r\n",
-    "a single byte": b"H",
-    "something else than HTTP": b"\0SSH-2.0",
-    "an upgrade": b"HTTP/1.1 101 Switching\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n",
-}
 
 
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY.keys())

@@ -10,7 +10,7 @@ import pytest
 
 from app.emulator import Emulator, Fault
 from app.errors import GatewayError, RateLimitedError, UpstreamError
-from app.langsmith.error_mapping import RetryableError
+from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.rate_limit import RateLimitTransport, UpstreamRateLimit
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -166,14 +166,14 @@ async def test_hanging_redis_delays_requests_only_briefly(serve: Serve) -> None:
 async def test_retry_after_pauses_the_credential_in_all_processes(
     serve: Serve, langsmith: Emulator, redis: RealRedis
 ) -> None:
-    langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
+    langsmith.faults.append(Fault(status=429, headers={"retry-after": "60"}))
     async with serve(cache_url=redis.url) as one, serve(cache_url=redis.url) as other:
         assert await codes(one, 0) == ["RATE_LIMITED"]
         for number, gateway in enumerate((one, other), start=1):
             (error,) = await gateway.errors(page(number))
-            assert 590 < error["extensions"]["retryAfter"] <= 600
+            assert 50 < error["extensions"]["retryAfter"] <= 60
             assert await codes(gateway, number, key="demo-2") == [None]
-        assert [line["seconds"] for line in lines(one, "upstream_rate_limit_paused")] == [600]
+        assert [line["seconds"] for line in lines(one, "upstream_rate_limit_paused")] == [60]
         assert await count_outcomes(one) == {"refused": 1}
     assert len(langsmith.requests) == 3
 
@@ -211,7 +211,7 @@ async def test_rate_limit_response_without_retry_after_pauses_nothing(serve: Ser
 async def test_redis_keys_expire_and_hold_no_credential(serve: Serve, langsmith: Emulator, redis: RealRedis) -> None:
     async with serve(upstream_rate=HOURLY, cache_url=redis.url) as gateway:
         assert await codes(gateway, 0, key="demo-2") == [None]
-        langsmith.faults.append(Fault(status=429, headers={"retry-after": "600"}))
+        langsmith.faults.append(Fault(status=429, headers={"retry-after": "60"}))
         assert await codes(gateway, 1, key="demo-2") == ["RATE_LIMITED"]
     with redis.client() as client:
         keys = [*client.keys("sessions-gateway:{*}:stopped"), *client.keys("sessions-gateway:budget:*")]
@@ -331,9 +331,11 @@ async def test_rate_limit_layer_sends_no_request_that_it_refuses() -> None:
 @pytest.mark.parametrize("error", [RateLimitedError("later"), UpstreamError("503")])
 async def test_rate_limit_layer_pauses_a_scope_only_for_a_rate_limit_response(error: GatewayError) -> None:
     limit = create_limit(None)
-    following = ScriptedTransport(RetryableError(error, retry_after=600), RESPONSE)
+    following = ScriptedTransport(
+        FailedAttemptError(error, reason="server", is_transient=True, retry_after=60), RESPONSE
+    )
     layer = RateLimitTransport(following, limit)
-    with pytest.raises(RetryableError):
+    with pytest.raises(FailedAttemptError):
         await layer.send(upstream_request("a"))
     assert limit.is_near_limit("a") == isinstance(error, RateLimitedError)
     assert await layer.send(upstream_request("b")) == RESPONSE
