@@ -102,8 +102,6 @@ class ConnectionPool(httpx.AsyncBaseTransport):
 
     def on_opened(self, connection: Http11Connection) -> None:
         self._open.add(connection)
-        if self._is_closed:
-            connection.abort()
 
     def on_idle(self, connection: Http11Connection) -> None:
         """Keep an idle connection, and close the one that has been idle longest if there are too many."""
@@ -156,6 +154,10 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         except BaseException:
             sock.close()
             raise
+        # Not in `on_opened`: uvloop owns the socket only now, and a connection that is aborted earlier leaves it open.
+        if self._is_closed:
+            connection.abort()
+            raise ConnectionAbortedError("The pool was closed.")
         # TLS 1.3 sends session tickets right after the handshake, so there the kernel may have bytes.
         if scheme == "http" and not connection.is_usable():
             connection.abort()
