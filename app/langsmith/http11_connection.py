@@ -57,8 +57,8 @@ class Http11Connection(asyncio.Protocol):
 
         `read_seconds`: how long each wait for more bytes may take. Raises httpx.WriteError if the connection was lost.
         """
-        if self._transport is None or self._transport.is_closing():
-            raise httpx.WriteError("The connection was lost before the request was sent.")
+        if self._transport is None or self._transport.is_closing() or self._has_surplus:
+            raise httpx.WriteError("The connection cannot be used: it was lost, or the server spoke first.")
         exchange = self._exchange = HttpExchange(read_seconds, resume_reading=self._resume_reading, abort=self.abort)
         self._header_bytes = self._bytes_since_progress = 0
         self._transport.write(head)
@@ -70,7 +70,7 @@ class Http11Connection(asyncio.Protocol):
         The event loop may not have read yet what the kernel has received, so the kernel is asked.
         """
         transport = self._transport
-        if transport is None or transport.is_closing():
+        if transport is None or transport.is_closing() or self._has_surplus:
             return False
         return not _is_readable(transport.get_extra_info("socket").fileno())
 
@@ -107,7 +107,11 @@ class Http11Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            self.abort()  # Nothing was asked: these bytes belong to no request.
+            # Nothing was asked: these bytes belong to no request. A new connection is given up by the pool, because uvloop
+            # may not own its socket yet.
+            self._has_surplus = True
+            if self._idle_since:
+                self.abort()
             return
         if self._transport and self._transport.get_write_buffer_size():
             self._fail("The server answered before it had received the request.")
