@@ -107,8 +107,8 @@ class Http11Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            # Nothing was asked: these bytes belong to no request. A new connection is given up by the pool, because uvloop
-            # may not own its socket yet.
+            # Nothing was asked: these bytes belong to no request. The pool gives up a new connection, because uvloop may
+            # not own its socket yet.
             self._has_surplus = True
             if self._idle_since:
                 self.abort()
