@@ -7,18 +7,21 @@ and, in the same window, the tokens that refill meanwhile.
 """
 
 import contextlib
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from redis.exceptions import ResponseError
 from structlog.typing import FilteringBoundLogger
 from throttled import RateLimiterType
 from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttled
 from throttled.asyncio.store import BaseAtomicAction, RedisStoreBackend
 from throttled.rate_limiter import per_duration
+from throttled.types import KeyT, StoreValueT
 
 from app.errors import RateLimitedError
 from app.observability.metrics import Metrics
-from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
+from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError, is_poisoned
 from app.resilience.clock import Clock
 from app.resilience.rate import Rate
 from app.settings import MEMORY
@@ -87,7 +90,43 @@ class _ConnectionStore(RedisStore):
         self._redis = redis
 
     def make_atomic(self, action_cls: type[BaseAtomicAction]) -> BaseAtomicAction:
-        return action_cls(_ConnectionBackend(self._redis))
+        backend = _ConnectionBackend(self._redis)
+        return _RepairingAction(action_cls(backend), backend)
+
+
+class _RepairingAction(BaseAtomicAction):
+    """An action of the library. A bucket that another program wrote is deleted, so that the client starts anew.
+
+    Without this, one bucket of another type would count as a failure of the Redis, and one with a time far in the
+    future would refuse its client until then.
+    """
+
+    def __init__(self, action: BaseAtomicAction, backend: "_ConnectionBackend") -> None:
+        super().__init__(backend)
+        self._action = action
+        self._client = backend.get_client()
+
+    async def do(self, keys: Sequence[KeyT], args: Sequence[StoreValueT] | None) -> Any:
+        emission_interval, capacity, *_ = map(float, args or ())
+        with contextlib.suppress(_PoisonedBucketError):
+            limited, remaining, reset_after, retry_after = await self._try(keys, args)
+            # A full bucket takes `emission_interval * capacity` seconds to empty. Lua prints rounded numbers.
+            if all(0 <= each <= emission_interval * capacity + 1 for each in (reset_after, retry_after)):
+                return limited, remaining, reset_after, retry_after
+        await self._client.delete(*keys)
+        return await self._action.do(keys, args)
+
+    async def _try(self, keys: Sequence[KeyT], args: Sequence[StoreValueT] | None) -> Any:
+        try:
+            return await self._action.do(keys, args)
+        except ResponseError as exc:
+            if is_poisoned(exc):
+                raise _PoisonedBucketError from exc
+            raise
+
+
+class _PoisonedBucketError(Exception):
+    """The bucket is not one that the library wrote."""
 
 
 class _ConnectionBackend(RedisStoreBackend):

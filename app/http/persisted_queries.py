@@ -112,6 +112,8 @@ class AutomaticPersistedQueries:
                 if isinstance(stored, bytes) and sha256_of(text := stored.decode(errors="replace")) == digest:
                     self._written_at[digest] = self._clock()
                     return text
+                # It is missing, or not the document: whoever sends it next stores it again.
+                self._written_at.pop(digest, None)
         raise PersistedQueryNotFoundError
 
     def _may_write(self, digest: str, length: int, seconds: float) -> bool:

@@ -107,7 +107,7 @@ class Http11Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         exchange = self._exchange
         if exchange is None:
-            # Nothing was asked: these bytes belong to no request. The pool gives up a new connection, because uvloop may
+            # Nothing was asked: these bytes belong to no request. The pool gives up a new connection, as uvloop may
             # not own its socket yet.
             self._has_surplus = True
             if self._idle_since:

@@ -28,11 +28,15 @@ _MAX_REDIS_CHECKS: Final = 32
 """Checks that may use the Redis at once. Further ones wait outside of its time-out, so that a burst does not
 open its circuit breaker."""
 
-_READ_PAUSE: Final = "return redis.call('pttl', KEYS[1])"
-# The key's lifetime is the pause. A pause never shortens a longer one.
-_SET_PAUSE: Final = """
-if redis.call('pttl', KEYS[1]) < tonumber(ARGV[1]) then redis.call('set', KEYS[1], 1, 'PX', ARGV[1]) end
+_MAX_PAUSE_MILLISECONDS: Final = 86_400_000
+# The key's lifetime is the pause; it is 0 for a key that cannot be a pause, because another program wrote it.
+_PAUSE: Final = f"""
+local pause = redis.call('PTTL', KEYS[1])
+if redis.pcall('GET', KEYS[1]) ~= '1' or pause < 0 or pause > {_MAX_PAUSE_MILLISECONDS} then pause = 0 end
 """
+_READ_PAUSE: Final = f"{_PAUSE} return pause"
+# A pause never shortens a longer one.
+_SET_PAUSE: Final = f"{_PAUSE} if pause < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], 1, 'PX', ARGV[1]) end"
 
 
 class RateLimitTransport:

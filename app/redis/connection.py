@@ -185,6 +185,14 @@ def _failure_kind(exc: BaseException) -> str:
     return next((kind for types, kind in _KIND_BY_TYPE if isinstance(exc, types)), "protocol")
 
 
+def is_poisoned(exc: errors.ResponseError) -> bool:
+    """Whether a command failed because of what its key holds: another type, or a value that a script cannot use.
+
+    Another program has then written the key. Errors that say something about the Redis have a class or code of theirs.
+    """
+    return type(exc) is errors.ResponseError and not _CODE.search(str(exc))
+
+
 def _create_client(address: RedisUrl, timeout_seconds: float) -> Any:
     options = {
         # `guard` bounds every command. A time-out for each read would cost a task for each write.

@@ -4,17 +4,22 @@ The window remembers each request, so that no window of LangSmith's own, whereve
 the rate. A token bucket, or the library's window of two counters, lets almost twice as many through around an edge.
 """
 
+import functools
 import time
 from collections import deque
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from redis.exceptions import ResponseError
 
-from app.redis.connection import KEY_PREFIX, RedisConnection
+from app.redis.connection import KEY_PREFIX, RedisConnection, is_poisoned
 from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
+
+T = TypeVar("T")
 
 TIMER_TOLERANCE_SECONDS: Final = 0.01
 """Seconds by which timers and clocks may differ."""
@@ -105,7 +110,7 @@ class _RedisStorage(RedisStorage):
     """
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self._redis = client
         super().__init__("redis://", implementation="redispy", key_prefix=f"{KEY_PREFIX}budget")
         bridge: Any = self.bridge
         if bridge.get_connection() is not client:
@@ -113,4 +118,28 @@ class _RedisStorage(RedisStorage):
 
     def configure_bridge(self) -> None:
         bridge: Any = self.bridge
-        bridge.connection_getter = lambda _is_readonly: self._client
+        bridge.connection_getter = lambda _is_readonly: self._redis
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        return await self._repaired(key, lambda: super(_RedisStorage, self).acquire_entry(key, limit, expiry, amount))
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        window = functools.partial(super().get_moving_window, key, limit, expiry)
+        start, count = await self._repaired(key, window)
+        if start <= time.time() + expiry:
+            return start, count
+        await self._delete(key)  # it would refuse requests until that time
+        return await window()
+
+    async def _repaired(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of the work, for which a key is deleted first if another program wrote it."""
+        try:
+            return await work()
+        except ResponseError as exc:
+            if not is_poisoned(exc):
+                raise
+            await self._delete(key)
+            return await work()
+
+    async def _delete(self, key: str) -> None:
+        await self._redis.delete(self.bridge.prefixed_key(key))

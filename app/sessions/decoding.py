@@ -64,7 +64,7 @@ def decode_structs(
     Raises UpstreamMalformedError for a body that is not a JSON array of objects.
     """
     try:
-        _check_utf_8(body)  # msgspec does not check the encoding of strings inside opaque values.
+        check_utf_8(body)  # msgspec does not check the encoding of strings inside opaque values.
         rows: list[_Struct | None] = _decoder(GenericAlias(list, row)).decode(body)
     except (ValueError, RecursionError):
         rows = [_decode_leniently(item, row, required) for item in _objects(body)]
@@ -73,12 +73,12 @@ def decode_structs(
     for each in complete:
         for name in arrays:
             value = getattr(each, name)
-            if isinstance(value, msgspec.Raw) and not _is_array(bytes(value)):
+            if isinstance(value, msgspec.Raw) and not is_array(bytes(value)):
                 setattr(each, name, MALFORMED)
     return rows
 
 
-def _check_utf_8(text: bytes) -> None:
+def check_utf_8(text: bytes) -> None:
     """Raises UnicodeDecodeError. Only the bytes that are not ASCII are decoded, because they are usually few."""
     if not text.isascii():
         b" ".join(text.translate(_ASCII_AS_SPACES).split()).decode()
@@ -105,7 +105,8 @@ def array_resolver(name: str) -> Callable[..., list[msgspec.Raw] | None]:
     return resolve
 
 
-def _is_array(text: bytes) -> bool:
+def is_array(text: bytes) -> bool:
+    """Whether JSON is an array without nulls."""
     return text[:1] == b"[" and (b"null" not in text or None not in msgspec.json.decode(text))
 
 

@@ -117,12 +117,14 @@ class FakeRedis:
         return answer
 
     def _write(self, keys: list[str], args: list[bytes]) -> None:
-        token, lifetime, fetched_at, page, field, *cells = args
+        token, lifetime, fetched_at, latest, page, field, *cells = args
         head = b"%s %s " % (token, fetched_at)
 
         def is_newer(value: bytes | None) -> bool:
             stored = _HEAD.match(value) if value else None
-            return stored is not None and int(stored[1]) > int(token) and int(stored[2]) > int(fetched_at)
+            return (
+                stored is not None and int(stored[1]) > int(token) and int(fetched_at) < int(stored[2]) <= int(latest)
+            )
 
         if page and not is_newer(self._text(keys[0])):
             self._set(keys[0], head + page, lifetime)

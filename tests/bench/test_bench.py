@@ -176,6 +176,7 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
     page = rng.choice((b"", b"[20,[]]"))
     cells = [part for _ in sessions for part in (rng.choice((b"", b"[c]", b"[d e]")), b"[%d]" % token)]
     fetched_at = 10**15 + rng.randint(0, 40) * 10_000_000
+    latest = fetched_at + rng.choice((1, 200_000_000))
     outcome = rng.choice((b"d", b'f["FORBIDDEN","no"]', b""))
     selections = rng.sample(("abw7", "cdw8"), rng.randint(0, 2))
     calls: list[tuple[str, list[str], list[bytes | str | int]]] = [
@@ -184,7 +185,7 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
         (RECORD_SELECTION_SCRIPT, rng.choice((["wanted"], sessions)), [95_000, f"0 {fetched_at} ", *selections]),
         (DROP_SCOPE_SCRIPT, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
         (READ_SESSIONS_SCRIPT, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),
-        (WRITE_SCRIPT, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, page, field, *cells]),
+        (WRITE_SCRIPT, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, latest, page, field, *cells]),
         (
             ACQUIRE_SCRIPT,
             ["fence", *mixed(some("lease", 3))],

@@ -1,4 +1,7 @@
-"""Sessions as bytes for Redis: pure functions. Values that cannot be decoded are None, as if they were not cached.
+"""Sessions as bytes for Redis: pure functions. Values that cannot be right are None, as if they were not cached.
+
+Another program may have written anything under a key. What is decoded here is therefore as good as what LangSmith's
+answers are decoded to: types, encoding, decimals and times are checked.
 
 A *cell* is what was fetched together of one session: its columns, or some statistics over one window. It is encoded as
 a JSON array of values without names, which each session of a page would repeat. Opaque values stay the JSON that
@@ -10,20 +13,23 @@ reads what a version with other fields wrote.
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
 
-from app.sessions.decoding import MALFORMED, NULL, is_null
+from app.sessions.decoding import MALFORMED, NULL, check_utf_8, is_array, is_null
 from app.sessions.feedback import as_sent
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.page import Page
-from app.sessions.query import StatsWindow
+from app.sessions.query import MAX_LIMIT, StatsWindow
 from app.sessions.row import DECODED, Row, new_row
+from app.sessions.scalars import JSON
 
 _FORMAT: Final = "3"
 """Increase it with each change to the keys and values in `redis_records.py` and `scripts.py`, and to the leases."""
@@ -35,6 +41,7 @@ VERSION: Final = hashlib.blake2b(
 WINDOW_KEY_LENGTH: Final = 16
 _BITS: Final = {name: 1 << number for number, name in enumerate(STATISTICS)}
 _POSITIONS: Final = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,200})?")
 _NO_STATISTICS: Final = dict.fromkeys(STATISTICS)
 
 
@@ -65,22 +72,25 @@ def window_key(window: StatsWindow) -> str:
 
 
 class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """The sessions of a page, in order. None stands for a row that was dropped."""
+    """The sessions of a page, in order."""
 
     limit: int
-    ids: tuple[str | None, ...]
+    ids: tuple[str, ...]
 
 
 def encode_page(page: Page) -> bytes:
-    """The page as a `PageRecord`; its sessions are stored on their own."""
-    return msgspec.json.encode(PageRecord(page.limit, tuple(row.id if row else None for row in page.rows)))
+    """The page as a `PageRecord`; its sessions are stored on their own. No row of the page was dropped."""
+    return msgspec.json.encode(PageRecord(page.limit, tuple(row.id for row in page.rows if row)))
 
 
 def decode_page(text: bytes) -> PageRecord | None:
+    """The page; None for a text that cannot be one."""
     try:
-        return msgspec.json.decode(text, type=PageRecord)
-    except ValueError:
+        page = msgspec.json.decode(text, type=PageRecord)
+    except (ValueError, RecursionError):
         return None
+    is_possible = len(page.ids) <= page.limit <= MAX_LIMIT and len(set(page.ids)) == len(page.ids)
+    return page if is_possible else None
 
 
 def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:
@@ -97,11 +107,13 @@ def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:
 def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
     """The values by name. `names` are those that the cell was encoded with."""
     try:
+        check_utf_8(text)  # msgspec does not check the encoding of strings inside opaque values
         cell = _decoder(names).decode(text)
+        values = {name: _from_json(getattr(cell, name)) for name in names}
+        is_right = all(values[name] is None or check(values[name]) for name, check in _checks(names))
     except (ValueError, RecursionError):
         return None
-    values = {name: _from_json(getattr(cell, name)) for name in names}
-    if not all(0 <= number < len(names) for number in cell.malformed):
+    if not is_right or not all(0 <= number < len(names) for number in cell.malformed):
         return None
     return values | {names[number]: MALFORMED for number in cell.malformed}
 
@@ -132,6 +144,26 @@ def _from_json(value: Any) -> Any:
     return None if isinstance(value, msgspec.Raw) and is_null(value) else value
 
 
+def _is_decimal(value: str) -> bool:
+    return _DECIMAL.fullmatch(value) is not None
+
+
+def _is_array(value: msgspec.Raw) -> bool:
+    return is_array(bytes(value))
+
+
+def _is_utc(value: datetime) -> bool:
+    return value.tzinfo is UTC
+
+
+@functools.lru_cache(maxsize=1000)
+def _checks(names: tuple[str, ...]) -> list[tuple[str, Callable[[Any], bool]]]:
+    """What has to hold for decoded values beyond their type: it holds for every value that was encoded."""
+    checks: dict[Any, Callable[[Any], bool]] = {Decimal | None: _is_decimal, datetime | None: _is_utc}
+    found = [(name, checks[DECODED[name]]) for name in names if DECODED[name] in checks]
+    return found + [(name, _is_array) for name in names if FIELDS[name].annotation == (list[JSON] | None)]
+
+
 @functools.lru_cache(maxsize=1000)
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     fields: list[Any] = [("malformed", list[int])]
@@ -139,7 +171,7 @@ def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
         kind = DECODED[name]
         if kind == Decimal | None:
             kind = str | None  # a row holds the decimal as it is printed
-        if name == "tenant_id":
+        if name == "tenant_id":  # a row without it is dropped when it arrives, so that no cell lacks it
             fields.append((name, kind))
         else:
             fields.append((name, kind, NULL if kind is msgspec.Raw else None))

@@ -15,6 +15,8 @@ from app.errors import (
     UpstreamTimeoutError,
 )
 
+_MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+
 
 class _ErrorRecord(msgspec.Struct, array_like=True):
     code: str
@@ -34,15 +36,21 @@ def decode(text: bytes) -> GatewayError:
     try:
         record = msgspec.json.decode(text, type=_ErrorRecord)
     except (ValueError, RecursionError):
-        return UpstreamError("LangSmith could not be asked. Try again shortly.")
+        return _unreadable()
     if record.code == RateLimitedError.code:
-        return RateLimitedError(record.message, retry_after=record.retry_after)
+        is_possible = record.retry_after is not None and 0 <= record.retry_after <= _MAX_RETRY_AFTER_SECONDS
+        return RateLimitedError(record.message, retry_after=record.retry_after if is_possible else None)
     if record.code == BadUserInputError.code:
         # The message names the argument already, which the constructor would put in front of it again.
         error = BadUserInputError(record.message)
         error.argument = record.argument
         return error
-    return _BY_CODE.get(record.code, UpstreamError)(record.message)
+    kind = _BY_CODE.get(record.code)
+    return kind(record.message) if kind else _unreadable()
+
+
+def _unreadable() -> UpstreamError:
+    return UpstreamError("LangSmith could not be reached. Try again shortly.")
 
 
 _BY_CODE: Final[dict[str, type[GatewayError]]] = {

@@ -6,7 +6,8 @@ Keys, all of which begin with `RECORDS_PREFIX` and the scope as hash tag, and ex
     page:<digest>:selected:<window>    statistics of the page that were selected lately (a hash)
     session:<id>                       a session (a hash): `columns`, and `<window><bits>` for the statistics that were
                                        fetched together; `<window>selected<position>` for those selected lately
-    dropped                            what the scope had before this time no longer counts (a text)
+    dropped                            time of the last invalidation of the scope: older records are ignored (a text)
+    lease:<name>, lease:fence          see `leases.py`
 
 Since a page refers to its sessions, every page that shows a session finds the statistics that were fetched for another
 one. A value is `<token> <fetched at> <body>`: the fencing token of the lease (see `leases.py`), and microseconds since
@@ -14,6 +15,7 @@ the epoch by the wall clock, on which processes have to agree. An empty `columns
 the session.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,6 +40,9 @@ from app.sessions.row import Row
 RECORDS_PREFIX: Final = f"{KEY_PREFIX}{codec.VERSION}:"
 CLOCK_TOLERANCE_SECONDS: Final = 0.001
 """Times that differ by no more than this are equal. They were converted between two clocks, and rounded."""
+_MAX_SKEW_SECONDS: Final = 1.0
+"""Times that are further in the future were not written by the gateway, or by a host whose clock is wrong."""
+_VALUE: Final = re.compile(rb"\d{1,16} (\d{1,16}) (.*)", re.DOTALL)
 _COLUMNS: Final = b"columns"
 _SELECTED: Final = "selected"
 
@@ -118,17 +123,21 @@ class RedisRecords:
     ) -> None:
         """Writes an answer of LangSmith: the page of `query`, or the sessions of `requested_ids`.
 
-        Requested sessions that are not in the answer are written as unknown to LangSmith. `token` is the fencing token
+        A requested session that is not in the answer is recorded as not existing. `token` is the fencing token
         of the lease under which the answer was fetched.
         """
+        if page.dropped_rows and query:
+            return  # each process reports the rows itself
         stats = page.stats_by_window.get(window)
         names = tuple(name for name in codec.STATISTICS if stats and name in stats.fetched_at)
         field = f"{codec.window_key(window)}{codec.statistics_to_bits(names):x}" if names else ""
+        # The script expects the key of a page. Without a page it never writes it.
         keys = [self._page_key(scope, query) if query else self._key(scope, "none")]
         args: list[bytes | str | int] = [
             token,
             self._lifetime_ms,
             self._clocks.as_micros(page.fetched_at),
+            self._clocks.now_as_micros() + round(_MAX_SKEW_SECONDS * 1e6),
             codec.encode_page(page) if query else b"",
             field,
         ]
@@ -176,11 +185,9 @@ class RedisRecords:
         page = codec.decode_page(record.body) if record else None
         if record is None or page is None or record.fetched_at <= newer_than + CLOCK_TOLERANCE_SECONDS:
             return None
-        sessions = (await self.read_sessions(scope, [each for each in page.ids if each], query.window)).pages
-        rows = [
-            sessions[each].rows[0] if each and each in sessions and sessions[each].rows else None for each in page.ids
-        ]
-        if rows.count(None) != page.ids.count(None):
+        sessions = (await self.read_sessions(scope, page.ids, query.window)).pages
+        rows = [sessions[each].rows[0] if each in sessions and sessions[each].rows else None for each in page.ids]
+        if None in rows:
             return None  # a session of the page is missing
         return _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
 
@@ -213,19 +220,21 @@ class RedisRecords:
 
     async def _dropped_at(self, scope: str, value: bytes | None) -> float | None:
         """When the scope was dropped. Drops it in this process too."""
-        if value is None or not value.isdigit():
+        # A time in the future would hide all that is fetched until then.
+        record = self._record(b"0 %s " % value, None) if value else None
+        if record is None:
             return None
-        dropped_at = self._clocks.from_micros(int(value))
+        dropped_at = record.fetched_at
         await self._on_scope_dropped(scope, dropped_at)
         return dropped_at
 
     def _record(self, value: bytes | None, newer_than: float | None) -> "_Record | None":
         """The record in a value; None if it cannot be read, or was fetched at that time or earlier."""
-        parts = value.split(b" ", 2) if value else []
-        if len(parts) < 3 or not (parts[0].isdigit() and parts[1].isdigit()):
+        found = _VALUE.fullmatch(value) if value else None
+        if found is None or int(found[1]) > self._clocks.now_as_micros() + _MAX_SKEW_SECONDS * 1e6:
             return None
-        fetched_at = self._clocks.from_micros(int(parts[1]))
-        return _Record(fetched_at, parts[2]) if newer_than is None or fetched_at > newer_than else None
+        fetched_at = self._clocks.from_micros(int(found[1]))
+        return _Record(fetched_at, found[2]) if newer_than is None or fetched_at > newer_than else None
 
     def _page_key(self, scope: str, query: PageQuery) -> str:
         return self._key(scope, f"page:{query.digest}")

@@ -134,23 +134,26 @@ return result
 #   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
 # - Statistics are only written beside columns: a session that does not exist has none.
 # - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted.
-# - Poisoned keys (of another type, or with values that cannot be read) are overwritten. `pcall` returns the error of a
-#   poisoned page key instead of aborting the script.
-# KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, page ('' if none), field of the
-# statistics ('' if none); then columns and statistics of each session.
+# - Poisoned keys (of another type, with values that cannot be read, or with times in the future) are overwritten.
+#   `pcall` returns the error of a poisoned page key instead of aborting the script.
+# KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, the latest time that a value can
+# have (microseconds), page ('' if none), field of the statistics ('' if none); then columns and statistics of each
+# session.
 WRITE_SCRIPT: Final = """
-local token, lifetime, fetched, field = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
+local token, lifetime, fetched, latest = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local page, field = ARGV[5], ARGV[6]
 local head = ARGV[1] .. ' ' .. ARGV[3] .. ' '
 local function is_newer(value)
   if type(value) ~= 'string' then return false end
   local its_token, its_fetched = string.match(value, '^(%d+) (%d+) ')
-  return its_token and tonumber(its_token) > token and tonumber(its_fetched) > fetched
+  its_token, its_fetched = tonumber(its_token), tonumber(its_fetched)
+  return its_token and its_token > token and its_fetched > fetched and its_fetched <= latest
 end
-if ARGV[4] ~= '' and not is_newer(redis.pcall('GET', KEYS[1])) then
-  redis.call('SET', KEYS[1], head .. ARGV[4], 'PX', lifetime)
+if page ~= '' and not is_newer(redis.pcall('GET', KEYS[1])) then
+  redis.call('SET', KEYS[1], head .. page, 'PX', lifetime)
 end
 for i = 2, #KEYS do
-  local key, columns, statistics = KEYS[i], ARGV[2 * i + 2], ARGV[2 * i + 3]
+  local key, columns, statistics = KEYS[i], ARGV[2 * i + 3], ARGV[2 * i + 4]
   if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
   if not is_newer(redis.call('HGET', key, 'columns')) then redis.call('HSET', key, 'columns', head .. columns) end
   if field ~= '' and columns ~= '' and not is_newer(redis.call('HGET', key, field)) then

@@ -184,7 +184,7 @@ async def test_poisoned_lease_is_acquired(leases: Leases, redis: RealRedis) -> N
         client.delete(key)
         client.lpush(key, "x")
         assert set((await leases.acquire("scope", ["a"], CLAIM)).acquired) == {"a"}
-    assert str(error_codec.decode(b"\xff")) == "LangSmith could not be asked. Try again shortly."
+    assert str(error_codec.decode(b"\xff")) == "LangSmith could not be reached. Try again shortly."
 
 
 async def test_waiting_process_fetches_after_the_lease_of_a_killed_one_expired(
