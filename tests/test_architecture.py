@@ -31,7 +31,7 @@ OWNERS: dict[str, set[str]] = {
     "prometheus_client": {"observability/metrics"},
     "pydantic": {"command_line/settings_report", "emulator/params", "settings", "settings_errors"},
     "pydantic_settings": {"settings", "settings_errors"},
-    "redis": {"redis"},
+    "redis": {"http/client_rate_limit", "redis"},
     "starlette": {"command_line/own_key", "emulator", "http", "observability"},
     "strawberry": {"check", "execution", "http/routes", "http/server", "langsmith/v1", "main", "schema", "sessions"},
     "structlog": {"command_line", "execution", "http", "langsmith", "main", "observability", "redis/connection"},
