@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.cache.shared.test_shared_cache import redis_settings
+from tests.cache.shared.pair import redis_settings
 from tests.conftest import NOON, Clock, Gateway, running_gateway
 from tests.support.raw_upstream import Connection, raw_upstream, response, row
 from tests.support.real_redis import real_redis

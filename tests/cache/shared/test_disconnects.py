@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.cache.shared.test_shared_cache import BY_ID, PAGE, WIDER, redis_settings
+from tests.cache.shared.pair import BY_ID, PAGE, WIDER, redis_settings
 from tests.conftest import Clock, Gateway, running_gateway
 from tests.support.raw_upstream import Connection, raw_upstream, response, row
 from tests.support.real_redis import real_redis

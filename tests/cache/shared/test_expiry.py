@@ -6,7 +6,7 @@ from typing import Any
 
 from app.emulator import Emulator, Fault
 from app.http.persisted_queries import sha256_of
-from tests.cache.shared.test_shared_cache import BY_ID, PAGE, WIDER, redis_settings
+from tests.cache.shared.pair import BY_ID, PAGE, WIDER, redis_settings
 from tests.conftest import Clock, Gateway, Serve
 from tests.support.real_redis import RealRedis
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, serving
 from app.http.persisted_queries import sha256_of
-from tests.cache.shared.test_shared_cache import BY_ID, PAGE, WIDER, redis_settings
+from tests.cache.shared.pair import BY_ID, PAGE, WIDER, redis_settings
 from tests.cache.test_page_cache import SOME_IDS, TENANTS
 from tests.conftest import NOON, Clock, Gateway, running_gateway, take_recorded_params
 from tests.support.real_redis import RealRedis, real_redis

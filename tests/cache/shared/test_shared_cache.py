@@ -2,75 +2,19 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
 from app.emulator import Emulator, Fault, serving
+from tests.cache.shared.pair import BY_ID, DOWN, PAGE, WIDER, Pair, outcome, redis_settings
 from tests.cache.test_page_cache import STEPS, TENANTS, ids_in
-from tests.conftest import NOON, Clock, Gateway, Serve, running_gateway, take_recorded_params
-from tests.observability.test_log import lines
+from tests.conftest import NOON, Clock, Serve, running_gateway, take_recorded_params
 from tests.support.generated_operations import Operation
 from tests.support.real_redis import RealRedis, real_redis
-
-PAGE = "{ sessions(first: 5) { nodes { id name runCount latencyP50 } } }"
-WIDER = "{ sessions(first: 5) { nodes { id name runCount errorRate } } }"
-BY_ID = "query ($id: ID!) { session(id: $id) { name runCount } }"
-DOWN = Fault(status=503, times=None)
-
-
-@dataclass
-class Pair:
-    """Two gateways that share a Redis."""
-
-    one: Gateway
-    other: Gateway
-    redis: RealRedis
-
-    async def wait_written(self) -> None:
-        """Waits until all leases are released, which happens after the results are written."""
-        await self._until(lambda: not any(value.startswith(b"h") for value in self.values("*:lease:[ps]*")))
-
-    async def wait_selection_written(self) -> None:
-        """Waits until the selection of a page is written."""
-        await self._until(lambda: any(re.fullmatch(rb"\d+ \d+ ", value) for value in self.values("*:selected:*")))
-
-    async def wait_lease_attempts(self, count: int) -> None:
-        """Waits until processes have tried this number of times to acquire leases."""
-        await self._until(lambda: any(int(value) >= count for value in self.values("*:lease:fence")))
-
-    def values(self, pattern: str) -> list[bytes]:
-        """The values of texts, and of the fields of hashes."""
-        with self.redis.client() as client:
-            texts, hashes = (client.scan_iter(pattern, _type=kind) for kind in ("string", "hash"))
-            return [*filter(None, map(client.get, texts)), *chain.from_iterable(map(client.hvals, hashes))]
-
-    async def _until(self, holds: Callable[[], object]) -> None:
-        while not holds():  # noqa: ASYNC110 - Redis notifies nobody
-            await asyncio.sleep(0.002)
-
-
-def redis_settings(redis: RealRedis) -> dict[str, Any]:
-    return {"cache_url": redis.url, "cache_stale": 60, "upstream_retries": 0}
-
-
-@pytest.fixture
-async def pair(serve: Serve, redis: RealRedis) -> AsyncIterator[Pair]:
-    async with serve(**redis_settings(redis)) as one, serve(**redis_settings(redis)) as other:
-        yield Pair(one, other, redis)
-
-
-async def outcome(gateway: Gateway, query: str, variables: Any = None, /, **headers: str) -> tuple[str, float, int]:
-    """The cache outcome, the age in seconds, and the number of requests of the only root field."""
-    body = await gateway.run(query, variables, **{"x-gateway-explain": "1", **headers})
-    assert "errors" not in body, body["errors"]
-    (field,) = body["extensions"]["gateway"]["fields"].values()
-    return field["cache"], field["age"], len(field["requests"])
 
 
 async def test_page_fetched_by_one_process_is_a_hit_in_the_other(pair: Pair, langsmith: Emulator, clock: Clock) -> None:
@@ -376,62 +320,6 @@ async def test_records_of_another_version_are_not_read(pair: Pair, langsmith: Em
         for key in client.keys("*"):
             client.rename(key, re.sub(rb":[0-9a-f]{8}:", b":00000000:", key, count=1))
     assert await outcome(pair.other, PAGE) == ("MISS", 0, 1)
-
-
-async def test_requests_go_on_without_redis_and_use_it_after_its_restart(
-    pair: Pair, langsmith: Emulator, clock: Clock
-) -> None:
-    first = await pair.one.data(PAGE)
-    await pair.wait_written()
-    pair.redis.kill()
-    for offset in range(4):
-        other = PAGE.replace("first: 5", f"first: 5, offset: {offset}")
-        assert len((await pair.other.data(other))["sessions"]["nodes"]) == 5
-    assert await pair.other.data(PAGE) == first
-    assert await pair.one.data(WIDER)
-    assert [line["use"] for line in lines(pair.other, "redis_unavailable")] == ["cache"]
-    pair.redis.start()
-    clock.advance(70)
-    take_recorded_params(langsmith)
-    await pair.one.data(PAGE)
-    await pair.wait_written()
-    assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
-    assert len(take_recorded_params(langsmith)) == 1
-    assert len(lines(pair.other, "redis_available")) == 1
-
-
-async def test_waiting_process_fetches_if_redis_is_killed_meanwhile(pair: Pair, langsmith: Emulator) -> None:
-    resume = langsmith.pause()
-    requests = [asyncio.create_task(each.data(PAGE)) for each in (pair.one, pair.other)]
-    await pair.wait_lease_attempts(2)
-    pair.redis.kill()
-    await langsmith.wait_for_requests(2)
-    resume.set()
-    one, other = await asyncio.gather(*requests)
-    assert one == other
-
-
-async def test_frozen_redis_is_given_up_after_a_few_requests(pair: Pair) -> None:
-    pair.redis.freeze()
-    try:
-        async with asyncio.timeout(5):
-            for offset in range(10):
-                await pair.one.data(PAGE.replace("first: 5", f"first: 5, offset: {offset}"))
-    finally:
-        pair.redis.thaw()
-    assert len(lines(pair.one, "redis_unavailable")) == 1
-
-
-async def test_full_redis_is_still_read(pair: Pair, langsmith: Emulator) -> None:
-    await pair.one.data(PAGE)
-    await pair.wait_written()
-    pair.redis.configure(maxmemory=1)
-    try:
-        assert await outcome(pair.other, PAGE) == ("HIT", 0, 0)
-        assert (await outcome(pair.other, WIDER))[0] == "REFILL"
-        assert (await outcome(pair.one, WIDER))[0] == "REFILL"
-    finally:
-        pair.redis.configure(maxmemory=0)
 
 
 async def test_redis_stays_empty_while_caching_is_off(serve: Serve, redis: RealRedis) -> None:
