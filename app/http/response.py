@@ -100,9 +100,7 @@ def error_response(
     For any exception that is not in `app.errors`, the client gets INTERNAL_SERVER_ERROR without details.
     """
     if isinstance(exc, ClientDisconnectedError):
-        return HTTPResponse(
-            CLIENT_CLOSED_REQUEST, b"", media_type, outcome="disconnected", name=name, document=document
-        )
+        return HTTPResponse(CLIENT_CLOSED_REQUEST, b"", media_type, outcome="cancelled", name=name, document=document)
     status, headers, message, extensions = _describe(exc)
     result = Response([{"message": message, "extensions": extensions}])
     return HTTPResponse(

@@ -35,7 +35,7 @@ class Metrics:
         self.operations_in_flight = 0
         self.operations = Counter(
             "gateway_operations",
-            "GraphQL operations by outcome: ok, disconnected (the client), or the code of the first error.",
+            "GraphQL operations by outcome: ok, cancelled (by the client), or the code of the first error.",
             ["outcome"],
             registry=self._registry,
         )
@@ -68,7 +68,7 @@ class Metrics:
         )
         self.retries = Counter("gateway_upstream_retries", "Retries of requests to LangSmith.", registry=self._registry)
         self.upstream_rate_limit = Counter(
-            "gateway_upstream_rate_limit",
+            "gateway_upstream_budget",
             "Requests to LangSmith by decision of the upstream rate limit: admitted, waited or refused.",
             ["outcome"],
             registry=self._registry,
@@ -103,7 +103,7 @@ class Metrics:
             registry=self._registry,
         )
         self._add_gauge(
-            "gateway_operations_in_flight", "GraphQL operations in flight.", lambda: self.operations_in_flight
+            "gateway_operations_under_way", "GraphQL operations in flight.", lambda: self.operations_in_flight
         )
 
         # Looking up a label costs several times as much as incrementing it.
@@ -117,7 +117,7 @@ class Metrics:
 
     def watch_upstream(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
         """Report how many requests to LangSmith are in flight and how many wait, as these functions return them."""
-        self._add_gauge("gateway_upstream_in_flight", "Requests to LangSmith in flight.", in_flight)
+        self._add_gauge("gateway_upstream_under_way", "Requests to LangSmith in flight.", in_flight)
         self._add_gauge(
             "gateway_upstream_waiting", "Requests to LangSmith that wait for the concurrency limit.", waiting
         )

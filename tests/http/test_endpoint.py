@@ -257,8 +257,8 @@ async def test_disconnect_during_an_operation_cancels_its_request_to_langsmith(
     await langsmith.wait_for_requests(1)
     operation.cancel()
     await langsmith.wait_for_disconnects(1)
-    assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "disconnected")]
-    assert 'gateway_operations_total{outcome="disconnected"} 1.0' in (await gateway.client.get("/metrics")).text
+    assert [(line["name"], line["outcome"]) for line in lines(gateway)] == [("Q", "cancelled")]
+    assert 'gateway_operations_total{outcome="cancelled"} 1.0' in (await gateway.client.get("/metrics")).text
 
 
 async def test_disconnect_within_the_body_is_logged_as_disconnected(gateway: Gateway) -> None:
@@ -270,7 +270,7 @@ async def test_disconnect_within_the_body_is_logged_as_disconnected(gateway: Gat
     writer.close()
     await writer.wait_closed()
     await gateway.client.get("/healthz")
-    assert [line["outcome"] for line in lines(gateway)] == ["disconnected"]
+    assert [line["outcome"] for line in lines(gateway)] == ["cancelled"]
 
 
 async def test_bug_is_answered_with_a_generic_error_in_json() -> None:

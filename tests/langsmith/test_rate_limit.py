@@ -42,7 +42,7 @@ async def codes(gateway: Gateway, *numbers: int, key: str = "demo") -> list[str 
 async def count_outcomes(gateway: Gateway) -> dict[str, float]:
     """The rate limit's metric, by outcome."""
     text = (await gateway.client.get("/metrics")).text
-    samples = [line.split() for line in text.splitlines() if line.startswith("gateway_upstream_rate_limit_total{")]
+    samples = [line.split() for line in text.splitlines() if line.startswith("gateway_upstream_budget_total{")]
     return {name.split('"')[1]: float(value) for name, value in samples}
 
 

@@ -34,7 +34,7 @@ async def test_an_operation_is_logged_as_one_line_of_json(gateway: Gateway) -> N
         "level": "info",
         "name": "Names",
         "document": hashlib.sha256(NAMED.encode()).hexdigest()[:12],
-        "cost": 2,
+        "cost": 3,
         "outcome": "ok",
         "request_id": "r1",
     }

@@ -62,7 +62,7 @@ async def test_requests_to_langsmith_are_counted_by_status_or_failure(serve: Ser
             langsmith.faults[:] = [fault]
             await gateway.run(NAMES)
         requests = await scrape(gateway, "gateway_upstream_requests_total")
-        assert requests == {"connection": 1, "503": 1, "422": 1, "200": 1}
+        assert requests == {"reset": 1, "503": 1, "422": 1, "200": 1}
         assert await scrape(gateway, "gateway_upstream_request_seconds_count") == {"": 4}
 
 
@@ -98,7 +98,7 @@ async def test_clients_cannot_create_label_values(gateway: Gateway) -> None:
 
 async def test_gauges_follow_requests_in_flight_and_waiting(serve: Serve, langsmith: Emulator) -> None:
     async def in_flight(gateway: Gateway) -> tuple[float, float, float]:
-        names = ("gateway_operations_in_flight", "gateway_upstream_in_flight", "gateway_upstream_waiting")
+        names = ("gateway_operations_under_way", "gateway_upstream_under_way", "gateway_upstream_waiting")
         found = [(await scrape(gateway, name))[""] for name in names]
         return found[0], found[1], found[2]
 
