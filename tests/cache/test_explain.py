@@ -21,7 +21,7 @@ async def test_explain_lists_the_requests_of_each_root_field(gateway: Gateway, c
         for each in field["requests"]:
             assert each.pop("ms") >= 0
     assert explained == {
-        "cost": 4,
+        "cost": 6,
         "fields": {
             "sessions": {"cache": "MISS", "age": 0, "requests": [{**request, "params": {"limit": "2"}}]},
             "ranked": {

@@ -84,11 +84,11 @@ async def test_added_statistic_is_selected_decoded_costed_and_answered(package: 
             "{ sessions { nodes { stats(approximate: true) { toolCalls } } } }",
         )
     assert sdl.count("toolCalls: BigInt") == 2
-    assert "Number of tool calls. A statistic:" in sdl
+    assert "Number of tool calls. Computed on selection." in sdl
     assert page["data"] == {"sessions": {"nodes": [{"toolCalls": 1000}]}}
     assert window["data"] == {"sessions": {"nodes": [{"stats": {"toolCalls": 1000}}]}}
     assert sent(upstream, "stats_select") == [["tool_calls"], ["tool_calls"]]
-    assert page["extensions"]["gateway"]["cost"] == 2
+    assert page["extensions"]["gateway"]["cost"] == 3
 
 
 OTHER_NODE = """
@@ -121,5 +121,5 @@ async def test_fragment_on_another_implementation_of_node_requests_no_statistic(
     async with raw_upstream(answer) as upstream:
         answers, _ = await package.run(upstream.url, *map(operation, selections))
     assert not [each["errors"] for each in answers if "errors" in each]
-    assert [each["extensions"]["gateway"]["cost"] for each in answers] == [1, 1, 1, 2]
+    assert [each["extensions"]["gateway"]["cost"] for each in answers] == [2, 2, 2, 3]
     assert sent(upstream, "stats_select") == [["error_rate"]]

@@ -171,7 +171,7 @@ async def test_more_than_500_ids_are_refused(gateway: Gateway, langsmith: Emulat
 
 JUDGED_BY_LANGSMITH = [
     ("stats.since", sessions('stats: {since: "2026-10-01T00:00:00Z"}', "nodes { runCount }")),
-    ("stats.since", sessions('stats: {last: "P32D"}', "nodes { runCount }")),
+    ("stats.last", sessions('stats: {last: "P32D"}', "nodes { runCount }")),
     (None, sessions('filter: {expression: "nonsense("}')),
     (None, sessions('stats: {filter: "nonsense("}', "nodes { runCount }")),
 ]

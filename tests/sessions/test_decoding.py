@@ -15,6 +15,7 @@ from app.sessions.row import decode_rows
 from tests.conftest import Clock, Gateway, Serve
 
 ID, TENANT = "3c90c3cc-0d44-4b50-8888-8dd25736052a", "00000000-0000-4000-8000-000000000000"
+OTHER_ID = "3c90c3cc-0d44-4b50-8888-8dd25736052b"
 COMPOSITE = {"feedback_stats": " { key n avg stdev errors min max median values raw }"}
 COMPOSITE["session_feedback_stats"] = COMPOSITE["feedback_stats"]
 
@@ -73,19 +74,19 @@ def test_every_field_that_can_be_malformed_has_a_malformed_value() -> None:
 async def test_malformed_value_fails_its_field_only_if_it_is_selected(serve: Serve, langsmith: Emulator) -> None:
     async with serve(cache_ttl=0) as gateway:
         for name, value in MALFORMED.items():
-            sent = [row(), row(**{name: value})]
+            sent = [row(), row(id=OTHER_ID, **{name: value})]
             body = await shown(gateway, langsmith, sent)
             (error,) = body["errors"]
             assert error["path"] == ["sessions", "nodes", 1, camel(name)]
             assert error["extensions"] == {"code": "UPSTREAM_MALFORMED"}
             valid, malformed = body["data"]["sessions"]["nodes"]
-            assert malformed == {**valid, camel(name): None}, name
+            assert malformed == {**valid, "id": OTHER_ID, camel(name): None}, name
             others = " ".join(camel(each) + COMPOSITE.get(each, "") for each in FIELDS if each != name)
             assert "errors" not in await shown(gateway, langsmith, sent, others)
 
 
 async def test_malformed_values_of_one_row_fail_only_their_fields(gateway: Gateway, langsmith: Emulator) -> None:
-    body = await shown(gateway, langsmith, [row(**MALFORMED), row()])
+    body = await shown(gateway, langsmith, [row(**MALFORMED), row(id=OTHER_ID)])
     assert {error["path"][-1] for error in body["errors"]} == {camel(name) for name in MALFORMED}
     first, second = body["data"]["sessions"]["nodes"]
     assert (first["id"], first["tenantId"], first["extra"]) == (ID, TENANT, {"a": 1})
@@ -149,7 +150,10 @@ async def test_absent_values_are_null(gateway: Gateway, langsmith: Emulator) -> 
 
 async def test_unknown_fields_are_ignored(gateway: Gateway, langsmith: Emulator) -> None:
     body = await shown(
-        gateway, langsmith, [row(experiment_progress={"a": [1]}, zzz=None), row(odd=1, run_count="x")], "name"
+        gateway,
+        langsmith,
+        [row(experiment_progress={"a": [1]}, zzz=None), row(id=OTHER_ID, odd=1, run_count="x")],
+        "name",
     )
     assert body["data"]["sessions"]["nodes"] == [{"name": "n"}] * 2
     assert "errors" not in body
@@ -159,7 +163,7 @@ async def test_unknown_fields_are_ignored(gateway: Gateway, langsmith: Emulator)
 async def test_row_without_id_or_workspace_is_dropped(
     missing: dict[str, Any], gateway: Gateway, langsmith: Emulator
 ) -> None:
-    body = await shown(gateway, langsmith, [row(name="a"), row(**missing), row(name="b")], "name")
+    body = await shown(gateway, langsmith, [row(name="a"), row(**missing), row(id=OTHER_ID, name="b")], "name")
     assert [node["name"] for node in body["data"]["sessions"]["nodes"]] == ["a", "b"]
     (error,) = body["errors"]
     assert error["message"].startswith("1 of the sessions")
