@@ -33,6 +33,8 @@ STOPPED = 30
 class Server:
     process: subprocess.Popen[str]
     url: str
+    printed_first: str = ""
+    """What it printed up to the line with the URL; a warning may come before or after that line."""
 
     def post(self, query: str, **headers: str) -> httpx.Response:
         return httpx.post(self.url, json={"query": query}, headers=headers, trust_env=False, timeout=STOPPED)
@@ -72,13 +74,13 @@ def process(arguments: tuple[str, ...], cwd: Path, **variables: str) -> subproce
     )
 
 
-def announced(lines: IO[str]) -> str:
-    """URL of the GraphQL endpoint, from the first lines that a server prints."""
+def announced(lines: IO[str]) -> tuple[str, str]:
+    """URL of the GraphQL endpoint, from the first lines that a server prints, and these lines."""
     printed = ""
     for line in lines:
         printed += line
         if found := re.search(r"http://[\w.:\[\]]+", line):
-            return found[0] + "/graphql"
+            return found[0] + "/graphql", printed
     raise AssertionError(printed)
 
 
@@ -87,7 +89,7 @@ def running(*arguments: str, cwd: Path, **variables: str) -> Iterator[Server]:
     with process(arguments, cwd, **variables) as started:
         assert started.stderr is not None
         try:
-            yield Server(started, announced(started.stderr))
+            yield Server(started, *announced(started.stderr))
         finally:
             # Killing the group kills the workers too, which would outlive their supervisor.
             with contextlib.suppress(ProcessLookupError):

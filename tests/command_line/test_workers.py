@@ -118,6 +118,7 @@ def test_workers_count_for_themselves_with_one_warning_if_the_disk_is_full(tmp_p
         wait_until(lambda: len(workers_of(server) - before) == 1)
         assert "gateway_operations_total" in server.metrics()
         _, printed = server.stopped(by=signal.SIGTERM)
+    printed = server.printed_first + printed
     assert [line["reason"] for line in lines_of(printed, "metrics_per_worker")] == ["No space left on device"]
     assert list(tmp_path.glob("sessions-gateway-*")) == []
 

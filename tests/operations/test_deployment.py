@@ -167,7 +167,7 @@ def running(image: Image, **variables: str) -> Iterator[Server]:
     ) as process:
         try:
             assert process.stderr
-            yield Server(process, announced(process.stderr))
+            yield Server(process, *announced(process.stderr))
         finally:
             process.kill()
 
