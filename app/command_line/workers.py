@@ -47,13 +47,15 @@ class Workers(Multiprocess):
         super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
+        for each in self.processes:
+            each.child_conn.close()  # the worker has its own, and so a ping to one that dies ends with it
         was_alive = {each: each.process.is_alive() for each in self.processes}
         if ended := [each for each, is_alive in was_alive.items() if not is_alive]:
             self._metrics.require_room(len(ended))
         super().keep_subprocess_alive()
         self.failed_to_start = any(each.exitcode == STARTUP_FAILURE for each in self.processes)
         for each in was_alive.keys() - self.processes:
-            self._log.warning("worker_replaced", worker=each.pid, reason=_reason(each, is_hung=was_alive[each]))
+            self._log.warning("worker_replaced", worker=each.pid, reason=_reason(each, was_alive=was_alive[each]))
 
     def restart_all(self) -> None:
         self._metrics.require_room(1)
@@ -68,11 +70,11 @@ class Workers(Multiprocess):
             running[0].join(timeout=0.1)
 
 
-def _reason(ended: Process, *, is_hung: bool) -> str:
-    """Why a worker was replaced."""
-    if is_hung:
-        return f"no answer for {HEALTH_CHECK_SECONDS} seconds"
+def _reason(ended: Process, *, was_alive: bool) -> str:
+    """Why a worker was replaced. One that hung was killed by its supervisor."""
     code = ended.exitcode or 0
+    if was_alive and code == -signal.SIGKILL:
+        return f"no answer for {HEALTH_CHECK_SECONDS} seconds"
     return f"exit status {code}" if code >= 0 else signal.Signals(-code).name
 
 
