@@ -50,8 +50,14 @@ class Server:
     def stopped(self, by: signal.Signals) -> tuple[int, str]:
         """Stop the process, and return its exit status and what it printed after it had started."""
         self.process.send_signal(by)
-        out, err = self.process.communicate(timeout=STOPPED)
-        return self.process.returncode, out + err
+        # `communicate` would lose the lines that are in the buffer of `stderr` since its first lines were read.
+        assert self.process.stdout
+        assert self.process.stderr
+        readers = ThreadPoolExecutor(2)
+        rest = [readers.submit(each.read) for each in (self.process.stdout, self.process.stderr)]
+        readers.shutdown(wait=False)
+        printed = "".join(each.result(STOPPED) for each in rest)
+        return self.process.wait(STOPPED), printed
 
 
 def environment(**variables: str) -> dict[str, str]:
