@@ -9,7 +9,7 @@ retry → circuit breaker (fail fast) → rate limit → concurrency limit → c
 Read in this order: `upstream.py` (what the cache needs), `client.py` (query → request → page), `transport.py` and
 `stack.py` (the signature, and the layers in their order), then the layers: `retry.py`, `circuit_breaker.py`,
 `rate_limit.py`, `concurrency_limit.py`, `http_transport.py` with `connection_pool.py`, `http11_connection.py`,
-`http_exchange.py` and `bounded_body.py`. `v1.py` translates parameters and rows, `error_mapping.py` and
-`retry_after.py` translate failures into a `failed_attempt.py`; `call.py` is the record that Explain shows, and
-`api_changes.py` reports what LangSmith announces.
+`http_exchange.py` and `bounded_body.py`. `v1.py` translates parameters and rows, `request_line.py` bounds the URL, and
+`error_mapping.py` and `retry_after.py` translate failures into a `failed_attempt.py`; `call.py` is the record that
+Explain shows, and `api_changes.py` reports what LangSmith announces.
 """

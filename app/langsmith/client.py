@@ -1,7 +1,9 @@
 """The client of LangSmith: query → request → stack of transports → rows → page, within one deadline."""
 
 import asyncio
-from typing import Final
+import functools
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import httpx
 from structlog.typing import FilteringBoundLogger
@@ -13,12 +15,15 @@ from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.call import UpstreamCall
 from app.langsmith.error_mapping import StatsSelectRefusedError
 from app.langsmith.rate_limit import UpstreamRateLimit
+from app.langsmith.request_line import split_to_fit
 from app.langsmith.transport import UpstreamRequest, UpstreamTransport
 from app.langsmith.upstream import Upstream
 from app.resilience.clock import Clock
+from app.resilience.singleflight import gather_or_cancel
 from app.sessions.fields import STATS
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
+from app.sessions.row import Row
 
 _LOGGED_ERRORS: Final = (
     errors.RateLimitedError,
@@ -30,6 +35,14 @@ _LOGGED_ERRORS: Final = (
 
 _STATS_SELECT_PAUSE_SECONDS: Final = 600.0
 """Time after which a LangSmith that refused `stats_select` is asked again: it may have been updated."""
+
+
+class _Answer(NamedTuple):
+    """The rows of one response. `tried_at`: start of the last try, in monotonic seconds."""
+
+    rows: list[Row | None]
+    tried_at: float
+    body_bytes: int
 
 
 class LangSmithClient(Upstream):
@@ -59,6 +72,7 @@ class LangSmithClient(Upstream):
         self._transport = transport
         parsed = httpx.URL(url)
         self._path, self._host = parsed.path, parsed.host
+        self._raw_path = parsed.raw_path.decode("ascii")
         self._timeout_seconds = timeout_seconds
         self._rate_limit = rate_limit
         self._api_changes = api_changes
@@ -68,12 +82,26 @@ class LangSmithClient(Upstream):
         self._selects_statistics_from = clock()
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
+        parts = split_to_fit(query, self._raw_path)
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        fetch_parts = functools.partial(self._fetch_parts, query, parts, credential, calls, deadline)
+        earlier_calls = len(calls)
         try:
-            return await self._fetch_before(deadline, query, credential, calls)
-        except errors.GatewayError as exc:
-            self._log_failure(exc, calls[-1])
-            raise
+            async with asyncio.timeout_at(deadline):
+                try:
+                    return await fetch_parts(select_statistics=self._clock() >= self._selects_statistics_from)
+                except StatsSelectRefusedError:
+                    page = await fetch_parts(select_statistics=False)
+                    # Only this success shows that `stats_select` was the reason: a refusal that quotes a client's
+                    # filter might read the same.
+                    self._stop_selecting_statistics()
+                    return page
+        except TimeoutError as exc:
+            # If any of the requests was sent, LangSmith did not answer in time.
+            call = max(calls[earlier_calls:], key=lambda each: each.attempts)
+            error = _timeout_error(call)
+            self._log_failure(error, call)
+            raise error from exc
 
     def is_near_limit(self, scope: str) -> bool:
         return self._rate_limit.is_near_limit(scope)
@@ -81,27 +109,26 @@ class LangSmithClient(Upstream):
     async def aclose(self) -> None:
         await self._connections.aclose()
 
-    async def _fetch_before(
-        self, deadline: float, query: PageQuery, credential: Credential, calls: list[UpstreamCall]
+    async def _fetch_parts(
+        self,
+        query: PageQuery,
+        parts: Sequence[PageQuery],
+        credential: Credential,
+        calls: list[UpstreamCall],
+        deadline: float,
+        *,
+        select_statistics: bool,
     ) -> Page:
-        try:
-            async with asyncio.timeout_at(deadline):
-                try:
-                    return await self._request(
-                        query,
-                        credential,
-                        calls,
-                        deadline,
-                        select_statistics=self._clock() >= self._selects_statistics_from,
-                    )
-                except StatsSelectRefusedError:
-                    page = await self._request(query, credential, calls, deadline, select_statistics=False)
-                    # Only this success shows that `stats_select` was the reason: a refusal that quotes a client's
-                    # filter might read the same.
-                    self._stop_selecting_statistics()
-                    return page
-        except TimeoutError as exc:
-            raise _timeout_error(calls[-1]) from exc
+        answers = await gather_or_cancel(
+            *(self._request(part, credential, calls, deadline, select_statistics=select_statistics) for part in parts)
+        )
+        return Page.from_rows(
+            [row for answer in answers for row in answer.rows],
+            query,
+            statistics=query.settled_statistics(select_statistics=select_statistics),
+            at=min(answer.tried_at for answer in answers),
+            body_bytes=sum(answer.body_bytes for answer in answers),
+        )
 
     async def _request(
         self,
@@ -111,25 +138,25 @@ class LangSmithClient(Upstream):
         deadline: float,
         *,
         select_statistics: bool,
-    ) -> Page:
+    ) -> _Answer:
         params = v1.params(query, select_statistics=select_statistics)
         call = UpstreamCall(self._path, params)
         calls.append(call)
         selected = len(query.requested & STATS) if select_statistics else 0
         started_at = self._clock()
         try:
-            response = await self._transport.send(UpstreamRequest(credential, query, params, selected, deadline, call))
-        finally:
-            call.milliseconds = (self._clock() - started_at) * 1000
-        rows = v1.parse_rows(response.body, query)
+            try:
+                response = await self._transport.send(
+                    UpstreamRequest(credential, query, params, selected, deadline, call)
+                )
+            finally:
+                call.milliseconds = (self._clock() - started_at) * 1000
+            rows = v1.parse_rows(response.body, query)
+        except errors.GatewayError as exc:
+            self._log_failure(exc, call)
+            raise
         self._api_changes.record_unknown_fields(response.body)
-        return Page.from_rows(
-            rows,
-            query,
-            statistics=query.settled_statistics(select_statistics=select_statistics),
-            at=call.tried_at,
-            body_bytes=len(response.body),
-        )
+        return _Answer(rows, call.tried_at, len(response.body))
 
     def _stop_selecting_statistics(self) -> None:
         now = self._clock()

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 import httpx
 
 from app import __version__
-from app.errors import BadUserInputError
 from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.error_mapping import map_status, map_transport_error
@@ -61,8 +60,8 @@ class HttpTransport:
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send the request once.
 
-        Raises BadUserInputError without sending if the URL is too long; otherwise what `error_mapping.py` makes of a
-        failure or of a status other than 200, and UpstreamMalformedError for a body that cannot be read.
+        Raises what `error_mapping.py` makes of a failure or of a status other than 200, and UpstreamMalformedError for
+        a body that cannot be read.
         """
         call = request.call
         call.attempts += 1
@@ -82,9 +81,6 @@ class HttpTransport:
                 body = await read_bounded_body(response)
             finally:
                 await response.aclose()
-        except httpx.InvalidURL as exc:
-            outcome = "unsent"
-            raise BadUserInputError("The arguments are too long for LangSmith: ask for less at once.") from exc
         except httpx.HTTPError as exc:
             call.status = None
             failure = map_transport_error(exc)

@@ -46,6 +46,7 @@ class PageQuery:
         window: The runs that the statistics, and an order by a statistic, are computed over.
         statistics: Names of the statistics and facets that a client selected.
         prefetch: Names of statistics that are requested as well, because clients selected them recently.
+        is_lookup: Whether the page is a set of sessions named by id, whose order has no meaning.
     """
 
     arguments: Arguments = ()
@@ -55,6 +56,7 @@ class PageQuery:
     window: StatsWindow = ALL_RUNS
     statistics: frozenset[str] = frozenset()
     prefetch: frozenset[str] = frozenset()
+    is_lookup: bool = False
 
     @classmethod
     def for_ids(
@@ -62,7 +64,7 @@ class PageQuery:
     ) -> Self:
         """A query for these sessions, at most `MAX_LIMIT` of them."""
         arguments = tuple(zip(itertools.repeat(_IDS), ids))
-        return cls(arguments=arguments, limit=len(ids)).with_statistics(statistics, window)
+        return cls(arguments=arguments, limit=len(ids), is_lookup=True).with_statistics(statistics, window)
 
     @property
     def ids(self) -> list[str]:
