@@ -12,7 +12,8 @@
     └── UpstreamMalformedError       LangSmith's answer could not be decoded
 
 A message is written for the client: it says what happened and what to do, and it contains no URL, header or body of
-LangSmith. Any other exception is a bug: the client receives `INTERNAL_SERVER_ERROR`, the log receives the traceback.
+LangSmith, except what LangSmith says about a filter expression that the client wrote. Any other exception is a bug: the
+client receives `INTERNAL_SERVER_ERROR`, the log receives the traceback.
 """
 
 from typing import Any, ClassVar, Final

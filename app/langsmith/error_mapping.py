@@ -4,6 +4,7 @@ Bodies of 401, 403, 422 and 429 are Observed in real installations. Their wordin
 LangSmith says about a filter expression, which is about the client's own text.
 """
 
+import re
 import socket
 import ssl
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import httpx
 
 from app import errors
+from app.credentials import Credential
 from app.langsmith import v1
 from app.langsmith.failed_attempt import FailedAttemptError, Reason
 from app.langsmith.retry_after import parse_retry_after
@@ -21,6 +23,8 @@ _QUOTED_STATUSES: Final = {400, 422}
 _TRANSIENT_STATUSES: Final = {408, 425, 429}
 """Beside 5xx. The vendor's own clients retry the same ones (Observed)."""
 _MAX_QUOTED_LENGTH: Final = 300
+_LIKE_A_KEY: Final = re.compile(r"\b(lsv2_|ls__|eyJ[\w-]+\.)|\bbearer\s+\S", re.IGNORECASE)
+"""LangSmith's keys, JSON Web Tokens, and the header `Authorization`."""
 _UNKNOWN_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 _CAUSES: Final[tuple[tuple[tuple[type[BaseException], ...], Reason], ...]] = (
@@ -124,13 +128,20 @@ def _map_bad_input(status: int, body: bytes, request: UpstreamRequest) -> Except
     if request.selected_statistics_count and v1.is_stats_select_refused(body):
         return StatsSelectRefusedError()
     argument = v1.refused_argument(body, request.query)
-    quoted = v1.detail_of_filter(body, request.query) if status in _QUOTED_STATUSES else ""
-    says = f" It says: {_printable(quoted)}" if quoted else ""
+    detail = v1.detail_of_filter(body, request.query) if status in _QUOTED_STATUSES else ""
+    quoted = "" if _may_hold_a_credential(detail, request.credential) else _printable(detail)
+    says = f" It says: {quoted}" if quoted else ""
     if argument:
         message = f"LangSmith refused this value.{says}"
     else:
         message = f"LangSmith refused one of the arguments: check filters, order and statistics' options.{says}"
     return _final("refusal", errors.BadUserInputError(message, argument=argument))
+
+
+def _may_hold_a_credential(text: str, credential: Credential) -> bool:
+    """Whether the text has the value of a header that was sent, the token in it, or anything of the form of a key."""
+    sent = {part for value in credential.headers.values() for part in (value, value.rpartition(" ")[2])}
+    return _LIKE_A_KEY.search(text) is not None or any(part in text for part in sent if part)
 
 
 def _printable(text: str) -> str:

@@ -100,11 +100,11 @@ def detail_of_filter(body: bytes, query: PageQuery) -> str:
     given = {_parameter(argument) for argument, _ in (*query.arguments, *query.window.arguments)} & _EXPRESSIONS
     if not given:
         return ""
-    for item in _details(body):
-        text = item.get("msg") if isinstance(item, dict) and given.intersection(_located(item)) else item
-        if isinstance(text, str):
-            return text
-    return ""
+    texts = (
+        item.get("msg") if isinstance(item, dict) and given.intersection(_located(item)) else item
+        for item in _details(body)
+    )
+    return "; ".join(text for text in texts if isinstance(text, str))
 
 
 def is_stats_select_refused(body: bytes) -> bool:

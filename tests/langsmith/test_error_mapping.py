@@ -1,4 +1,7 @@
-"""Each status of LangSmith becomes one error code, whatever its body says, and the body is never quoted."""
+"""Each status of LangSmith becomes one error code, whatever its body says.
+
+The body is not quoted; `test_filter_refusals.py` has the exception.
+"""
 
 import gzip
 import json
