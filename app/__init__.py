@@ -18,8 +18,8 @@ imports only from lower floors: the `layers` in pyproject.toml, which tests/test
     emulator/       the embedded LangSmith of the demo and the tests; imports nothing else of the package
     web/            the built files of GraphiQL and the dashboard
 
-    __main__.py has the commands and their options, errors.py every error that clients can meet, and credentials.py
-    the credentials of clients and the tenants that they belong to.
+    __main__.py has the commands and their options, errors.py every error that clients can meet, credentials.py the
+    credentials of clients and the tenants that they belong to, and origins.py the spelling of web pages' origins.
 
 One request, in the order of the files that it passes:
 

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.credentials import is_header_value
 from app.errors import SettingsError
+from app.origins import normalize_origin
 from app.resilience.rate import Rate
 from app.settings_errors import ENV_FILE, ENV_FILE_ENCODING, describe_error, refuse_unknown_names, variable_names
 
@@ -225,12 +226,8 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            parts = _split_http_url(origin)
-            if origin != "*" and (parts is None or origin != f"{parts.scheme}://{parts.netloc}"):
-                raise ValueError("must be origins such as https://dashboard.example.com, separated by commas")
-        return value
+    def _normalize_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(normalize_origin, value)))
 
     @model_validator(mode="after")
     def _check_auth(self) -> Self:

@@ -1,4 +1,4 @@
-"""Routes beside GraphQL, request ids and CORS of the assembled gateway."""
+"""Routes beside GraphQL, and request ids of the assembled gateway."""
 
 import httpx
 import pytest
@@ -9,8 +9,6 @@ from app.settings import Settings
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
 from tests.support.paths import SCHEMA_FILE
-
-PREFLIGHT = {"origin": "https://dashboard.example.com", "access-control-request-method": "POST"}
 
 
 def test_schema_file_equals_the_schema_in_the_code() -> None:
@@ -83,27 +81,3 @@ async def test_request_without_a_plain_id_gets_a_new_one(gateway: Gateway, given
 async def test_every_response_has_a_request_id(gateway: Gateway) -> None:
     for path in ("/healthz", "/metrics", "/nope"):
         assert (await gateway.client.get(path)).headers["x-request-id"]
-
-
-async def test_cors_is_denied_by_default(gateway: Gateway) -> None:
-    response = await gateway.client.options("/graphql", headers=PREFLIGHT)
-    assert "access-control-allow-origin" not in response.headers
-    response = await gateway.post("{ __typename }", origin="https://dashboard.example.com")
-    assert "access-control-allow-origin" not in response.headers
-
-
-async def test_configured_cors_origin_may_send_every_header_that_the_gateway_reads(serve: Serve) -> None:
-    request_headers = (
-        "content-type,x-api-key,authorization,x-tenant-id,x-organization-id,x-gateway-explain,x-request-id"
-    )
-    async with serve(cors_origins="https://a.example.com, https://dashboard.example.com") as gateway:
-        response = await gateway.client.options(
-            "/graphql", headers={**PREFLIGHT, "access-control-request-headers": request_headers}
-        )
-        assert response.status_code == 200
-        assert response.headers["access-control-allow-origin"] == "https://dashboard.example.com"
-        response = await gateway.post("{ __typename }", origin="https://a.example.com")
-        assert response.headers["access-control-allow-origin"] == "https://a.example.com"
-        assert "x-request-id" in response.headers["access-control-expose-headers"].lower()
-        response = await gateway.client.options("/graphql", headers={**PREFLIGHT, "origin": "https://b.example.com"})
-        assert "access-control-allow-origin" not in response.headers

@@ -5,7 +5,7 @@
     uvicorn_protocol    answers a repeated request from replay_cache before it is parsed
     framed_protocol, bounded_protocol   the layers below it: requests framed, and bounded by connection_limits
     request_head        the limits of a request's head
-    server, middleware  FastAPI, and the middleware around it as one list; routes and web_pages for all other paths
+    server, middleware  FastAPI, and the middleware around it as one list; cors; routes and web_pages for other paths
     endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control
     params              body or query string, parsed into GraphQLParams; json_members: the members of its JSON objects

@@ -7,16 +7,15 @@ from typing import Any, Final, Protocol
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from strawberry import Schema
 from structlog.typing import FilteringBoundLogger
 
 from app.cache.page_cache import PageCache
-from app.credentials import CREDENTIAL_HEADERS
 from app.execution import Executor
 from app.http.auth import create_authenticator
 from app.http.client_rate_limit import ClientRateLimit
+from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import draining
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
@@ -32,8 +31,6 @@ from app.resilience.clock import Clock
 from app.settings import Settings
 
 GRAPHQL_PATH: Final = "/graphql"
-_CORS_REQUEST_HEADERS: Final = ("content-type", "cache-control", "if-none-match", "x-gateway-explain", "x-request-id")
-_CORS_RESPONSE_HEADERS: Final = ("etag", "x-request-id", "retry-after")
 
 
 class AsyncCloseable(Protocol):
@@ -60,13 +57,7 @@ class GatewayApp(FastAPI):
 
 def create_middleware(settings: Settings, endpoint: ASGIApp, web_page_data: Mapping[str, Any]) -> list[Middleware]:
     """All middleware, in the order in which a request meets it. `web_page_data`: what their scripts need."""
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST"],
-        allow_headers=[*CREDENTIAL_HEADERS, *_CORS_REQUEST_HEADERS],
-        expose_headers=_CORS_RESPONSE_HEADERS,
-    )
+    cors = Middleware(AnyHeaderCORSMiddleware, origins=settings.cors_origins)
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data)
     return [
         Middleware(RequestIdAndSecurityHeadersMiddleware),

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from starlette.middleware.cors import CORSMiddleware
 
+from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.request_head import RequestHeadMiddleware
 from app.http.server import create_middleware
@@ -12,7 +12,13 @@ from app.http.web_pages import GraphiQLMiddleware
 from app.main import create_app
 from app.settings import Settings
 
-ALL = [RequestIdAndSecurityHeadersMiddleware, RequestHeadMiddleware, CORSMiddleware, GraphiQLMiddleware, PathRoute]
+ALL = [
+    RequestIdAndSecurityHeadersMiddleware,
+    RequestHeadMiddleware,
+    AnyHeaderCORSMiddleware,
+    GraphiQLMiddleware,
+    PathRoute,
+]
 
 
 async def endpoint(*_: object) -> None: ...
@@ -22,7 +28,7 @@ async def endpoint(*_: object) -> None: ...
     ("settings", "left_out"),
     [
         ({"cors_origins": "https://a.example.com"}, []),
-        ({}, [CORSMiddleware]),
+        ({}, [AnyHeaderCORSMiddleware]),
         ({"cors_origins": "https://a.example.com", "graphiql": False}, [GraphiQLMiddleware]),
     ],
 )
