@@ -11,17 +11,26 @@ HTML: Final = "text/html"
 
 _AGE_LIMIT: Final = re.compile(r"(?:^|,)\s*(no-cache|max-age\s*=\s*\"?(\d{1,9})\"?)\s*(?=,|$)", re.ASCII)
 """A directive that limits the age. `no-store` and others are ignored: the gateway caches pages, not for the client."""
-_QUALITY: Final = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?", re.ASCII)
+_QUALITY: Final = re.compile(r"(?=\.?\d)[01]?(\.\d{0,9})?", re.ASCII)
+"""More than RFC 9110 allows: programs write `.2` too, and more than three decimals."""
+_ANY: Final = "*/*"
+_MAX_RANGES: Final = 100
+_MAX_PARAMETERS: Final = 10
 
 
 def parse_accept(accept: str) -> dict[str, float]:
-    """Quality (0 to 1) by media range, in lower case. A media range with a malformed quality is left out."""
+    """Quality (0 to 1) by media range, in lower case. A media range with a malformed quality is left out.
+
+    Ranges and parameters beyond those of any program are not read, so that no header costs more than 1 ms.
+
+    `*` is read as `*/*`: Java's `HttpURLConnection` sends `text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2`.
+    """
     qualities: dict[str, float] = {}
-    for part in accept.lower().split(","):
-        media_range, *parameters = (each.strip() for each in part.split(";"))
-        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+    for part in accept.lower().split(",", _MAX_RANGES)[:_MAX_RANGES]:
+        media_range, *parameters = (each.strip() for each in part.split(";", _MAX_PARAMETERS)[:_MAX_PARAMETERS])
+        quality = next((each[2:].strip() for each in parameters if each.startswith("q=")), "1")
         if _QUALITY.fullmatch(quality):
-            qualities[media_range] = float(quality)
+            qualities[_ANY if media_range == "*" else media_range] = min(float(quality), 1.0)
     return qualities
 
 
@@ -35,7 +44,7 @@ def negotiate_media_type(accept: str) -> str:
     qualities = parse_accept(accept)
 
     def quality_of(media_type: str) -> float:
-        return next((qualities[each] for each in (media_type, "application/*", "*/*") if each in qualities), 0)
+        return next((qualities[each] for each in (media_type, "application/*", _ANY) if each in qualities), 0)
 
     typed, plain = quality_of(RESPONSE_JSON), quality_of(PLAIN_JSON)
     if not (typed or plain):

@@ -5,6 +5,7 @@ them, because the response to the same bytes may be cached. `parse_params` parse
 """
 
 import asyncio
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,6 +31,9 @@ _PERSISTED_QUERY_VERSION: Final = b"1"
 _string_decoder: Final = msgspec.json.Decoder(str | None)
 _object_decoder: Final = msgspec.json.Decoder(dict[str, Any] | None)
 _SCHEMES: Final = ("http", "https")
+_LISTS: Final = frozenset({b"accept", b"cache-control", b"content-encoding", b"if-none-match"})
+"""Headers that the gateway reads and that are lists, so that they may span several lines (RFC 9110, section 5.3)."""
+_CODING: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,40}", re.ASCII)
 _UTF8_CHARSETS: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")
 
 
@@ -44,10 +48,12 @@ class GraphQLParams:
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
-    """Headers by name. Several `Accept` lines are joined; of any other repeated header, the last line counts."""
-    headers = dict(scope["headers"])
-    if b"accept" in headers:
-        headers[b"accept"] = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    """Headers by name. The lines of a header that is a list are joined; of another one, the last line counts."""
+    lines = scope["headers"]
+    headers = dict(lines)
+    if len(headers) < len(lines):
+        for list_name in _LISTS & headers.keys():
+            headers[list_name] = b",".join(value for name, value in lines if name == list_name)
     return headers
 
 
@@ -74,6 +80,8 @@ async def read_payload(
     if scope["method"] == "POST":
         if headers.get(b"content-type") != b"application/json":
             _check_content_type(headers.get(b"content-type", b"").decode("latin-1").lower())
+        if b"content-encoding" in headers:
+            _check_content_codings(headers[b"content-encoding"].decode("latin-1").lower())
         if body_timeout_seconds is None:
             return await _read_body(headers, receive)
         return await _read_body_within(headers, receive, body_timeout_seconds)
@@ -102,6 +110,14 @@ def _check_content_type(content_type: str) -> None:
         raise HTTPError(415, f"Send the operation as JSON, with `Content-Type: {PLAIN_JSON}`.")
     if any(each.startswith("charset=") and each.strip('"') not in _UTF8_CHARSETS for each in parameters):
         raise HTTPError(415, "Send the JSON in UTF-8.")
+
+
+def _check_content_codings(codings: str) -> None:
+    for coding in (each.strip() for each in codings.split(",")):
+        if coding not in {"", "identity"}:
+            name = f"`{coding}`" if _CODING.fullmatch(coding) else "another one"
+            message = f"Send the body without a content coding; it has {name}, which this gateway does not read."
+            raise HTTPError(415, message, **{"accept-encoding": "identity"})
 
 
 def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None:

@@ -13,7 +13,11 @@ from app.http.negotiation import negotiate_media_type, parse_accept, parse_max_a
         ("text/html", {"text/html": 1.0}),
         ("TEXT/HTML ; charset=utf-8 ; Q=0.5", {"text/html": 0.5}),
         ("a/b;q=0, c/d;q=1.000, e/f;q=0.001", {"a/b": 0.0, "c/d": 1.0, "e/f": 0.001}),
-        ("a/b;q=best, c/d;q=2, e/f;q=0.1234, g/h", {"g/h": 1.0}),
+        ("a/b;q=best, c/d;q=2, e/f;q=, g/h;q=., i/j;q=-1, k/l", {"k/l": 1.0}),
+        ("a/b;q=.2, c/d;q= 0. ,e/f;q=0.1234, g/h;q=1.5", {"a/b": 0.2, "c/d": 0.0, "e/f": 0.1234, "g/h": 1.0}),
+        ("a/b, " + "c/d, " * 99 + "e/f", {"a/b": 1.0, "c/d": 1.0}),
+        ("a/b" + ";x=1" * 9 + ";q=0", {"a/b": 1.0}),
+        ("text/html, *; q=.2", {"text/html": 1.0, "*/*": 0.2}),
     ],
 )
 def test_accept_header_is_parsed_into_qualities_by_media_range(accept: str, qualities: dict[str, float]) -> None:
