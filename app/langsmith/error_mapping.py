@@ -40,10 +40,19 @@ _MESSAGES: Final[dict[Reason, str]] = {
     "dns": "The host name of LangSmith could not be resolved. Try again shortly.",
     "tls": "No secure connection to LangSmith could be made: its host does not speak TLS, or its certificate is not "
     f"trusted. {_CHECK_ENDPOINT}",
+    "protocol": f"LangSmith answered something that is not HTTP. {_CHECK_ENDPOINT}",
+    "timeout": "LangSmith took too long to answer.",
     "refused": "LangSmith could not be reached: its host refuses connections. Try again shortly.",
     "reset": "The connection to LangSmith was lost before the answer was complete. Try again shortly.",
     "unreachable": "LangSmith could not be reached over the network. Try again shortly.",
 }
+_NOT_CONNECTED: Final = "No connection to LangSmith could be made in time. Try again shortly."
+_NEEDS_HTTPS: Final = f"LangSmith's host expects https, and the gateway sent http. {_CHECK_ENDPOINT}"
+_WEB_PAGE: Final = (
+    f"A web page came back instead of data from LangSmith, such as the page of a login or a proxy. {_CHECK_ENDPOINT}"
+)
+_SENT_HTTP_TO_HTTPS: Final = re.compile(rb"plain HTTP|HTTP request to an HTTPS")
+"""In the body with which nginx, Apache and Go answer 400 to HTTP on a port for HTTPS (Observed)."""
 
 
 class StatsSelectRefusedError(Exception):
@@ -52,15 +61,15 @@ class StatsSelectRefusedError(Exception):
 
 def map_transport_error(exc: httpx.HTTPError) -> FailedAttemptError:
     """The failure of a request that got no usable response."""
-    if isinstance(exc, httpx.ProtocolError):
-        return FailedAttemptError(
-            errors.UpstreamMalformedError("LangSmith answered something that is not HTTP."), reason="protocol"
-        )
     cause = exc.__cause__ or exc
     reason: Reason = next((reason for types, reason in _CAUSES if isinstance(cause, types)), "unreachable")
+    if isinstance(exc, httpx.ProtocolError):
+        if reason == "tls":
+            return FailedAttemptError(errors.UpstreamError(_NEEDS_HTTPS), reason=reason)
+        return FailedAttemptError(errors.UpstreamMalformedError(_MESSAGES["protocol"]), reason="protocol")
     if reason == "timeout":
-        timeout = errors.UpstreamTimeoutError("LangSmith took too long to answer.")
-        return FailedAttemptError(timeout, reason=reason, is_transient=True)
+        message = _NOT_CONNECTED if isinstance(exc, httpx.ConnectTimeout) else _MESSAGES["timeout"]
+        return FailedAttemptError(errors.UpstreamTimeoutError(message), reason=reason, is_transient=True)
     # A name that does not exist, and a host without valid TLS, do not mend by themselves.
     if isinstance(cause, UnicodeError) or (isinstance(cause, socket.gaierror) and cause.errno in _UNKNOWN_NAME):
         unknown = errors.UpstreamError(f"The host name of LangSmith does not exist. {_CHECK_ENDPOINT}")
@@ -71,6 +80,8 @@ def map_transport_error(exc: httpx.HTTPError) -> FailedAttemptError:
 def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) -> Exception:
     """The exception to raise for a status other than 200."""
     status = response.status_code
+    if status == 400 and response.request.url.scheme == "http" and _SENT_HTTP_TO_HTTPS.search(body):
+        return _final("tls", errors.UpstreamError(_NEEDS_HTTPS))
     if status in _BAD_INPUT_STATUSES:
         return _map_bad_input(status, body, request)
     if status == 403:
@@ -78,6 +89,12 @@ def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) 
     if status in _TRANSIENT_STATUSES or status >= 500:
         return _map_transient(status, parse_retry_after(response.headers))
     return _map_final(status)
+
+
+def check_body(body: bytes) -> None:
+    """Raises FailedAttemptError if the body of a successful response is a web page."""
+    if body[:1] == b"<" or (body[:1].isspace() and body.lstrip()[:1] == b"<"):
+        raise _final("path", errors.UpstreamMalformedError(_WEB_PAGE))
 
 
 def _map_transient(status: int, retry_after: float | None) -> FailedAttemptError:

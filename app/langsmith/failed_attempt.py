@@ -14,7 +14,7 @@ Reason = Literal[
     "protocol",  # the answer is not HTTP
     "server",  # LangSmith, or a proxy before it, answered that it failed
     "rate_limit",  # LangSmith's or the gateway's own rate limit is reached
-    "path",  # there is no list of sessions at this URL
+    "path",  # there is no list of sessions at this URL, but nothing, another page, or a redirect
     "edge",  # a CDN or firewall before LangSmith refused the request
     "refusal",  # LangSmith refused the credential or an argument
     "status",  # another status

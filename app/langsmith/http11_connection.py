@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import ssl
 from typing import Final, Protocol, cast
 
 import httptools
@@ -15,6 +16,8 @@ _MAX_BUFFERED_BYTES: Final = 256 * 1024
 """Bytes of a body that are buffered before reading from the socket pauses."""
 _REUSABLE_STATUSES: Final = frozenset({401, 403, 404, 422, 429})
 """Statuses beside 2xx that the application itself sends. Proxies and servers send 400, 408 and 5xx unasked."""
+_TLS_ALERT: Final = b"\x15\x03"
+"""Begins the answer of a TLS server to a request without TLS."""
 _TOO_LONG: Final = f"The headers of the response are longer than {MAX_HEAD_BYTES} bytes."
 
 
@@ -121,7 +124,8 @@ class Http11Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             if not exchange.is_complete:
-                self._fail("The server sent something that is not an HTTP response.", exc)
+                cause = ssl.SSLError("The server speaks TLS.") if data.startswith(_TLS_ALERT) else exc
+                self._fail("The server sent something that is not an HTTP response.", cause)
                 return
             self._has_surplus = True
         if exchange.is_complete:

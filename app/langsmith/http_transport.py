@@ -9,7 +9,7 @@ import httpx
 from app import __version__
 from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.bounded_body import read_bounded_body
-from app.langsmith.error_mapping import map_status, map_transport_error
+from app.langsmith.error_mapping import check_body, map_status, map_transport_error
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
@@ -92,6 +92,7 @@ class HttpTransport:
             self._metrics.upstream_request_seconds.observe(self._clock() - started_at)
         if response.status_code != 200:
             raise map_status(response, body, request)
+        check_body(body)
         return UpstreamResponse(body)
 
     def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:
