@@ -90,8 +90,8 @@ def create_app(
     )
     upstream = create_upstream(options, redis=redis, metrics=metrics, log=log, clock=clock, tracing=tracing)
 
-    store = MemoryStore(settings.cache_max_bytes)
     freshness = FreshnessPolicy(settings.cache_ttl, settings.cache_stale)
+    store = MemoryStore(settings.cache_max_bytes, lifetime_seconds=freshness.longest_seconds, clock=clock)
     shared = _create_shared_cache(settings, redis, store, Clocks(clock, wall))
     cache = PageCache(Fetcher(upstream, store, freshness, metrics, clock, shared, tracing))
 

@@ -74,7 +74,7 @@ class Fetcher:
             return await self.upstream.fetch(query, credential, request.calls)
         except (UnauthenticatedError, ForbiddenError):
             # A credential that lost its access must not see cached pages either.
-            await self.store.delete_scope(credential.scope)
+            self.store.delete_scope(credential.scope, self.clock())
             if self.shared:
                 await self.shared.drop_scope(credential.scope)
             raise

@@ -24,6 +24,11 @@ class FreshnessPolicy:
     empty_seconds: float = EMPTY_SECONDS
 
     @property
+    def longest_seconds(self) -> float:
+        """Seconds after which no page may be served any more, not even stale."""
+        return self.ttl_seconds + self.stale_seconds
+
+    @property
     def is_caching(self) -> bool:
         return self.ttl_seconds > 0
 

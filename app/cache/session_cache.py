@@ -134,10 +134,9 @@ class SessionCache:
         Redis is not read while a batch of this credential is in flight, because the batch reads it.
         """
         is_useful_now = functools.partial(is_useful, need=lookup.need, policy=self._policy, now=self._clock())
-        known: dict[str, Page | None] = {}
-        for session_id, page in pages.items():
-            row_pages = await self._store.row_pages(lookup.keys[session_id], is_useful_now)
-            known[session_id] = functools.reduce(merged, row_pages, page)
+        window = lookup.need.window if lookup.need.statistics else None
+        row_pages = await self._store.row_pages(lookup.scope, [*pages], window, is_useful_now)
+        known = {each: functools.reduce(merged, row_pages.get(each, ()), page) for each, page in pages.items()}
         recent_statistics = frozenset[str]()
         is_in_flight = self._batches.is_in_flight(lookup.scope)
         if self._shared and not is_in_flight and (missing := fetches(self._decide(known, lookup))):

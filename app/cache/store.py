@@ -1,23 +1,33 @@
 """Page store: aiocache's memory cache, bounded in bytes, with least-recently-used eviction.
 
 aiocache's memory cache has neither a bound nor an order, and starts a timer for each key with a time to live. The store
-therefore sets keys without one, and adds the bound itself. It does not judge the age of a page: its readers do.
+therefore sets keys without one, and adds the bound itself. It does not judge whether a page is fresh: its readers do.
+Pages that nobody can use any more, because they are too old or their scope was dropped, are deleted a few at a time
+when others are stored. Dropping a scope thus takes the same time however many pages it has.
 
 The store also knows which pages show which session, so that a lookup by id can be answered from any of them.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from aiocache import SimpleMemoryCache
 
-from app.resilience.lru_cache import LruIndex
+from app.cache.row_index import Entry, RowIndex, ScopeState
+from app.resilience.clock import Clock
+from app.resilience.lru_cache import BoundedDict, LruIndex
 from app.sessions.page import Page
+from app.sessions.query import StatsWindow
 
 _SESSION_PREFIX: Final = "id="
-_ROW_INDEX_BYTES: Final = 350
-"""Memory for each row of a page in the index of sessions, about."""
+_ENTRY_BYTES: Final = 1000
+"""Memory for what the store knows of each page beside the page, about."""
+_ROW_INDEX_BYTES: Final = 80
+"""Memory for each row of a page in the index of sessions, for the columns and for each window, about."""
+_DELETED_PER_SET: Final = 4
+"""Unusable pages that are deleted when a page is stored, at most. More than one, so that there are fewer and fewer."""
 
 
 class Store(Protocol):
@@ -25,31 +35,46 @@ class Store(Protocol):
 
     async def get(self, key: str) -> Page | None: ...
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]: ...
-    async def row_pages(self, key: str, is_useful: Callable[[Page], bool]) -> list[Page]:
-        """The row of one session from each useful page that shows it, as pages of one row. `key` is a session key."""
+    async def row_pages(
+        self, scope: str, ids: Sequence[str], window: StatsWindow | None, is_useful: Callable[[Page], bool]
+    ) -> dict[str, list[Page]]:
+        """Rows of sessions from the useful pages that show them, by session id, each as a page of one row.
+
+        Only the pages with the youngest statistics over the window are examined, or those with the youngest columns if
+        `window` is None. The rows have no other statistics.
+        """
 
     async def set(self, key: str, page: Page) -> None:
         """Stores a page. One that alone exceeds the bound is not stored."""
 
     async def delete(self, key: str) -> None: ...
-    async def delete_scope(self, scope: str) -> None:
-        """Deletes all pages of a credential scope."""
+    def delete_scope(self, scope: str, now: float) -> None:
+        """Deletes all pages of a credential scope, at once. `now`: the time in monotonic seconds.
+
+        A page that was requested before that time, and arrives later, is not stored either.
+        """
 
     def version(self, key: str) -> int | None:
         """Version of the cached page, without awaiting; None if the key is not cached. Counts as a use of the page."""
 
 
 class MemoryStore:
-    """The store of one process. `max_bytes` bounds the estimated memory of its pages."""
+    """The store of one process.
 
-    def __init__(self, max_bytes: int) -> None:
+    - `max_bytes`: bounds the estimated memory of its pages.
+    - `lifetime_seconds`: after which a page is of no use, not even stale.
+    - `clock`: monotonic seconds, on which pages are fetched.
+    """
+
+    def __init__(self, max_bytes: int, *, lifetime_seconds: float, clock: Clock) -> None:
         self._bound: LruIndex[str] = LruIndex(max_bytes)
+        self._lifetime_seconds = lifetime_seconds
+        self._clock = clock
         self._memory = SimpleMemoryCache(timeout=None)
-        self._versions: dict[str, int] = {}
-        self._keys_by_scope: dict[str, set[str]] = {}
-        # The sessions that a page shows, by row, and the reverse. A row that was dropped is an empty text.
-        self._sessions_by_page: dict[str, tuple[str, ...]] = {}
-        self._pages_by_session: dict[str, list[str]] = {}
+        self._entries: OrderedDict[str, Entry] = OrderedDict()  # in the order in which they were stored
+        self._scopes: dict[str, ScopeState] = {}  # those that have pages
+        self._emptied_scopes: BoundedDict[str, ScopeState] = BoundedDict()  # dropped ones that have no pages left
+        self._index = RowIndex()
 
     @property
     def held_bytes(self) -> int:
@@ -57,81 +82,107 @@ class MemoryStore:
         return self._bound.held_bytes
 
     async def get(self, key: str) -> Page | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if not entry.is_current:
+            await self.delete(key)
+            return None
         page: Page | None = await self._memory.get(key)
-        if page is not None:
-            self._bound.touch(key)
+        self._bound.touch(key)
         return page
 
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]:
-        pages: list[Page | None] = await self._memory.multi_get(keys)
-        for key, page in zip(keys, pages, strict=True):
-            if page is not None:
-                self._bound.touch(key)
-        return pages
+        current = [key for key in keys if (entry := self._entries.get(key)) and entry.is_current]
+        if not current:
+            return [None] * len(keys)
+        pages = dict(zip(current, await self._memory.multi_get(current), strict=True))
+        for key in current:
+            self._bound.touch(key)
+        return [pages.get(key) for key in keys]
 
-    async def row_pages(self, key: str, is_useful: Callable[[Page], bool]) -> list[Page]:
-        page_keys = self._pages_by_session.get(key, ())
-        pages: list[Page | None] = await self._memory.multi_get(page_keys)
-        return [
-            page.detached_row_page(self._sessions_by_page[page_key].index(key))
-            for page_key, page in zip(page_keys, pages, strict=True)
-            if page and is_useful(page)
-        ]
+    async def row_pages(
+        self, scope: str, ids: Sequence[str], window: StatsWindow | None, is_useful: Callable[[Page], bool]
+    ) -> dict[str, list[Page]]:
+        found = self._index.find(scope, ids, window)
+        entries = [*dict.fromkeys(entry for each in found.values() for entry in each if entry.is_current)]
+        if not entries:
+            return {}
+        pages = await self._memory.multi_get([entry.key for entry in entries])
+        useful = {entry: page for entry, page in zip(entries, pages, strict=True) if page and is_useful(page)}
+        return {
+            session_id: [
+                useful[entry].detached_row_page(entry.positions[session_id], window)
+                for entry in each
+                if entry in useful
+            ]
+            for session_id, each in found.items()
+        }
 
     async def set(self, key: str, page: Page) -> None:
-        scope = _scope_of(key)
-        sessions = [] if _is_session_key(key) else [session_key(scope, row.id) if row else "" for row in page.rows]
-        weight = page.weight_bytes + len(key) + _ROW_INDEX_BYTES * len(sessions)
-        if not self._bound.fits(weight):
-            await self.delete(key)
+        await self._delete_unusable()
+        scope_name, is_session = _scope_of(key), _is_session_key(key)
+        scope = self._scopes.get(scope_name) or self._emptied_scopes.pop(scope_name, ScopeState(scope_name))
+        self._scopes[scope_name] = scope
+        weight = page.weight_bytes + len(key) + _ENTRY_BYTES
+        if not is_session:
+            weight += _ROW_INDEX_BYTES * len(page.rows) * (1 + len(page.stats_by_window))
+        if not self._bound.fits(weight) or page.fetched_at <= scope.dropped_at:
+            if key in self._entries:
+                await self.delete(key)
+            else:
+                self._forget_empty(scope)
             return
         await self._memory.set(key, page)
-        self._versions[key] = page.version
-        self._keys_by_scope.setdefault(scope, set()).add(key)
-        self._index_sessions(key, tuple(sessions))
+        before = self._entries.pop(key, None)
+        entry = self._entries[key] = Entry.of(key, page, scope, is_indexed=not is_session)
+        scope.entries += before is None
+        self._index.replace(before, entry)
         for evicted in self._bound.add(key, weight):
             await self.delete(evicted)
 
     async def delete(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
         self._bound.remove(key)
-        self._versions.pop(key, None)
-        self._index_sessions(key, ())
-        if keys := self._keys_by_scope.get(scope := _scope_of(key)):
-            keys.discard(key)
-            if not keys:
-                del self._keys_by_scope[scope]
+        self._index.remove(entry)
+        entry.scope.entries -= 1
+        self._forget_empty(entry.scope)
         await self._memory.delete(key)
 
-    async def delete_scope(self, scope: str) -> None:
-        await self.delete_scope_before(scope, math.inf)
+    def delete_scope(self, scope: str, now: float) -> None:
+        if state := self._scopes.get(scope):
+            state.generation += 1
+            self.delete_scope_before(scope, math.nextafter(now, -math.inf))
 
-    async def delete_scope_before(self, scope: str, before: float) -> None:
+    def delete_scope_before(self, scope: str, before: float) -> None:
         """Deletes the pages of a credential scope that were fetched at that time (monotonic seconds) or earlier."""
-        for key in list(self._keys_by_scope.get(scope, ())):
-            page: Page | None = await self._memory.get(key)
-            if page is None or page.fetched_at <= before:
-                await self.delete(key)
+        if state := self._scopes.get(scope):
+            state.dropped_at = max(state.dropped_at, before)
 
     def version(self, key: str) -> int | None:
-        version = self._versions.get(key)
-        if version is not None:
-            self._bound.touch(key)
-        return version
+        entry = self._entries.get(key)
+        if entry is None or not entry.is_current:
+            return None
+        self._bound.touch(key)
+        return entry.version
 
-    def _index_sessions(self, page_key: str, sessions: tuple[str, ...]) -> None:
-        """Replaces the sessions that a page shows."""
-        if (before := self._sessions_by_page.get(page_key, ())) == sessions:
-            return
-        for session in filter(None, before):
-            page_keys = self._pages_by_session[session]
-            page_keys.remove(page_key)
-            if not page_keys:
-                del self._pages_by_session[session]
-        self._sessions_by_page.pop(page_key, None)
-        if sessions:
-            self._sessions_by_page[page_key] = sessions
-        for session in filter(None, sessions):
-            self._pages_by_session.setdefault(session, []).append(page_key)
+    async def _delete_unusable(self) -> None:
+        """Deletes some of the pages that were stored first, if they are too old, or their scope was dropped."""
+        cutoff = self._clock() - self._lifetime_seconds
+        for _ in range(_DELETED_PER_SET):
+            oldest = next(iter(self._entries.values()), None)
+            if oldest is None or (oldest.is_current and oldest.fetched_at > cutoff):
+                return
+            await self.delete(oldest.key)
+
+    def _forget_empty(self, scope: ScopeState) -> None:
+        """Forgets a scope that has no pages. A dropped one is remembered for pages that were requested before."""
+        if not scope.entries:
+            del self._scopes[scope.name]
+            if scope.generation:
+                self._emptied_scopes[scope.name] = scope
 
 
 def session_key(scope: str, session_id: str) -> str:

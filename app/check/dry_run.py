@@ -79,7 +79,7 @@ class DryRun:
         base_url = self._settings.langsmith_endpoint
         clock = asyncio.get_running_loop().time
         upstream = RecordingUpstream(v1.sessions_url(base_url), variables.placeholders, clock)
-        store = MemoryStore(self._settings.cache_max_bytes)
+        store = MemoryStore(self._settings.cache_max_bytes, lifetime_seconds=_SECONDS, clock=clock)
         cache = PageCache(Fetcher(upstream, store, FreshnessPolicy(_SECONDS, 0), Metrics(), clock))
         executor = Executor(
             self._schema,

@@ -110,13 +110,17 @@ class Page:
         stats = {window: replace(each, rows=single) for window, each in self.stats_by_window.items()}
         return replace(self, rows=single, limit=1, stats_by_window=stats, body_bytes=self.body_bytes // len(self.rows))
 
-    def detached_row_page(self, position: int) -> Self:
-        """A page of the row at this position, which does not keep the body of the other rows in memory."""
+    def detached_row_page(self, position: int, window: StatsWindow | None) -> Self:
+        """A page of the row at this position, which does not keep the body of the other rows in memory.
+
+        It has the statistics over one window; none if the window is None.
+        """
 
         def single(rows: tuple[Row | None, ...]) -> tuple[Row | None, ...]:
             return tuple(detached(row) for row in rows[position : position + 1] if row)
 
-        stats = {window: replace(each, rows=single(each.rows)) for window, each in self.stats_by_window.items()}
+        known = self.stats_by_window.get(window) if window else None
+        stats = {window: replace(known, rows=single(known.rows))} if window and known else {}
         size = self.body_bytes // len(self.rows)
         return replace(self, rows=single(self.rows), limit=1, stats_by_window=stats, body_bytes=size)
 

@@ -66,7 +66,7 @@ class GatewayCaches:
     def __init__(self, langsmith: SimulatedLangSmith, workers: int, *, stale: float) -> None:
         self._now = asyncio.get_running_loop().time
         self._redis = FakeRedis(self._now, latency=_REDIS_LATENCY) if workers > 1 else None
-        self._stores = [MemoryStore(_MAX_BYTES) for _ in range(workers)]
+        self._stores = [MemoryStore(_MAX_BYTES, lifetime_seconds=TTL + stale, clock=self._now) for _ in range(workers)]
         self._shared: list[SharedCache] = []
         self._caches = [self._cache(langsmith, store, stale) for store in self._stores]
 

@@ -6,6 +6,7 @@ The cache is the gateway's own code; LangSmith, Redis, the clients and the time 
 import asyncio
 import gc
 import json
+import math
 import os
 import random
 from collections import Counter
@@ -207,7 +208,7 @@ def fill(pages: int = 400, page_bytes: int = 1_000_000) -> Memory:
     """Put more pages into a store than fit into it, and measure its memory."""
     gc.collect()
     before = _resident_bytes()
-    store = MemoryStore(MAX_BYTES)
+    store = MemoryStore(MAX_BYTES, lifetime_seconds=math.inf, clock=lambda: 0.0)
     asyncio.run(_fill(store, pages, page_bytes))
     gc.collect()
     return Memory(pages * page_bytes, store.held_bytes, _resident_bytes() - before)

@@ -16,7 +16,7 @@ the session.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,7 +80,7 @@ class RedisRecords:
         *,
         lifetime_seconds: float,
         selection_seconds: float,
-        on_scope_dropped: Callable[[str, float], Awaitable[None]],
+        on_scope_dropped: Callable[[str, float], None],
     ) -> None:
         self._redis = redis
         self._clocks = clocks
@@ -92,7 +92,7 @@ class RedisRecords:
         """The page with the statistics of the query's window, if it was fetched after `newer_than` (monotonic)."""
         keys = [self._key(scope, "dropped"), self._page_key(scope, query), self._selection_key(scope, query)]
         values: Any = await self._redis.script(READ_PAGE_SCRIPT, keys, [])
-        dropped_at = await self._dropped_at(scope, values[0])
+        dropped_at = self._dropped_at(scope, values[0])
         selected = dict(zip(values[2][::2], values[2][1::2], strict=True))
         page = await self._page(scope, query, self._record(values[1], dropped_at), newer_than)
         return SharedPage(page, self._recent_statistics(selected.items()))
@@ -101,7 +101,7 @@ class RedisRecords:
         """Those of the sessions that are in Redis, with their statistics over the window."""
         keys = [self._key(scope, "dropped"), *(self._key(scope, f"session:{each}") for each in ids)]
         found: Any = await self._redis.script(READ_SESSIONS_SCRIPT, keys, [codec.window_key(window)])
-        dropped_at = await self._dropped_at(scope, found[0])
+        dropped_at = self._dropped_at(scope, found[0])
         pages, recent_statistics = {}, frozenset[str]()
         for session_id, values in zip(ids, found[1:], strict=True):
             fields = dict(zip(values[::2], values[1::2], strict=True))
@@ -218,14 +218,14 @@ class RedisRecords:
             body_bytes=sum(map(len, values.values())),
         )
 
-    async def _dropped_at(self, scope: str, value: bytes | None) -> float | None:
+    def _dropped_at(self, scope: str, value: bytes | None) -> float | None:
         """When the scope was dropped. Drops it in this process too."""
         # A time in the future would hide all that is fetched until then.
         record = self._record(b"0 %s " % value, None) if value else None
         if record is None:
             return None
         dropped_at = record.fetched_at
-        await self._on_scope_dropped(scope, dropped_at)
+        self._on_scope_dropped(scope, dropped_at)
         return dropped_at
 
     def _record(self, value: bytes | None, newer_than: float | None) -> "_Record | None":
