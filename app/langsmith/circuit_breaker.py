@@ -1,9 +1,9 @@
-"""The two layers of the circuit breaker: fail fast while the circuit is open; permit a request and record its outcome.
+"""The two layers of the circuit breaker: fail fast while a circuit is open; permit a request and record its outcome.
 
 They stand on both sides of the limits. The outer layer fails fast, so that a request that will not be sent neither
-consumes the rate limit nor waits for the concurrency limit. The inner layer asks again after that wait, because the
-circuit may have opened in the meantime, and only there one request becomes the trial of a half-open circuit. The state
-machine is `app/resilience/circuit_breaker.py`.
+consumes the rate limit nor waits for the concurrency limit. The inner layer asks again after that wait, because a
+circuit may have opened in the meantime, and only there a request becomes a trial of a half-open circuit. Which failures
+stop whose requests is decided by `app/resilience/tenant_circuit_breaker.py`.
 """
 
 import asyncio
@@ -11,72 +11,115 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from app.errors import UpstreamError
+from app.errors import BadUserInputError, UpstreamError
 from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
-from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, CircuitBreaker, Permit
+from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS
 from app.resilience.clock import Clock
+from app.resilience.tenant_circuit_breaker import (
+    ALL_TENANTS_THRESHOLD,
+    Level,
+    RequestSource,
+    TenantCircuitBreaker,
+    TenantPermit,
+)
+from app.sessions.query import PageQuery
 
 _TIMER_TOLERANCE_SECONDS: Final = 0.01
 """Seconds by which a timer of the event loop may fire too early."""
+_START_TIME: Final = "stats.since"
+"""Argument that moves on with the time of day, so that its value does not tell requests apart."""
 
 
-def create_circuit_breaker(clock: Clock, metrics: Metrics, log: FilteringBoundLogger) -> CircuitBreaker:
-    """The circuit breaker of LangSmith. Changes of its state go to the metrics and the log."""
+def create_circuit_breaker(clock: Clock, metrics: Metrics, log: FilteringBoundLogger) -> TenantCircuitBreaker:
+    """The circuit breaker of LangSmith. Its state goes to the metrics, and each change of it to the log."""
 
-    def report(is_open: bool) -> None:
-        metrics.circuit_breaker_open.set(is_open)
+    def report(level: Level, is_open: bool) -> None:
         if is_open:
-            log.warning("circuit_breaker_opened", failures=FAILURE_THRESHOLD, seconds=FIRST_PAUSE_SECONDS)
+            failures = ALL_TENANTS_THRESHOLD if level == "all" else FAILURE_THRESHOLD
+            log.warning("circuit_breaker_opened", level=level, failures=failures, seconds=FIRST_PAUSE_SECONDS)
         else:
-            log.info("circuit_breaker_closed")
+            log.info("circuit_breaker_closed", level=level)
 
-    return CircuitBreaker(clock, report)
+    breaker = TenantCircuitBreaker(clock, report)
+    metrics.watch_circuit_breaker(is_open=lambda: breaker.is_open)
+    return breaker
+
+
+def source_of(request: UpstreamRequest) -> RequestSource:
+    """What the circuit breaker judges the request by. Where a page begins, how long it is and the time do not count."""
+    query = request.query
+    return RequestSource(request.tenant, _hash_of_shape(query), _hash_of_variant(query))
 
 
 class FailFastTransport:
-    """The outer layer: raises UpstreamError at once while the circuit is open."""
+    """The outer layer: raises UpstreamError at once while an open circuit stops the request."""
 
-    def __init__(self, next_transport: UpstreamTransport, breaker: CircuitBreaker) -> None:
+    def __init__(self, next_transport: UpstreamTransport, breaker: TenantCircuitBreaker) -> None:
         self._next = next_transport
         self._breaker = breaker
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        self._breaker.release(_acquire_permit(self._breaker))
+        self._breaker.release(_acquire_permit(self._breaker, request))
         return await self._next.send(request)
 
 
 class CircuitBreakerTransport:
-    """The inner layer: sends a request only with a permit, and records how it ended."""
+    """The inner layer: sends a request only with a permit, and records how it ended.
 
-    def __init__(self, next_transport: UpstreamTransport, breaker: CircuitBreaker) -> None:
+    timeout_seconds: time for one query. LangSmith is slow if it had at least half of that when the deadline passed; a
+    request that spent most of the time in the gateway's own queues says nothing about LangSmith.
+    """
+
+    def __init__(
+        self, next_transport: UpstreamTransport, breaker: TenantCircuitBreaker, *, timeout_seconds: float
+    ) -> None:
         self._next = next_transport
         self._breaker = breaker
+        self._least_seconds = timeout_seconds / 2
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send the request. A response that concerns one tenant only, such as 401 or 429, counts as a success."""
-        permit = _acquire_permit(self._breaker)
+        """Send the request. A response that concerns one tenant only, such as 401 or 429, is not a failure."""
+        permit = _acquire_permit(self._breaker, request)
+        now = asyncio.get_running_loop().time
+        sent_at = now()
         try:
             response = await self._next.send(request)
         except asyncio.CancelledError:
             # The deadline cancels a request because LangSmith is slow, which is a failure. Otherwise the last client
             # that waited for the request has disconnected, which says nothing about LangSmith.
-            is_late = asyncio.get_running_loop().time() >= request.deadline - _TIMER_TOLERANCE_SECONDS
-            (self._breaker.record_failure if is_late else self._breaker.release)(permit)
+            at = now() + _TIMER_TOLERANCE_SECONDS
+            is_slow = at >= request.deadline and at - sent_at >= self._least_seconds
+            (self._breaker.record_failure if is_slow else self._breaker.release)(permit)
             raise
         except FailedAttemptError as failure:
-            (self._breaker.record_failure if failure.is_outage else self._breaker.record_success)(permit)
+            (self._breaker.record_failure if failure.is_outage else self._breaker.record_refusal)(permit)
+            raise
+        except BadUserInputError:  # the request was not sent
+            self._breaker.release(permit)
             raise
         except Exception:
-            self._breaker.record_success(permit)
+            self._breaker.record_refusal(permit)
             raise
-        self._breaker.record_success(permit)
+        self._breaker.record_answer(permit)
         return response
 
 
-def _acquire_permit(breaker: CircuitBreaker) -> Permit:
-    permit = breaker.acquire()
+def _acquire_permit(breaker: TenantCircuitBreaker, request: UpstreamRequest) -> TenantPermit:
+    permit = breaker.acquire(source_of(request))
     if permit is None:
         raise UpstreamError("LangSmith keeps failing, so the gateway has paused its requests. Try again shortly.")
     return permit
+
+
+def _hash_of_shape(query: PageQuery) -> int:
+    """Which arguments are given, and which statistics the client selected."""
+    names = frozenset(name for name, _ in (*query.arguments, *query.window.arguments))
+    return hash((names, query.statistics))
+
+
+def _hash_of_variant(query: PageQuery) -> int:
+    """The shape, with the values of the arguments."""
+    window = tuple(pair for pair in query.window.arguments if pair[0] != _START_TIME)
+    return hash((query.arguments, window, query.statistics))

@@ -74,7 +74,7 @@ def create_upstream(
         clock=clock,
         tracing=tracing,
     )
-    permitted = CircuitBreakerTransport(http, breaker)
+    permitted = CircuitBreakerTransport(http, breaker, timeout_seconds=options.timeout_seconds)
     limited = ConcurrencyLimitTransport(permitted, options.concurrency)
     counted = RateLimitTransport(limited, rate_limit)
     failing_fast = FailFastTransport(counted, breaker)

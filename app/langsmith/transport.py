@@ -13,7 +13,7 @@ from app.sessions.query import PageQuery
 class UpstreamRequest:
     """One request for a page, which a layer may send several times.
 
-    credential: whose request it is. The limits count by its `scope`.
+    credential: whose request it is.
     query: what is asked for, in the gateway's own terms.
     params: the query string, as the adapter of the API version spells it.
     selected_statistics_count: number of statistics that are selected by name.
@@ -27,6 +27,11 @@ class UpstreamRequest:
     selected_statistics_count: int
     deadline: float
     call: UpstreamCall
+
+    @property
+    def tenant(self) -> str:
+        """Who is judged by the request, and shares the places with others: the client, or else its credential."""
+        return self.credential.client or self.credential.scope
 
 
 @dataclass(frozen=True, slots=True)

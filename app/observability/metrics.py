@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
@@ -73,12 +73,6 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
-        self.circuit_breaker_open = Gauge(
-            "gateway_upstream_breaker_open",
-            "1 while the circuit breaker stops requests to LangSmith, because it keeps failing.",
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
         self.unknown_fields = Counter(
             "gateway_upstream_unknown_fields",
             "Fields in responses of LangSmith that this version of the gateway does not know.",
@@ -122,6 +116,16 @@ class Metrics:
             "gateway_upstream_waiting", "Requests to LangSmith that wait for the concurrency limit.", waiting
         )
 
+    def watch_circuit_breaker(self, *, is_open: Callable[[], bool]) -> None:
+        """Report whether the circuit breaker of LangSmith is open for anybody, as this function returns it."""
+        self._add_gauge(
+            "gateway_upstream_breaker_open",
+            "1 while the circuit breaker stops requests to LangSmith, those of one tenant at least, because they keep "
+            "failing.",
+            is_open,
+            mode="livemax",
+        )
+
     @contextlib.asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Publish this worker's gauges to the other workers for as long as the context is open."""
@@ -145,8 +149,10 @@ class Metrics:
         _multiprocess.MultiProcessCollector(totals, str(self._directory))
         return generate_latest(totals)
 
-    def _add_gauge(self, name: str, description: str, read: Callable[[], int]) -> None:
-        gauge = Gauge(name, description, registry=self._registry, multiprocess_mode="livesum")
+    def _add_gauge(
+        self, name: str, description: str, read: Callable[[], int], *, mode: Literal["livesum", "livemax"] = "livesum"
+    ) -> None:
+        gauge = Gauge(name, description, registry=self._registry, multiprocess_mode=mode)
         if self._directory is None:
             gauge.set_function(read)
         else:

@@ -1,8 +1,9 @@
 """Building blocks that keep the gateway fast and bounded. None of them knows GraphQL or HTTP.
 
 `singleflight`: several callers wait for one task. `lru_cache`: caches with a bound in bytes, and a dictionary with a
-bound in entries. `circuit_breaker`: stops requests to a service that keeps failing. `rate`: a rate limit such as
-`900/10s`, as a value. `clock`: the monotonic clock of this process, and the wall clock that processes have in common.
+bound in entries. `circuit_breaker`: stops requests to a service that keeps failing. `tenant_circuit_breaker`: does so
+for each tenant, and for all if several fail. `rate`: a rate limit such as `900/10s`, as a value. `clock`: the monotonic
+clock of this process, and the wall clock that processes have in common.
 
 The files can be read in any order.
 """

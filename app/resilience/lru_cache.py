@@ -87,10 +87,14 @@ class LruCache(Generic[K, V]):
 
 
 class BoundedDict(OrderedDict[K, V], Generic[K, V]):
-    """A dictionary of the 10 000 entries that were set last. Reading an entry does not keep it longer."""
+    """A dictionary of the entries that were set last, 10 000 by default. Reading an entry does not keep it longer."""
+
+    def __init__(self, max_entries: int = _MAX_ENTRIES) -> None:
+        super().__init__()
+        self._max_entries = max_entries
 
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         self.move_to_end(key)
-        if len(self) > _MAX_ENTRIES:
+        if len(self) > self._max_entries:
             self.popitem(last=False)

@@ -6,10 +6,11 @@ import re
 import pytest
 
 from app.emulator import Emulator, Fault
-from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError
-from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport
+from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError, UpstreamMalformedError
+from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport, source_of
 from app.langsmith.failed_attempt import FailedAttemptError
-from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, CircuitBreaker
+from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
+from app.resilience.tenant_circuit_breaker import TenantCircuitBreaker
 from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import code_of, logged, page
 from tests.langsmith.scripted_transport import RESPONSE, Hanging, ScriptedTransport, upstream_request
@@ -167,26 +168,37 @@ async def test_failure_of_an_older_request_does_not_end_the_trial(serve: Serve, 
 FAILURE = FailedAttemptError(UpstreamError("LangSmith answered with status 503."), reason="server", is_transient=True)
 
 
-def breaker_with_one_failure(clock: Clock) -> CircuitBreaker:
-    """A breaker that opens after a single failure."""
-    return CircuitBreaker(clock.monotonic, failure_threshold=1)
+def breaker_before_its_last_failure(clock: Clock) -> TenantCircuitBreaker:
+    """A breaker that one more failure opens for `upstream_request()`."""
+    breaker = TenantCircuitBreaker(clock.monotonic, lambda *_: None)
+    for _ in range(FAILURE_THRESHOLD - 1):
+        permit = breaker.acquire(source_of(upstream_request()))
+        assert permit
+        breaker.record_failure(permit)
+    return breaker
+
+
+def permitting(
+    next_transport: ScriptedTransport, breaker: TenantCircuitBreaker, *, timeout_seconds: float = 30
+) -> CircuitBreakerTransport:
+    return CircuitBreakerTransport(next_transport, breaker, timeout_seconds=timeout_seconds)
 
 
 async def test_breaker_layers_send_nothing_while_the_circuit_is_open(clock: Clock) -> None:
-    breaker = breaker_with_one_failure(clock)
+    breaker = breaker_before_its_last_failure(clock)
     following = ScriptedTransport(FAILURE, RESPONSE)
     with pytest.raises(FailedAttemptError):
-        await CircuitBreakerTransport(following, breaker).send(upstream_request())
-    for layer in (FailFastTransport(following, breaker), CircuitBreakerTransport(following, breaker)):
+        await permitting(following, breaker).send(upstream_request())
+    for layer in (FailFastTransport(following, breaker), permitting(following, breaker)):
         with pytest.raises(UpstreamError, match="paused its requests"):
             await layer.send(upstream_request())
     assert len(following.scopes) == 1
 
 
 async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(clock: Clock) -> None:
-    breaker = breaker_with_one_failure(clock)
+    breaker = breaker_before_its_last_failure(clock)
     following = ScriptedTransport(FAILURE, RESPONSE)
-    stack = FailFastTransport(CircuitBreakerTransport(following, breaker), breaker)
+    stack = FailFastTransport(permitting(following, breaker), breaker)
     with pytest.raises(FailedAttemptError):
         await stack.send(upstream_request())
     clock.advance(FIRST_PAUSE_SECONDS)
@@ -197,28 +209,49 @@ async def test_breaker_layer_lets_the_trial_through_after_the_fail_fast_layer(cl
 @pytest.mark.parametrize(
     "outcome",
     [
-        BadUserInputError("no"),
+        UpstreamMalformedError("no JSON"),
         FailedAttemptError(UpstreamError("404"), reason="path"),
         FailedAttemptError(RateLimitedError("later"), reason="rate_limit", is_transient=True),
     ],
 )
-async def test_breaker_layer_counts_a_response_for_one_tenant_as_success(
+async def test_breaker_layer_closes_the_circuit_after_a_response_for_one_tenant(
     clock: Clock, outcome: GatewayError | FailedAttemptError
 ) -> None:
-    breaker = breaker_with_one_failure(clock)
-    with pytest.raises(type(outcome)):
-        await CircuitBreakerTransport(ScriptedTransport(outcome), breaker).send(upstream_request())
+    breaker = breaker_before_its_last_failure(clock)
+    following = ScriptedTransport(outcome, FAILURE)
+    for expected in (type(outcome), FailedAttemptError):
+        with pytest.raises(expected):
+            await permitting(following, breaker).send(upstream_request())
     assert not breaker.is_open
 
 
-@pytest.mark.parametrize(("seconds_left", "is_failure"), [(0.0, True), (60.0, False)])
-async def test_breaker_layer_counts_a_cancellation_as_failure_only_at_the_deadline(
-    clock: Clock, seconds_left: float, is_failure: bool
+async def test_breaker_layer_learns_nothing_from_a_request_that_was_not_sent(clock: Clock) -> None:
+    breaker = breaker_before_its_last_failure(clock)
+    following = ScriptedTransport(BadUserInputError("too long"), FAILURE)
+    for expected in (BadUserInputError, FailedAttemptError):
+        with pytest.raises(expected):
+            await permitting(following, breaker).send(upstream_request())
+    assert breaker.is_open
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "timeout_seconds", "is_failure"),
+    [
+        # The deadline has passed, and LangSmith had all of the time.
+        (0.0, 0.0, True),
+        # The request waited in the gateway for more than half of the time.
+        (0.0, 30.0, False),
+        # The client has disconnected.
+        (60.0, 0.0, False),
+    ],
+)
+async def test_breaker_layer_counts_a_cancellation_only_if_langsmith_had_half_of_the_time(
+    clock: Clock, seconds_left: float, timeout_seconds: float, is_failure: bool
 ) -> None:
-    breaker = breaker_with_one_failure(clock)
+    breaker = breaker_before_its_last_failure(clock)
     following = ScriptedTransport(Hanging())
     request = upstream_request(seconds_left=seconds_left)
-    sending = asyncio.create_task(CircuitBreakerTransport(following, breaker).send(request))
+    sending = asyncio.create_task(permitting(following, breaker, timeout_seconds=timeout_seconds).send(request))
     await following.arrived.wait()
     sending.cancel()
     await asyncio.wait([sending])
