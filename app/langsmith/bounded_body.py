@@ -12,11 +12,14 @@ from app.errors import UpstreamMalformedError
 MAX_BYTES: Final = 32 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
 """Bytes that are decompressed at once: a few bytes of gzip can hold a thousand times as many."""
-_BYTES_BEFORE_OTHERS: Final = 4 * 1024 * 1024
-"""Bytes that are decompressed before the event loop serves others: about 10 ms."""
+_BYTES_BEFORE_OTHERS: Final = 2 * 1024 * 1024
+"""Bytes that are decompressed before the event loop serves others: about 5 ms."""
+_BYTES_PER_STEP: Final = 4 * 1024
+"""Compressed bytes that are handed to zlib at once, because it copies those behind the end of a member."""
 _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _NAMED_ENCODINGS: Final = {"br", "zstd", "compress"}
+_TOO_LONG: Final = "LangSmith answered more than 32 MiB. Ask for fewer rows."
 _UNREADABLE: Final = "LangSmith's answer could not be decompressed."
 
 
@@ -41,12 +44,14 @@ async def _read(response: httpx.Response) -> bytes:
     size = received = without_pause = 0
     async for chunk in cast(httpx.AsyncByteStream, response.stream):
         received += len(chunk)
+        if received > MAX_BYTES:
+            raise UpstreamMalformedError(_TOO_LONG)
         for piece in decoder.decode(chunk):
             size += len(piece)
-            if max(size, received) > MAX_BYTES:
-                raise UpstreamMalformedError("LangSmith answered more than 32 MiB. Ask for fewer rows.")
+            if size > MAX_BYTES:
+                raise UpstreamMalformedError(_TOO_LONG)
             pieces.append(piece)
-            without_pause += len(piece)
+            without_pause += max(len(piece), _BYTES_PER_STEP)
             if without_pause > _BYTES_BEFORE_OTHERS:
                 without_pause = 0
                 await asyncio.sleep(0)
@@ -62,7 +67,7 @@ class _Decoder(Protocol):
     def is_complete(self) -> bool: ...
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
-        """The decoded bytes, in bounded pieces; at least one. Raises UpstreamMalformedError."""
+        """The decoded bytes, in bounded pieces. Raises UpstreamMalformedError."""
 
 
 def _decoder_of(encoding: str) -> _Decoder:
@@ -98,6 +103,10 @@ class _Gunzip:
         return self._member is None
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
+        for start in range(0, len(chunk), _BYTES_PER_STEP):
+            yield from self._decode(chunk[start : start + _BYTES_PER_STEP])
+
+    def _decode(self, chunk: bytes) -> Iterator[bytes]:
         while not self._has_ended:
             if self._member is None:
                 self._between = (self._between + chunk).lstrip(b"\0")
@@ -113,7 +122,6 @@ class _Gunzip:
             if not self._member.eof:
                 return
             chunk, self._member = self._member.unused_data, None
-        yield b""
 
 
 class _Inflate:
@@ -132,7 +140,6 @@ class _Inflate:
             self._stream = zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
         if self._stream and not self._stream.eof:
             yield from _pieces(self._stream, chunk)
-        yield b""
 
 
 def _pieces(stream: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
