@@ -34,8 +34,8 @@ class PageCache:
         self._policy = fetcher.policy
         self._clock = fetcher.clock
         self._in_flight: InFlightRequests[InFlightPage] = InFlightRequests()
-        self._sessions = SessionCache(fetcher)
         self._selections = RecentSelections(fetcher.policy.ttl_seconds, fetcher.clock)
+        self._sessions = SessionCache(fetcher, self._selections)
 
     async def get_page(self, query: PageQuery, context: FetchContext) -> Page:
         """A page that covers the query; it may have more rows and statistics, and be stale. Raises a GatewayError.

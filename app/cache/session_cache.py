@@ -67,7 +67,7 @@ class _Fetched(NamedTuple):
 class SessionCache:
     """Reads sessions through the cache. `PageCache` uses it for lookups and for refills."""
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    def __init__(self, fetcher: Fetcher, selections: RecentSelections) -> None:
         self._fetcher = fetcher
         self._upstream = fetcher.upstream
         self._store = fetcher.store
@@ -75,7 +75,7 @@ class SessionCache:
         self._policy = fetcher.policy
         self._clock = fetcher.clock
         self._batches = SessionBatches(fetcher)
-        self._selections = RecentSelections(fetcher.policy.ttl_seconds, fetcher.clock)
+        self._selections = selections
 
     async def lookup(
         self,

@@ -93,13 +93,14 @@ class MemoryStore:
         return page
 
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]:
-        current = [key for key in keys if (entry := self._entries.get(key)) and entry.is_current]
-        if not current:
-            return [None] * len(keys)
-        pages = dict(zip(current, await self._memory.multi_get(current), strict=True))
-        for key in current:
-            self._bound.touch(key)
-        return [pages.get(key) for key in keys]
+        pages: list[Page | None] = await self._memory.multi_get(keys)
+        for position, key in enumerate(keys):
+            if pages[position] is not None:
+                if self._entries[key].is_current:
+                    self._bound.touch(key)
+                else:
+                    pages[position] = None
+        return pages
 
     async def row_pages(
         self, scope: str, ids: Sequence[str], window: StatsWindow | None, is_useful: Callable[[Page], bool]

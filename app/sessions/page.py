@@ -74,7 +74,8 @@ class Page:
         of it.
         """
         windows = sum(400 + 100 * len(stats.fetched_at) for stats in self.stats_by_window.values())
-        return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + windows)
+        texts = sum(window.text_bytes for window in self.stats_by_window)
+        return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + windows) + texts
 
     @cached_property
     def ids(self) -> frozenset[str]:

@@ -5,6 +5,7 @@ The cache derives its keys from it. The adapter of an upstream version turns it 
 
 import hashlib
 import itertools
+import sys
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Self
@@ -29,6 +30,11 @@ class StatsWindow:
 
     arguments: Arguments = ()
     is_relative: bool = field(default=False, compare=False)
+
+    @property
+    def text_bytes(self) -> int:
+        """Memory of the texts, which clients write."""
+        return sum(sys.getsizeof(text) for _, text in self.arguments)
 
 
 ALL_RUNS: Final = StatsWindow()

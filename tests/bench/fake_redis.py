@@ -22,6 +22,7 @@ from app.cache.shared.scripts import (
 )
 
 _MOST_FIELDS: Final = 16
+_MOST_YOUNG_FIELDS: Final = 128
 _DAY: Final = 86_400.0
 _LEASE: Final = re.compile(rb"h[0-9a-f]+ \d+ \d+ [0-9a-f]+ [0-9a-f]+ \d+")
 _HEAD: Final = re.compile(rb"(\d+) (\d+) ")
@@ -100,7 +101,8 @@ class FakeRedis:
         for key in keys:
             stored = self._hash(key)
             stored_until = self._entries[key].expires_at if stored else expires_at
-            if fields := stored | dict.fromkeys(names, value):
+            new = dict.fromkeys(names, value) if len(stored) < _MOST_YOUNG_FIELDS else {}
+            if fields := stored | new:
                 self._entries[key] = Entry(fields, max(expires_at, stored_until))
             else:
                 self._entries.pop(key, None)
@@ -138,6 +140,8 @@ class FakeRedis:
             if len(fields) > _MOST_FIELDS:
                 heads = {name: _HEAD.match(value) for name, value in fields.items()}
                 fields = {name: fields[name] for name, found in heads.items() if found and int(found[2]) >= oldest}
+                if len(fields) > _MOST_YOUNG_FIELDS:
+                    fields = {name: value for name, value in fields.items() if name in {b"columns", field}}
             if fields:
                 self._entries[key] = Entry(fields, self._clock() + int(lifetime) / 1000)
             else:

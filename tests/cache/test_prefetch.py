@@ -1,6 +1,12 @@
 """A page is fetched with the statistics that were selected of it lately."""
 
+import tracemalloc
+from uuid import UUID
+
+from app.cache.prefetch import RecentSelections
 from app.emulator import Emulator, Fault
+from app.sessions.fields import STATS
+from app.sessions.query import StatsWindow
 from tests.cache.test_page_cache import ERROR_RATE, THREE, TWO, outcome
 from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 
@@ -55,3 +61,21 @@ async def test_failed_fetch_is_repeated_without_prefetched_statistics(
         together, alone = take_recorded_params(langsmith)
         assert ("stats_select", "error_rate") in together
         assert ("stats_select", "error_rate") not in alone
+
+
+def test_memory_of_recent_selections_is_bounded_in_bytes_whatever_clients_write() -> None:
+    selections = RecentSelections(15, lambda: 0.0)
+    tracemalloc.start()
+    try:
+        for number in range(5000):
+            text = str(number)
+            # Texts of one byte and of four bytes for each character, and no text.
+            for length, letter in ((4000, "x"), (1000, "\U0001f600"), (0, "")):
+                key, window = f"{text}{letter * length}", StatsWindow((("stats.filter", f"{text}{letter * length}"),))
+                selections.record(key, window, STATS)
+                selections.record(str(UUID(int=number)), StatsWindow(), frozenset({"run_count"}))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4.2 * 2**20
+    assert selections.recent_statistics(key, window) == STATS

@@ -40,6 +40,7 @@ VERSION: Final = hashlib.blake2b(
 ).hexdigest()
 WINDOW_KEY_LENGTH: Final = 16
 _BITS: Final = {name: 1 << number for number, name in enumerate(STATISTICS)}
+_MAX_DIGITS: Final = 2 + len(STATISTICS) // 4
 _POSITIONS: Final = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,200})?")
 _NO_STATISTICS: Final = dict.fromkeys(STATISTICS)
@@ -50,9 +51,13 @@ def statistics_to_bits(statistics: Iterable[str]) -> int:
     return sum(_BITS[name] for name in statistics)
 
 
-@functools.lru_cache(maxsize=1000)
 def statistics_from_bits(digits: bytes) -> tuple[str, ...] | None:
     """The statistics of such a number in hexadecimal digits, in the order of `STATISTICS`."""
+    return _statistics_from_bits(digits) if len(digits) <= _MAX_DIGITS else None
+
+
+@functools.lru_cache(maxsize=1000)
+def _statistics_from_bits(digits: bytes) -> tuple[str, ...] | None:
     try:
         number = int(digits, 16)
     except ValueError:
@@ -65,7 +70,6 @@ def statistics_at(positions: Iterable[bytes]) -> frozenset[str]:
     return frozenset(_POSITIONS[each] for each in positions if each in _POSITIONS)
 
 
-@functools.lru_cache(maxsize=1000)
 def window_key(window: StatsWindow) -> str:
     """A hash of the window, of fixed length."""
     return hashlib.blake2b(repr(window.arguments).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()

@@ -98,13 +98,15 @@ return result
 DROP_SCOPE_SCRIPT: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 
 # Writes selections into hashes, atomically with their expiry, so that no hash stays for ever. A session's hash has
-# columns and statistics beside the selections: its expiry is extended, never shortened. A poisoned key, of another
-# type, is deleted first.
+# columns and statistics beside the selections: its expiry is extended, never shortened. A hash of 128 fields, which
+# many windows fill, gets no more of them. A poisoned key, of another type, is deleted first.
 # KEYS: hashes. ARGV: milliseconds to live, value, fields.
 RECORD_SELECTION_SCRIPT: Final = """
 for i = 1, #KEYS do
   if redis.call('TYPE', KEYS[i]).ok ~= 'hash' then redis.call('DEL', KEYS[i]) end
-  for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
+  if redis.call('HLEN', KEYS[i]) < 128 then
+    for j = 3, #ARGV do redis.call('HSET', KEYS[i], ARGV[j], ARGV[2]) end
+  end
   if redis.call('PTTL', KEYS[i]) < tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[i], ARGV[1]) end
 end
 """
@@ -133,7 +135,8 @@ return result
 # - A newer value stays. It is newer if its fencing token is larger *and* it was fetched later: the token alone orders
 #   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
 # - Statistics are only written beside columns: a session that does not exist has none.
-# - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted.
+# - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted. If more than
+#   128 are left, because clients ask for many windows, all but the written ones are.
 # - Poisoned keys (of another type, with values that cannot be read, or with times in the future) are overwritten.
 #   `pcall` returns the error of a poisoned page key instead of aborting the script.
 # KEYS: page, sessions. ARGV: token, milliseconds to live, microseconds of the fetch, the latest time that a value can
@@ -164,6 +167,11 @@ for i = 2, #KEYS do
     for j = 1, #all, 2 do
       local its_fetched = string.match(all[j + 1], '^%d+ (%d+) ')
       if not its_fetched or tonumber(its_fetched) < fetched - lifetime * 1000 then redis.call('HDEL', key, all[j]) end
+    end
+    if redis.call('HLEN', key) > 128 then
+      for j = 1, #all, 2 do
+        if all[j] ~= 'columns' and all[j] ~= field then redis.call('HDEL', key, all[j]) end
+      end
     end
   end
   redis.call('PEXPIRE', key, lifetime)

@@ -50,3 +50,16 @@ async def test_every_key_in_redis_expires_after_varied_traffic(
     # A key that expired between the two commands has -2.
     assert {key for key, milliseconds in expiry.items() if milliseconds == -1} == set()
     assert max(expiry.values()) <= 86_400_000
+
+
+async def test_session_in_redis_stays_small_however_many_windows_clients_ask_for(
+    serve: Serve, redis: RealRedis, langsmith: Emulator
+) -> None:
+    session = langsmith.workspaces["demo"].sessions[0]
+    async with serve(**redis_settings(redis)) as gateway:
+        for hours in range(1, 250, 25):
+            windows = (f'w{each}: stats(last: "PT{each}H") {{ runCount }}' for each in range(hours, hours + 25))
+            await gateway.data(f'{{ session(id: "{session.id}") {{ {" ".join(windows)} }} }}')
+    with redis.client() as client:
+        [key] = client.keys(f"*:session:{session.id}")
+        assert client.hlen(key) <= 150
