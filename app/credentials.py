@@ -31,21 +31,30 @@ class Credential:
     Args:
         scope: identity of what LangSmith shows for this credential.
         headers: the headers to send to LangSmith, by lower-case name. Secret.
-        client: identity of the gateway's client, for its rate limit; None if it is not known.
+        client: identity of the gateway's client, for its rate limit: its key or its token, whatever workspace it names.
+            None if it is not known, or if it sent both a key and `Authorization`, of which LangSmith may check one.
+        is_client_known: whether the gateway itself has checked the identity. Otherwise it is what the client says.
     """
 
     scope: str
     headers: Mapping[str, str] = field(repr=False)
     client: str | None = None
+    is_client_known: bool = False
 
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":
         """The credential with these headers at the LangSmith with this base URL."""
         digest = keyed_hash(key=hash_key)
-        for part in (base_url, *(f"{name}={headers.get(name, '')}" for name in CREDENTIAL_HEADERS)):
+        client = None
+        for name, value in (
+            ("", base_url),
+            *((name, f"{name}={headers.get(name, '')}") for name in CREDENTIAL_HEADERS),
+        ):
             # The length in front of each part keeps ("ab", "c") and ("a", "bc") apart.
-            digest.update(len(part).to_bytes(4, "big") + part.encode())
-        return cls(digest.hexdigest(), dict(headers), client=digest.hexdigest())
+            digest.update(len(value).to_bytes(4, "big") + value.encode())
+            if name == AUTHORIZATION and (API_KEY in headers) != (AUTHORIZATION in headers):
+                client = digest.hexdigest()
+        return cls(digest.hexdigest(), dict(headers), client)
 
 
 def is_header_value(value: bytes) -> bool:

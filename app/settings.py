@@ -4,6 +4,7 @@ Variables that begin with `LANGSMITH_` have the names that LangSmith's own SDK u
 An unknown `GATEWAY_` name and an invalid value stop the start, because a misspelled setting would otherwise be ignored.
 """
 
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -20,6 +21,7 @@ from app.settings_errors import ENV_FILE, ENV_FILE_ENCODING, describe_error, ref
 MEMORY: Final = "memory://"
 """URL of a store in the memory of this process."""
 _PREFIX: Final = "GATEWAY_"
+_EVERY_ADDRESS: Final = ("0.0.0.0/0", "::/0")
 _Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -121,13 +123,20 @@ class Settings(BaseSettings):
     )
     client_rate: Annotated[Rate | None, NoDecode] = Field(
         None,
-        description="Maximum rate of requests of each client, such as `100/10s` or `600/m`. A client is a credential, "
-        "a token or, without either, an IP address. Empty: no limit.",
+        description="Maximum rate of requests of each client, such as `100/10s` or `600/m`. A client is a token, a "
+        "credential that LangSmith has answered or, without either, an IP address. Empty: no limit.",
     )
     client_rate_url: SecretStr = Field(
         SecretStr(MEMORY),
         description="Where `GATEWAY_CLIENT_RATE` is counted. `memory://`: in each process. A Redis URL, written as for "
         "`GATEWAY_CACHE_URL`: for all processes; in each process while the Redis is unavailable.",
+    )
+    forwarded_allow_ips: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (),
+        validation_alias="FORWARDED_ALLOW_IPS",
+        description="Addresses and networks of the proxies in front of the gateway, such as `127.0.0.1` or "
+        "`10.0.0.0/8`, separated by commas. The IP address of a client is read from `X-Forwarded-For` only if one of "
+        "them sends it. `*` believes everyone. Empty: nobody.",
     )
     introspection: bool = Field(
         True,
@@ -186,6 +195,18 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_rate(cls, value: object) -> object:
         return (Rate.parse(value) if value else None) if isinstance(value, str) else value
+
+    @field_validator("forwarded_allow_ips", mode="before")
+    @classmethod
+    def _parse_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        texts = [text for part in parts for text in (_EVERY_ADDRESS if part == "*" else (part,))]
+        try:
+            return tuple(ip_network(text, strict=False) for text in texts)
+        except ValueError:
+            raise ValueError("must be IP addresses or networks such as 10.0.0.0/8, separated by commas, or *") from None
 
     @field_validator("trusted_documents", mode="before")
     @classmethod

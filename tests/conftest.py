@@ -124,7 +124,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Gateway]]
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the settings in the environment and the `.env` of the person who runs the tests."""
-    for name in [name for name in os.environ if name.startswith(("GATEWAY_", "LANGSMITH_"))]:
+    for name in [name for name in os.environ if name.startswith(("GATEWAY_", "LANGSMITH_", "FORWARDED_"))]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
 

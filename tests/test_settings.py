@@ -2,6 +2,7 @@
 
 import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ DEFAULTS: dict[str, object] = {
     "GATEWAY_CORS_ORIGINS": (),
     "GATEWAY_CLIENT_RATE": None,
     "GATEWAY_CLIENT_RATE_URL": SecretStr("memory://"),
+    "FORWARDED_ALLOW_IPS": (),
     "GATEWAY_INTROSPECTION": True,
     "GATEWAY_GRAPHIQL": True,
     "GATEWAY_EXPLAIN": True,
@@ -48,7 +50,7 @@ SERVER = {"GATEWAY_AUTH": "server", "LANGSMITH_API_KEY": SECRET}
 def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in os.environ:
-        if name.upper().startswith(("GATEWAY_", "LANGSMITH_")):
+        if name.upper().startswith(("GATEWAY_", "LANGSMITH_", "FORWARDED_")):
             monkeypatch.delenv(name)
 
 
@@ -97,6 +99,10 @@ def test_defaults_match_the_contract() -> None:
         ("GATEWAY_CORS_ORIGINS", "*", ("*",)),
         ("GATEWAY_CORS_ORIGINS", " https://a.example , http://[::1]:3000, ", ("https://a.example", "http://[::1]:3000")),
         ("GATEWAY_CORS_ORIGINS", "https://A.example:443,https://a.example/", ("https://a.example",)),
+        ("FORWARDED_ALLOW_IPS", "", ()),
+        ("FORWARDED_ALLOW_IPS", " 127.0.0.1, 10.1.2.3/8 ", (ip_network("127.0.0.1"), ip_network("10.0.0.0/8"))),
+        ("FORWARDED_ALLOW_IPS", "::1", (ip_network("::1"),)),
+        ("FORWARDED_ALLOW_IPS", "*", (ip_network("0.0.0.0/0"), ip_network("::/0"))),
         ("GATEWAY_INTROSPECTION", "false", False),
         ("GATEWAY_GRAPHIQL", "0", False),
         ("GATEWAY_EXPLAIN", "OFF", False),
@@ -142,9 +148,11 @@ def test_a_valid_value_is_parsed(monkeypatch: pytest.MonkeyPatch, name: str, tex
         *(("GATEWAY_UPSTREAM_TIMEOUT", text, "(the default is 30)") for text in ("0", "-1", "never")),
         *(("GATEWAY_UPSTREAM_RETRIES", text, "(the default is 2)") for text in ("-1", "11", "1.5")),
         *(("GATEWAY_UPSTREAM_CONCURRENCY", text, "(the default is 32)") for text in ("0", "1001")),
-        ("GATEWAY_CORS_ORIGINS", "ftp://a", "must be origins such as https://dashboard.example.com, separated"),
+        ("GATEWAY_CORS_ORIGINS", "ftp://a", "must be origins such as https://dashboard.example.com,"),
         ("GATEWAY_CORS_ORIGINS", f"*,https://me:{SECRET}@a", "must not contain a user name or a password"),
         ("GATEWAY_CORS_ORIGINS", "https://a, b.example/", "an origin begins with its scheme: write https://b.example"),
+        *(("FORWARDED_ALLOW_IPS", text, "must be IP addresses or networks such as 10.0.0.0/8, separated by commas")
+          for text in ("localhost", "10.0.0.0/33", "10.0.0.1;10.0.0.2", "unix:")),
         *((f"GATEWAY_{name}", text, "boolean, unable to interpret input (the default is true)")
           for name in ("INTROSPECTION", "GRAPHIQL", "EXPLAIN") for text in ("", "maybe")),
         ("GATEWAY_MAX_TOKENS", "0", "(the default is 2000)"),

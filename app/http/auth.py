@@ -1,9 +1,9 @@
 """Authentication: determines the LangSmith credential of a request, as `GATEWAY_AUTH` says."""
 
-import functools
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Protocol
@@ -82,7 +82,7 @@ class ServerCredential:
         matches = [hmac.compare_digest(token.encode(), each) for each in self.tokens]
         if scheme.lower() != "bearer" or not any(matches):
             raise UnauthenticatedError("Send a token of this gateway: `Authorization: Bearer …`.")
-        return replace(self.credential, client=self._clients[matches.index(True)])
+        return replace(self.credential, client=self._clients[matches.index(True)], is_client_known=True)
 
     @cached_property
     def _clients(self) -> list[str]:
@@ -112,15 +112,18 @@ def create_authenticator(settings: Settings, *, demo: bool) -> Authenticator:
     """The authenticator of these settings. `demo`: a client without a credential has the demo workspace's key."""
     base_url = settings.langsmith_endpoint
     hash_key = _create_hash_key(settings)
-    create_credential = functools.partial(Credential.of, base_url, hash_key=hash_key)
+
+    def create_credential(headers: Mapping[str, str]) -> Credential:
+        # All clients share this credential, so that it does not identify a client.
+        return replace(Credential.of(base_url, headers, hash_key=hash_key), client=None)
+
     if settings.auth == "passthrough":
         return PassthroughCredential(base_url, hash_key, create_credential({API_KEY: DEMO_KEY}) if demo else None)
     headers = {API_KEY: settings.langsmith_api_key.get_secret_value()} if settings.langsmith_api_key else {}
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
-    # All clients share this credential, so that it does not identify a client.
-    return ServerCredential(replace(create_credential(headers), client=None), tokens, hash_key)
+    return ServerCredential(create_credential(headers), tokens, hash_key)
 
 
 def _create_hash_key(settings: Settings) -> bytes:

@@ -111,7 +111,7 @@ class GraphQLEndpoint:
             # After the body, because the connection of a refused request can only be used again if its body was read.
             credential = self.authenticator.authenticate(scope["headers"])
             if self.rate_limit.is_limited:
-                await self.rate_limit.acquire((credential and credential.client) or _client_address(scope))
+                await self.rate_limit.acquire(credential, scope)
             explain = self.explain and headers.get(b"x-gateway-explain") == b"1"
             max_age = parse_max_age(headers.get(b"cache-control", b"").decode("latin-1"))
             key = None
@@ -128,6 +128,8 @@ class GraphQLEndpoint:
             deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
             context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
             response = await self._run(scope["method"], payload, context, watcher, media_type, explain=explain)
+            if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
+                await self.rate_limit.verify(credential)
             if key and response.outcome == "ok":
                 return self._store(key, response, context, headers.get(b"if-none-match"))
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
@@ -197,9 +199,10 @@ class GraphQLEndpoint:
         }
 
 
-def _client_address(scope: Scope) -> str:
-    """Address of the client, or of the proxy in front of the gateway."""
-    return str((scope.get("client") or ("unknown",))[0])
+def _is_answered_by_langsmith(context: OperationContext) -> bool:
+    """Whether LangSmith has accepted the operation's credential, now or when it sent a page that is cached for it."""
+    traces = context.traces.values()
+    return any(trace.dependencies or any(call.status == 200 for call in trace.calls) for trace in traces)
 
 
 def _explain(result: Response, traces: dict[str, FieldTrace]) -> dict[str, Any]:

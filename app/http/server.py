@@ -108,7 +108,12 @@ def create_http_app(
     responses = ResponseCache(settings.responses_max_bytes, pages_expire_at=cache.expires_at, clock=clock)
     metrics.watch_cached_bytes(pages=pages_held_bytes, responses=lambda: responses.held_bytes)
     rate_limit = ClientRateLimit(
-        settings.client_rate, settings.client_rate_url.get_secret_value(), metrics=metrics, log=log, clock=clock
+        settings.client_rate,
+        settings.client_rate_url.get_secret_value(),
+        proxies=settings.forwarded_allow_ips,
+        metrics=metrics,
+        log=log,
+        clock=clock,
     )
     # A replay is neither counted by the rate limit nor traced.
     replays = None if rate_limit.is_limited or is_traced else ReplayCache(responses, recorder)
