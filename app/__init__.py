@@ -19,7 +19,8 @@ imports only from lower floors: the `layers` in pyproject.toml, which tests/test
     web/            the built files of GraphiQL and the dashboard
 
     __main__.py has the commands and their options, errors.py every error that clients can meet, credentials.py the
-    credentials of clients and the tenants that they belong to, and origins.py the spelling of web pages' origins.
+    credentials of clients and the tenants that they belong to, origins.py the spelling of web pages' origins, and
+    text_files.py the encodings of files.
 
 One request, in the order of the files that it passes:
 

@@ -75,11 +75,11 @@ def schema() -> None:
 @click.argument("patterns", nargs=-1, required=True, metavar="PATTERN...")
 @click.option(
     "--variables",
-    type=click.File(encoding="utf-8-sig"),
+    type=click.File("rb"),
     help='JSON file with variables by operation name: {"Projects": {"first": 50}}.',
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def check_documents(*, patterns: tuple[str, ...], variables: IO[str] | None, as_json: bool) -> None:
+def check_documents(*, patterns: tuple[str, ...], variables: IO[bytes] | None, as_json: bool) -> None:
     """Validate GraphQL operations, and show which requests each sends to LangSmith with an empty cache.
 
     PATTERN is a path, a quoted glob pattern such as 'src/**/*.graphql', or - for the standard input. The limits are
@@ -100,11 +100,13 @@ def check_documents(*, patterns: tuple[str, ...], variables: IO[str] | None, as_
     raise SystemExit(1 if report.error_count else 0)
 
 
-def _read_variables(file: IO[str] | None) -> dict[str, dict[str, Any]]:
+def _read_variables(file: IO[bytes] | None) -> dict[str, dict[str, Any]]:
     """Variables by operation name."""
+    from app.text_files import parse_json
+
     try:
-        variables = json.load(file) if file else {}
-    except ValueError as exc:
+        variables = parse_json(file.read()) if file else {}
+    except (ValueError, RecursionError) as exc:
         raise click.UsageError(f"--variables: the file is not JSON in UTF-8: {exc}.") from None
     if not isinstance(variables, dict) or not all(isinstance(each, dict) for each in variables.values()):
         raise click.UsageError('--variables: the file must look like {"Projects": {"first": 50}}.')

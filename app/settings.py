@@ -16,7 +16,7 @@ from app.credentials import is_header_value
 from app.errors import SettingsError
 from app.origins import normalize_origin
 from app.resilience.rate import Rate
-from app.settings_errors import ENV_FILE, ENV_FILE_ENCODING, describe_error, refuse_unknown_names, variable_names
+from app.settings_errors import ENV_FILE, describe_error, env_file_encoding, refuse_unknown_names, variable_names
 
 MEMORY: Final = "memory://"
 """URL of a store in the memory of this process."""
@@ -31,7 +31,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
         env_file=ENV_FILE,
-        env_file_encoding=ENV_FILE_ENCODING,
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -177,7 +176,7 @@ class Settings(BaseSettings):
         names = variable_names(cls)
         refuse_unknown_names(names, _PREFIX)
         try:
-            return cls(**overrides)
+            return cls(_env_file_encoding=env_file_encoding(), **overrides)
         except ValidationError as exc:
             raise SettingsError(describe_error(exc, cls, names)) from None
 

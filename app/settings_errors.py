@@ -14,10 +14,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from app.errors import SettingsError
+from app.text_files import decode_text, encoding_of
 
 ENV_FILE: Final = ".env"
-ENV_FILE_ENCODING: Final = "utf-8-sig"
-"""UTF-8, with or without the byte order mark of Windows, which would become a part of the first name."""
 _NOT_SETTINGS: Final = {
     "GATEWAY_CACHE_ACTIVITY_CHECK": "this setting was removed, because it could show wrong statistics. Leave it out.",
     "GATEWAY_HOST": "this is an option of the command. Use `serve --host`.",
@@ -59,11 +58,17 @@ def refuse_unknown_names(names: Mapping[str, str], prefix: str) -> None:
             raise SettingsError(f"{name}: there is no such setting.{hint} `sessions-gateway settings` lists them all.")
 
 
+def env_file_encoding() -> str:
+    """Encoding of `.env`; UTF-8 if there is none. A byte order mark would become a part of the first name."""
+    path = Path(ENV_FILE)
+    return encoding_of(path.read_bytes()) if path.is_file() else "utf-8"
+
+
 def env_file_variables() -> dict[str, str]:
     """The variables in `.env`. Raises SettingsError for a line that is neither a variable nor a comment."""
     path = Path(ENV_FILE)
     try:
-        text = path.read_text(ENV_FILE_ENCODING) if path.is_file() else ""
+        text = decode_text(path.read_bytes()) if path.is_file() else ""
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(
             ".env: it cannot be read as UTF-8 text. Each line must look like GATEWAY_CACHE_TTL=15."

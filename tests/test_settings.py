@@ -272,8 +272,9 @@ def test_a_line_of_the_env_file_that_is_no_variable_is_reported_with_its_number(
     assert load_error(monkeypatch) == expected
 
 
-def test_the_first_line_of_an_env_file_from_windows_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(".env").write_bytes("\ufeffGATEWAY_CACHE_TTL=3\r\nGATEWAY_MAX_DEPTH=5\r\n".encode())
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_an_env_file_with_a_byte_order_mark_is_read(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    Path(".env").write_bytes("\ufeffGATEWAY_CACHE_TTL=3\r\nGATEWAY_MAX_DEPTH=5\r\n".encode(encoding))
     settings = load(monkeypatch)
     assert (settings.cache_ttl, settings.max_depth) == (3, 5)
 

@@ -7,6 +7,8 @@ from typing import Final
 
 from graphql import Source
 
+from app.text_files import decode_text
+
 STDIN: Final = "-"
 """The argument that stands for the standard input."""
 
@@ -40,7 +42,7 @@ def _matching_files(pattern: str) -> list[str]:
 def _read_source(name: str, read_stdin: Callable[[], bytes]) -> Source:
     shown = "<stdin>" if name == STDIN else name
     try:
-        return Source((read_stdin() if name == STDIN else Path(name).read_bytes()).decode("utf-8-sig"), shown)
+        return Source(decode_text(read_stdin() if name == STDIN else Path(name).read_bytes()), shown)
     except OSError as exc:
         raise CheckInputError(f"{shown} cannot be read: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:

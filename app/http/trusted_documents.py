@@ -15,6 +15,7 @@ from app.execution.documents import DocumentCache
 from app.execution.error_formatting import InvalidOperationError
 from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.http.persisted_queries import sha256_of
+from app.text_files import parse_json
 
 _NOT_LISTED = "The document is not in this gateway's list of trusted documents."
 _UNKNOWN_ID = "No trusted document has this id."
@@ -91,7 +92,7 @@ def _parse_manifest(content: bytes) -> dict[str, str]:
 
     Raises ValueError for anything else.
     """
-    manifest = msgspec.json.decode(content)
+    manifest = parse_json(content)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("operations"), list):
         return msgspec.convert(manifest, dict[str, str])
     documents: dict[str, str] = {}

@@ -62,6 +62,7 @@ def test_check_reads_variables_from_a_file() -> None:
         (b'{"Other": {}}', "There is no operation 'Other' to give variables to."),
         (b"{", "--variables: the file is not JSON"),
         (b"\xff", "--variables: the file is not JSON"),
+        (b'{"Some": {}, "Some": {}}', "--variables: the file is not JSON in UTF-8: the key 'Some' occurs twice"),
         (b'{"Some": 1}', "--variables: the file must look like"),
     ],
 )

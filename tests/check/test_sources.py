@@ -9,10 +9,18 @@ from tests.check.command import report, run
 
 
 def test_check_reads_the_standard_input_once() -> None:
-    printed = run("-", "-", stdin=b"\xef\xbb\xbfquery A {\r\n  nope\r\n}")
+    printed = run("-", "-", stdin=b"query A {\r\n  nope\r\n}")
     assert printed.exit_code == 1
     assert "<stdin>:2:3: error: Cannot query field 'nope' on type 'Query'." in printed.stdout
     assert printed.stdout.startswith("query A  <stdin>:1:1  not run\n")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_document_and_variables_with_a_byte_order_mark_are_read(encoding: str) -> None:
+    Path("it.graphql").write_text("query A($n: Int) { sessions(first: $n) { nodes { id } } }", encoding)
+    Path("variables.json").write_text('{"A": {"n": 0}}', encoding)
+    printed = run("it.graphql", "--variables", "variables.json")
+    assert "it.graphql:1:20: error: first: " in printed.stdout
 
 
 def test_a_file_that_two_arguments_match_is_read_once_even_if_its_path_looks_like_a_pattern() -> None:

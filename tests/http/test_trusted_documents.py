@@ -51,10 +51,11 @@ def ids(manifest: Any) -> list[str]:
     return [each["id"] for each in manifest["operations"]] if "operations" in manifest else list(manifest)
 
 
-def write_manifest(manifest: object, name: str = "manifest.json") -> Path:
+def write_manifest(manifest: object, encoding: str = "utf-8", bom: str = "") -> Path:
     """A file in the working directory, which is a temporary directory of the test."""
-    Path(name).write_text(json.dumps(manifest))
-    return Path(name)
+    path = Path("manifest.json")
+    path.write_bytes((bom + json.dumps(manifest)).encode(encoding))
+    return path
 
 
 @pytest.fixture
@@ -177,10 +178,30 @@ def test_unusable_manifest_stops_the_start_with_the_reason(manifest: object, rea
     assert line.removeprefix("manifest.json").strip().startswith(reason)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("make", [codegen, apollo])
+async def test_manifest_with_a_byte_order_mark_is_read(serve: Serve, make: Callable[[], Any], encoding: str) -> None:
+    async with serve(trusted_documents=write_manifest(make(), encoding, "\ufeff")) as gateway:
+        assert (await post(gateway, {"documentId": ids(make())[0]})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"a": "{ __typename }", "b": "{ __typename }", "a": "{ a: __typename }"}', "'a'"),
+        ('{"operations": [{"id": "a", "body": "{ __typename }", "body": "{ a: __typename }"}]}', "'body'"),
+    ],
+)
+def test_manifest_with_a_duplicate_key_stops_the_start_with_the_key(text: str, key: str) -> None:
+    Path("manifest.json").write_text(text)
+    reason = f"the key {key} occurs twice in one object"
+    assert start_error(Path("manifest.json")) == f"manifest.json is no manifest of documents: {reason}."
+
+
 def test_unreadable_manifest_stops_the_start_with_the_reason(tmp_path: Path) -> None:
     assert start_error(Path("nowhere.json")) == "nowhere.json cannot be read: No such file or directory."
     assert start_error(tmp_path) == f"{tmp_path} cannot be read: Is a directory."
-    for text in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
+    for text in (b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": "\\ud800"}'):
         Path("bad.json").write_bytes(text)
         assert start_error(Path("bad.json")).startswith("bad.json is no manifest of documents: ")
 
