@@ -176,7 +176,7 @@ class Settings(BaseSettings):
         names = variable_names(cls)
         refuse_unknown_names(names, _PREFIX)
         try:
-            return cls(_env_file_encoding=env_file_encoding(), **overrides)
+            return cls(**overrides | {"_env_file_encoding": env_file_encoding()})
         except ValidationError as exc:
             raise SettingsError(describe_error(exc, cls, names)) from None
 
