@@ -6,6 +6,7 @@
     ├── ForbiddenError               LangSmith accepts the credential, but denies access
     ├── RateLimitedError             too many requests; `retryAfter` is the time to wait, in seconds
     ├── OperationTooExpensiveError   the operation exceeds a limit of this gateway
+    ├── ResultTooLargeError          the operation's answer exceeds a limit of this gateway
     ├── PersistedQueryNotFoundError  unknown hash: send the document once together with its hash
     ├── UpstreamError                LangSmith failed, or could not be reached
     ├── UpstreamTimeoutError         LangSmith did not answer in time
@@ -83,6 +84,20 @@ class OperationTooExpensiveError(GatewayError):
     @property
     def extensions(self) -> dict[str, Any]:
         return super().extensions | {"limit": self.limit, "value": self.value}
+
+
+class ResultTooLargeError(GatewayError):
+    """`limit`: what the answer exceeds, in bytes or objects. How large it would be is unknown: it was not completed."""
+
+    code = "RESULT_TOO_LARGE"
+
+    def __init__(self, message: str, *, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        return super().extensions | {"limit": self.limit}
 
 
 class PersistedQueryNotFoundError(GatewayError):

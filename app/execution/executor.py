@@ -14,7 +14,9 @@ from graphql import ExecutionResult, GraphQLError, OperationDefinitionNode, exec
 from graphql.execution.values import VariableValues
 from structlog.typing import FilteringBoundLogger
 
-from app.errors import GatewayError
+from app.errors import GatewayError, ResultTooLargeError
+from app.execution.answer_size import AnswerEncoder, AnswerSize
+from app.execution.core_executor import bounded_executor_class
 from app.execution.documents import Document, DocumentCache
 from app.execution.error_formatting import InvalidOperationError, format_error, with_bad_input_code
 from app.execution.limits import OperationLimits
@@ -77,7 +79,8 @@ class Executor:
     ) -> None:
         self._strawberry = schema
         self._schema = graphql_core_schema(schema)
-        self._executor_class = schema.execution_context_class
+        self._executor_class = bounded_executor_class(schema)
+        self._encoder = AnswerEncoder()
         self._limits = limits
         self._cost_of = cost_of
         self._encoding = encoding
@@ -111,32 +114,40 @@ class Executor:
             return self._refuse(invalid.errors)
         except GatewayError as exc:
             return self._refuse([GraphQLError(str(exc), original_error=exc)])
-        cost = prepared.values.cost
+        try:
+            found, data = await self._run_prepared(prepared, document, request, context)
+        except ResultTooLargeError as exc:
+            found, data = [GraphQLError(str(exc), original_error=exc)], None
+        errors = [format_error(error, self._log) for error in found]
+        return Response(errors, data, ran=True, cost=prepared.values.cost)
+
+    async def _run_prepared(
+        self, prepared: _PreparedOperation, document: Document, request: Request, context: ExecutorContext
+    ) -> tuple[Sequence[GraphQLError], msgspec.Raw]:
+        """The errors and the encoded data of an operation. Raises ResultTooLargeError."""
         resolved: dict[str, Any] = {}
         if isinstance(prepared.plan, NotCompilableError):
             reason = prepared.plan.reason
         else:
             run = Run(prepared.values, context)
             resolved = await prepared.plan.resolve(run)
-            reason, data = _project(prepared.plan, resolved, run)
-            if reason == "plan":
+            reason, data = self._project(prepared.plan, resolved, run)
+            if data is not None:
                 self._count(reason)
-                return Response(
-                    [format_error(each, self._log) for each in context.extra_errors], data, ran=True, cost=cost
-                )
+                return context.extra_errors, data
         self._count(reason)
         result = await self._run_by_graphql_core(document, request, context, resolved)
-        found = [*(result.errors or ()), *context.extra_errors]
-        return Response([format_error(error, self._log) for error in found], result.data, ran=True, cost=cost)
+        return [*(result.errors or ()), *context.extra_errors], self._encoder.encode(result.data)
 
     async def _run_by_graphql_core(
         self, document: Document, request: Request, context: ExecutorContext, resolved: dict[str, Any]
     ) -> ExecutionResult:
-        """Run an operation with graphql-core.
+        """Run an operation with graphql-core. Raises ResultTooLargeError.
 
         `resolved` holds the values of root fields that need not be resolved again, by response key. An exception among
         them is raised at its field.
         """
+        size = AnswerSize()
 
         def reuse_resolved(resolve: Any, source: Any, info: Any, **arguments: Any) -> Any:
             if info.path.prev is None and info.path.key in resolved:
@@ -155,9 +166,30 @@ class Executor:
             executor_class=self._executor_class,
             hide_suggestions=self._hide_suggestions,
             operation_extensions={},
+            answer_size=size,
             middleware=[reuse_resolved] if resolved else None,
         )
-        return result if isinstance(result, ExecutionResult) else await result
+        completed = result if isinstance(result, ExecutionResult) else await result
+        size.check()  # graphql-core has turned the error into one for each list
+        return completed
+
+    def _project(self, plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, msgspec.Raw | None]:
+        """`plan` and the encoded data, or the reason why graphql-core has to complete the values and None.
+
+        Raises ResultTooLargeError.
+        """
+        if any(isinstance(value, Exception) for value in resolved.values()):
+            return "error", None
+        try:
+            return "plan", self._encoder.encode(plan.project(resolved, run))
+        except NotCompilableError as exc:
+            return exc.reason, None
+        except ResultTooLargeError:
+            raise
+        except GatewayError:
+            return "error", None
+        except Exception:  # noqa: BLE001 - any exception: graphql-core completes the same values, and reports it
+            return "odd value", None
 
     def _prepare(self, document: Document, request: Request) -> _PreparedOperation:
         """The operation with its coerced variables, its cost and its plan, from the cache if it is there.
@@ -209,17 +241,3 @@ class Executor:
 
 def _weight(length: int) -> int:
     return 8000 + _BYTES_PER_CHARACTER * length
-
-
-def _project(plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, Any]:
-    """`plan` and the encoded data, or the reason why graphql-core has to complete the values and None."""
-    if any(isinstance(value, Exception) for value in resolved.values()):
-        return "error", None
-    try:
-        return "plan", msgspec.Raw(msgspec.json.encode(plan.project(resolved, run)))
-    except NotCompilableError as exc:
-        return exc.reason, None
-    except GatewayError:
-        return "error", None
-    except Exception:  # noqa: BLE001 - any exception: graphql-core completes the same values, and reports it
-        return "odd value", None

@@ -15,6 +15,7 @@ from graphql import FieldNode, FragmentDefinitionNode, OperationDefinitionNode, 
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
+from app.execution.answer_size import AnswerSize
 from app.execution.projection import Encoding, NotCompilableError, Projector, ResolveField, SelectedField
 from app.execution.resolve_info import FieldCache, ResolveInfo
 from app.execution.resolver import Resolver, graphql_core_schema
@@ -43,10 +44,11 @@ class Values:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a plan, as the resolvers below its root fields need it."""
+    """One run of a plan, as the resolvers below its root fields need it. `size` counts what the answer has."""
 
     values: Values
     context: Any
+    size: AnswerSize = field(default_factory=AnswerSize)
 
 
 class Plan:
@@ -95,7 +97,8 @@ class Plan:
     def project(self, values: dict[str, Any], run: Run) -> Any:
         """Structs that encode as the response's data.
 
-        Raises NotCompilableError, or whatever a resolver or scalar raises, if graphql-core has to complete the values.
+        Raises ResultTooLargeError; and NotCompilableError, or whatever a resolver or scalar raises, if graphql-core has
+        to complete the values.
         """
         return self._project([*values.values()], run, self._paths)
 

@@ -109,7 +109,7 @@ class Projector:
         self._encoding = encoding
         self._create_call = create_call
         self._numbers = itertools.count()
-        self._names: dict[str, Any] = {"_present": _present, "_all_present": _all_present}
+        self._names: dict[str, Any] = {"_present": _present, "_all_present": _all_present, "_counted": _counted}
 
     def roots(self, root: GraphQLObjectType) -> tuple[list[SelectedField], Callable[[list[Any], Any, list[Any]], Any]]:
         """The root fields, and the function that projects their values.
@@ -183,7 +183,7 @@ class Projector:
             each = self._object(nullable, details, "o", "path.add_key(i)")
             if not is_non_null_type(item):
                 each = f"(None if o is None else {each})"
-        checked = f"_all_present({value})" if is_non_null_type(item) else value
+        checked = f"_counted({f'_all_present({value})' if is_non_null_type(item) else value}, run)"
         # Extending a path for each row costs as much as projecting the row, so it happens only if a resolver below
         # needs the path.
         if "path" in each:
@@ -240,6 +240,13 @@ def _present(value: Any) -> Any:
     if value is None:
         raise NotCompilableError("null")
     return value
+
+
+def _counted(values: Any, run: Any) -> Any:
+    """The list, whose items count as part of the answer. Raises ResultTooLargeError."""
+    if values:
+        run.size.add(len(values))
+    return values
 
 
 def _all_present(values: Any) -> Any:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 
 @dataclass(frozen=True)
 class Request:
@@ -20,13 +22,13 @@ class Response:
 
     Args:
         errors: Formatted errors, each with its code.
-        data: A value that msgspec encodes as the response's `data`.
+        data: The response's `data` as JSON; None if it is null, or if the operation did not run.
         ran: Whether the operation ran. If not, the response has no `data` key at all.
         cost: The operation's cost, in the units of its limit.
     """
 
     errors: list[dict[str, Any]]
-    data: Any = None
+    data: msgspec.Raw | None = None
     ran: bool = False
     cost: int = 0
 

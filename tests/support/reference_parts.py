@@ -54,6 +54,7 @@ ERROR_MEANINGS: Final = {
     "GRAPHQL_VALIDATION_FAILED": "The document does not match the schema.",
     "OPERATION_TOO_EXPENSIVE": "The operation exceeds a [limit](execution/limits.md). `limit` is the limit, and "
     "`value` is what the operation has.",
+    "RESULT_TOO_LARGE": "The answer exceeds a [limit](execution/limits.md#the-answer), `limit`. Ask for less of it.",
     "PERSISTED_QUERY_NOT_FOUND": "The gateway has no document with this hash. Apollo Client then sends the document.",
     "INTERNAL_SERVER_ERROR": "A bug of the gateway. The log has its traceback under the request id.",
 }
