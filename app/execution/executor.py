@@ -4,7 +4,7 @@ A plan answers exactly as graphql-core would. It handles only the ordinary case:
 allowed, or a value that does not encode, graphql-core completes the values that the plan has already resolved.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, NotCompilableError
 from app.execution.request import Request, Response
 from app.execution.resolver import graphql_core_schema
+from app.execution.selection import Selection
 from app.resilience.lru_cache import LruCache
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
@@ -31,6 +32,8 @@ CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """Bound of the cached plans, and also of the cached operations with their variables."""
+_MAX_INTROSPECTION_BYTES: Final = 4 * 1024 * 1024
+"""Bound of the cached answers to introspection. One answer about the whole schema takes some 60 KB."""
 _BYTES_PER_CHARACTER: Final = 150
 """Memory that a plan takes for each character of its document, and variables for each of theirs (measured)."""
 
@@ -45,10 +48,14 @@ class ExecutorContext(Protocol):
 
 @dataclass(frozen=True)
 class _PreparedOperation:
-    """An operation with its variables: its plan, or the reason why it has none."""
+    """An operation with its variables: its plan, or the reason why it has none.
+
+    `introspection` identifies an operation that only introspects the schema, so that its answer is always the same.
+    """
 
     plan: Plan | NotCompilableError
     values: Values
+    introspection: Hashable | None = None
 
 
 class Executor:
@@ -90,6 +97,7 @@ class Executor:
         self._compiled = compiled
         self._operations: LruCache[Any, _PreparedOperation] = LruCache(_MAX_BYTES)
         self._plans: LruCache[Any, Plan | NotCompilableError] = LruCache(_MAX_BYTES)
+        self._introspections: LruCache[Hashable, msgspec.Raw] = LruCache(_MAX_INTROSPECTION_BYTES)
         self._documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     def name_of(self, request: Request) -> str | None:
@@ -136,8 +144,14 @@ class Executor:
                 self._count(reason)
                 return context.extra_errors, data
         self._count(reason)
+        key = prepared.introspection
+        if key and (known := self._introspections.get(key)):
+            return context.extra_errors, known
         result = await self._run_by_graphql_core(document, request, context, resolved)
-        return [*(result.errors or ()), *context.extra_errors], self._encoder.encode(result.data)
+        data = self._encoder.encode(result.data)
+        if key and not result.errors:
+            self._introspections.set(key, data, len(bytes(data)))
+        return [*(result.errors or ()), *context.extra_errors], data
 
     async def _run_by_graphql_core(
         self, document: Document, request: Request, context: ExecutorContext, resolved: dict[str, Any]
@@ -215,10 +229,20 @@ class Executor:
             cost = self._cost_of(operation, document, variables)
         except GraphQLError as exc:
             raise InvalidOperationError([with_bad_input_code(exc, document.ast)]) from exc
-        prepared = _PreparedOperation(self._plan(document, operation, request, variables), Values(variables, cost))
+        prepared = _PreparedOperation(
+            self._plan(document, operation, request, variables),
+            Values(variables, cost),
+            key if self._only_introspects(operation, document, variables) else None,
+        )
         # The weight includes the plan, because this may be the last reference to it.
         weight = _weight(len(request.query) + len(encoded))
         return self._operations.set(key, prepared, weight)
+
+    def _only_introspects(
+        self, operation: OperationDefinitionNode, document: Document, variables: VariableValues
+    ) -> bool:
+        names = Selection.of_operation(self._schema, operation, document.fragments, variables).names
+        return all(name.startswith("__") for name in names)
 
     def _plan(
         self, document: Document, operation: OperationDefinitionNode, request: Request, variables: VariableValues

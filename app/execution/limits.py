@@ -1,7 +1,8 @@
 """Limits on the size, depth and cost of one operation, checked before it runs.
 
 The checks take time linear in the size of the document, because each fragment is visited once, however often it is
-spread. Introspection has no limit of depth here: tools need it, and graphql-core's validation limits it.
+spread. Introspection has no limit of depth here: tools need it, and graphql-core's validation limits it. How often an
+operation may introspect is limited, because it costs milliseconds that no cost in units shows.
 """
 
 from collections import Counter
@@ -23,7 +24,7 @@ from graphql import (
 
 from app.errors import OperationTooExpensiveError
 
-_INTROSPECTION: Final = {"__schema", "__type"}
+_SCHEMA, _TYPE = "__schema", "__type"
 _ADVICE: Final = "Split it, or ask for less."
 
 
@@ -35,6 +36,12 @@ MAX_ROOT_FIELDS: Final = 20
 """Root fields of an operation, counted in the same way."""
 MAX_FRAGMENTS: Final = 100
 """Fragment definitions in a document."""
+MAX_SCHEMA_FIELDS: Final = 1
+"""`__schema` fields in an operation, counted as its fields are."""
+MAX_TYPE_FIELDS: Final = 5
+"""`__type` fields in an operation, counted in the same way."""
+MAX_INTROSPECTION_ALIASES: Final = 3
+"""Aliases of fields with a selection inside introspection: each shows a part of the schema once more."""
 MAX_DIRECTIVES: Final = 100
 """Directives in an operation, counted as its fields are."""
 MAX_REPEATS: Final = 100
@@ -84,6 +91,9 @@ class OperationLimits:
                 _refuse_beyond(self.depth, shape.depth, "is {} fields deep")
                 _refuse_beyond(self.aliases, shape.aliases, "has {} aliases")
                 _refuse_beyond(MAX_ROOT_FIELDS, shape.roots, "has {} root fields")
+                _refuse_beyond(MAX_SCHEMA_FIELDS, shape.schema_fields, "has {} __schema fields")
+                _refuse_beyond(MAX_TYPE_FIELDS, shape.type_fields, "has {} __type fields")
+                _refuse_beyond(MAX_INTROSPECTION_ALIASES, shape.introspection_aliases, "has {} introspection aliases")
                 _refuse_beyond(MAX_FIELDS, shape.fields, "selects {} fields")
                 _refuse_beyond(MAX_DIRECTIVES, shape.directives, "has {} directives")
         counter = _DocumentCounter()
@@ -153,6 +163,12 @@ class _Shape:
     directives: int = 0
     roots: int = 0
     """Fields at the top level of the selection."""
+    selecting_aliases: int = 0
+    """Aliases of fields that have a selection of their own."""
+    introspection_aliases: int = 0
+    """Those of them that are inside introspection."""
+    schema_fields: int = 0
+    type_fields: int = 0
 
 
 class _Shapes:
@@ -181,18 +197,29 @@ class _Shapes:
             fields=sum(each.fields for each in shapes),
             directives=sum(each.directives for each in shapes),
             roots=sum(each.roots for each in shapes),
+            selecting_aliases=sum(each.selecting_aliases for each in shapes),
+            introspection_aliases=sum(each.introspection_aliases for each in shapes),
+            schema_fields=sum(each.schema_fields for each in shapes),
+            type_fields=sum(each.type_fields for each in shapes),
         )
 
     def _of_selection(self, node: SelectionNode) -> _Shape:
         directives = len(node.directives or ())
         if isinstance(node, FieldNode):
             below = self._of_selections(node.selection_set.selections) if node.selection_set else _Shape()
-            return _Shape(
-                depth=0 if node.name.value in _INTROSPECTION else 1 + below.depth,
+            name = node.name.value
+            introspects = name in (_SCHEMA, _TYPE)
+            return replace(
+                below,
+                depth=0 if introspects else 1 + below.depth,
                 aliases=below.aliases + (1 if node.alias else 0),
                 fields=below.fields + 1,
                 directives=below.directives + directives,
                 roots=1,
+                selecting_aliases=below.selecting_aliases + (1 if node.alias and node.selection_set else 0),
+                introspection_aliases=below.selecting_aliases if introspects else below.introspection_aliases,
+                schema_fields=below.schema_fields + (name == _SCHEMA),
+                type_fields=below.type_fields + (name == _TYPE),
             )
         if isinstance(node, FragmentSpreadNode):
             shape = self._of_fragment(node.name.value)
