@@ -55,7 +55,7 @@ class _PreparedOperation:
 
     plan: Plan | NotCompilableError
     values: Values
-    introspection: Hashable | None = None
+    introspection: tuple[Hashable, ...] | None = None
 
 
 class Executor:
@@ -97,7 +97,7 @@ class Executor:
         self._compiled = compiled
         self._operations: LruCache[Any, _PreparedOperation] = LruCache(_MAX_BYTES)
         self._plans: LruCache[Any, Plan | NotCompilableError] = LruCache(_MAX_BYTES)
-        self._introspections: LruCache[Hashable, msgspec.Raw] = LruCache(_MAX_INTROSPECTION_BYTES)
+        self._introspections: LruCache[tuple[Hashable, ...], msgspec.Raw] = LruCache(_MAX_INTROSPECTION_BYTES)
         self._documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     def name_of(self, request: Request) -> str | None:

@@ -4,27 +4,28 @@ import re
 from typing import Any
 
 import pytest
-from graphql import get_introspection_query
+from graphql import execute, get_introspection_query
 
 from app.execution import executor
 from tests.conftest import Clock, Gateway, Serve, running_gateway
 
 FULL = get_introspection_query(descriptions=True)
 TYPES = "types { name }"
+SPREAD = "{ ...A ... { b: __schema { __typename } } } fragment A on Query { a: __schema { __typename } }"
+FRAGMENT = """{ __schema { types { ...F a: fields { name } b: fields { name } } } }
+    fragment F on __Type { c: fields { name } d: inputFields { name } }"""
 
 
 @pytest.mark.parametrize(
     ("query", "name", "limit"),
     [
         ("{ a: __schema { types { name } } b: __schema { types { name } } }", "__schema", 1),
-        ("{ ...A ...B } fragment A on Query { a: __schema { types { name } } } "
-         "fragment B on Query { ... { b: __schema { queryType { name } } } }", "__schema", 1),
+        (SPREAD, "__schema", 1),
         ("{ " + " ".join(f'a{n}: __type(name: "Session") {{ name }}' for n in range(6)) + " }", "__type", 5),
         (f"{{ __schema {{ {TYPES} a: {TYPES} b: {TYPES} c: {TYPES} d: {TYPES} }} }}", "introspection aliases", 3),
-        ("{ __schema { types { ...F a: fields { name } b: fields { name } } } } "
-         "fragment F on __Type { c: fields { name } d: inputFields { name } }", "introspection aliases", 3),
+        (FRAGMENT, "introspection aliases", 3),
     ],
-)  # fmt: skip
+)
 async def test_introspection_is_limited_in_one_operation(gateway: Gateway, query: str, name: str, limit: int) -> None:
     (error,) = await gateway.errors(query, key=None)
     assert error["extensions"] == {"code": "OPERATION_TOO_EXPENSIVE", "limit": limit, "value": limit + 1}
@@ -33,9 +34,7 @@ async def test_introspection_is_limited_in_one_operation(gateway: Gateway, query
 
 async def test_tools_may_introspect_beside_other_fields(gateway: Gateway) -> None:
     types = " ".join(f't{n}: __type(name: "Session") {{ kind: name }}' for n in range(5))
-    data = await gateway.data(
-        f"{{ __schema {{ a: queryType {{ n: name }} }} {types} __typename sessions {{ __typename }} }}"
-    )
+    data = await gateway.data("{ __schema { a: queryType { n: name } } sessions { __typename } " + types + " }")
     assert data["__schema"] == {"a": {"n": "Query"}}
     assert data["t4"] == {"kind": "Session"}
 
@@ -45,9 +44,13 @@ async def test_repeated_introspection_is_answered_without_running_it_again(
     upstream_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, compiled: bool
 ) -> None:
     runs: list[Any] = []
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        runs.append(args)
+        return execute(*args, **kwargs)
+
+    monkeypatch.setattr(executor, "execute", counted)
     async with running_gateway(upstream_url, clock, compiled=compiled) as gateway:
-        execute = executor.execute
-        monkeypatch.setattr(executor, "execute", lambda *args, **kwargs: runs.append(args) or execute(*args, **kwargs))
         answers = [(await gateway.post(FULL, key=key)).content for key in (None, "demo", None)]
         assert len(set(answers)) == 1
         assert len(runs) == 1
