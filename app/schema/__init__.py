@@ -10,5 +10,6 @@ Reading order:
 - `types.py`: the object types. The fields of a session are declared in `app/sessions/fields.py`.
 - `pushdown.py`: which statistics an operation selects, and over which windows.
 - `context.py`: what the resolvers of one operation share. `loader.py`: batches its lookups by id.
+- `first_answer.py`: a refusal of the credential ends an operation after a few requests.
 - `pagination.py`: paging arguments and cursors. `cost.py`: the cost of an operation.
 """

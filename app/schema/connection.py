@@ -49,7 +49,7 @@ async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnect
     """Read what the plan says. Raises GatewayError if a page cannot be read; a failed window fails its fields only."""
     context = info.context
     fetch_context = context.fetch_context(info.raw)
-    reader = RowReader(context.cache, fetch_context)
+    reader = RowReader(context.cache, fetch_context, context.gate)
     with context.loader.pending_pages:
         found = await reader.read(plan.pages, plan.slice)
         has_next = "hasNextPage" in plan.selected and await _has_next(reader, plan, found)

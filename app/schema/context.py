@@ -15,6 +15,7 @@ from app.cache.fetcher import FetchContext
 from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.credentials import Credential
+from app.schema.first_answer import FirstAnswerGate
 from app.schema.loader import FailedLookup, SessionLoader
 from app.sessions.arguments import StatsOptions, given_options, stats_window
 from app.sessions.query import Arguments, StatsWindow
@@ -48,6 +49,7 @@ class OperationContext:
     results_by_window: dict[tuple[str, StatsWindow], LookupResult | FailedLookup] = field(default_factory=dict)
     traces: dict[str, FieldTrace] = field(default_factory=dict)
     extra_errors: list[GraphQLError] = field(default_factory=list)
+    gate: FirstAnswerGate = field(init=False)
     loader: SessionLoader = field(init=False)
     _windows: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
     _window_results: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[LookupResult | FailedLookup | None, str]] = (
@@ -55,7 +57,8 @@ class OperationContext:
     )
 
     def __post_init__(self) -> None:
-        self.loader = SessionLoader(self.cache)
+        self.gate = FirstAnswerGate()
+        self.loader = SessionLoader(self.cache, self.gate)
 
     def fetch_context(self, info: GraphQLResolveInfo[Any]) -> FetchContext:
         """The context in which a root field reads from the cache. Raises UnauthenticatedError without a credential."""

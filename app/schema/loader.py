@@ -1,7 +1,7 @@
 """SessionLoader: batches the lookups by id of one operation."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphql.pyutils import Path
@@ -11,8 +11,9 @@ from app.cache.fetcher import FetchContext
 from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.errors import GatewayError
-from app.resilience.singleflight import SharedTask
-from app.sessions.query import StatsWindow
+from app.resilience.singleflight import SharedTask, gather_or_cancel
+from app.schema.first_answer import FirstAnswerGate
+from app.sessions.query import MAX_LIMIT, StatsWindow
 from app.sessions.row import Row
 
 
@@ -36,8 +37,9 @@ class SessionLoader:
     all root fields into one batch. It does not delay the answer, which needs all pages anyway.
     """
 
-    def __init__(self, cache: PageCache) -> None:
+    def __init__(self, cache: PageCache, gate: FirstAnswerGate) -> None:
         self._cache = cache
+        self._gate = gate
         self._open: dict[tuple[StatsWindow, bool], _Batch] = {}
         self.pending_pages = PendingPages()
         self._turn = asyncio.Lock()
@@ -93,9 +95,19 @@ class SessionLoader:
                 await asyncio.sleep(0)
         # From here on a new lookup opens a new batch.
         del self._open[window, after_pages]
-        return await self._cache.lookup(
-            tuple(batch.ids), batch.fetch_context, window=window, statistics=batch.statistics
+        ids = tuple(batch.ids)
+        if self._gate.is_open:
+            return await self._lookup(ids, batch, window)
+        # Each part is one request at most. The parts beyond the first few wait for the first answer.
+        parts = [ids[start : start + MAX_LIMIT] for start in range(0, len(ids), MAX_LIMIT)]
+        return _joined(
+            await gather_or_cancel(
+                *(self._gate.read(self._lookup(part, batch, window), batch.fetch_context.deadline) for part in parts)
+            )
         )
+
+    async def _lookup(self, ids: tuple[str, ...], batch: "_Batch", window: StatsWindow) -> LookupResult:
+        return await self._cache.lookup(ids, batch.fetch_context, window=window, statistics=batch.statistics)
 
 
 class PendingPages:
@@ -125,6 +137,14 @@ class _Batch:
         self.fetch_context = replace(first, trace=FieldTrace())
         self.ids: dict[str, None] = {}
         self.statistics = frozenset[str]()
+
+
+def _joined(parts: Sequence[LookupResult]) -> LookupResult:
+    """One result of several lookups of different sessions."""
+    if len(parts) == 1:
+        return parts[0]
+    by_id = {session_id: row for part in parts for session_id, row in part.by_id.items()}
+    return LookupResult(by_id, min(part.fetched_at for part in parts), sum(part.dropped_rows for part in parts))
 
 
 def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:

@@ -16,6 +16,7 @@ from app.cache.fetcher import FetchContext
 from app.cache.page_cache import PageCache
 from app.errors import RateLimitedError, UpstreamError, UpstreamMalformedError, UpstreamTimeoutError
 from app.resilience.singleflight import gather_or_cancel
+from app.schema.first_answer import FirstAnswerGate
 from app.schema.pagination import Slice
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, PageQuery
@@ -50,8 +51,9 @@ class ConnectionRows:
 class RowReader:
     """Reads the rows of one connection."""
 
-    def __init__(self, cache: PageCache, context: FetchContext) -> None:
+    def __init__(self, cache: PageCache, context: FetchContext, gate: FirstAnswerGate) -> None:
         self._cache = cache
+        self._gate = gate
         self._context = context
         self._fresh_context = replace(context, max_age=0)
         self._began = cache.now()
@@ -84,10 +86,10 @@ class RowReader:
 
     async def exists(self, query: PageQuery, *, since: float | None) -> bool:
         """Whether the query has a row. An answer from before the time `since`, in monotonic seconds, is read again."""
-        page = await self._cache.get_page(query, self._context)
+        page = await self._get_page(query, self._context)
         if since is not None and page.fetched_at < since - MOMENT_SECONDS:
             with contextlib.suppress(*_LANGSMITH_FAILED):  # the older answer is then the best one that there is
-                page = await self._cache.get_page(query, self._fresh_context)
+                page = await self._get_page(query, self._fresh_context)
         return bool(page.rows)
 
     async def _read_together(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
@@ -101,7 +103,10 @@ class RowReader:
             return pages  # while LangSmith fails, cached pages are served as they are
 
     async def _read(self, queries: Sequence[PageQuery], context: FetchContext) -> Sequence[Page]:
-        return await gather_or_cancel(*(self._cache.get_page(each, context) for each in queries))
+        return await gather_or_cancel(*(self._get_page(each, context) for each in queries))
+
+    async def _get_page(self, query: PageQuery, context: FetchContext) -> Page:
+        return await self._gate.read(self._cache.get_page(query, context), context.deadline)
 
 
 def must_read_again(pages: Sequence[Page], began: float) -> bool:
