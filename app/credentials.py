@@ -34,12 +34,14 @@ class Credential:
         client: identity of the gateway's client, for its rate limit: its key or its token, whatever workspace it names.
             None if it is not known, or if it sent both a key and `Authorization`, of which LangSmith may check one.
         is_client_known: whether the gateway itself has checked the identity. Otherwise it is what the client says.
+        is_gateways_own: whether all clients share this credential, which is the gateway's (`GATEWAY_AUTH=server`).
     """
 
     scope: str
     headers: Mapping[str, str] = field(repr=False)
     client: str | None = None
     is_client_known: bool = False
+    is_gateways_own: bool = False
 
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":

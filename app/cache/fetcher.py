@@ -11,7 +11,14 @@ from app.cache.in_flight import InFlight
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import Store
 from app.credentials import Credential
-from app.errors import BadUserInputError, ForbiddenError, UnauthenticatedError, UpstreamError, UpstreamMalformedError
+from app.errors import (
+    BadUserInputError,
+    ForbiddenError,
+    GatewayError,
+    UnauthenticatedError,
+    UpstreamError,
+    UpstreamMalformedError,
+)
 from app.langsmith.call import UpstreamCall
 from app.langsmith.upstream import Upstream
 from app.observability.metrics import Metrics
@@ -64,19 +71,29 @@ class Fetcher:
     shared: SharedCache | None = None
     tracing: Tracing = NO_TRACING
 
-    async def fetch(self, query: PageQuery, request: InFlight[Any], credential: Credential) -> Page:
+    async def fetch(
+        self, query: PageQuery, request: InFlight[Any], credential: Credential, keys: Sequence[str]
+    ) -> Page:
         """Fetches a page from LangSmith. HTTP requests are listed in `request.calls`. Raises a GatewayError.
+
+        `keys`: the cache keys of what is fetched, which are deleted if LangSmith refuses this alone.
 
         If LangSmith fails a query that prefetches statistics, the query is repeated without them, so that no client
         fails because of what others selected.
         """
         try:
             return await self.upstream.fetch(query, credential, request.calls)
-        except (UnauthenticatedError, ForbiddenError):
+        except (UnauthenticatedError, ForbiddenError) as refusal:
             # A credential that lost its access must not see cached pages either.
-            self.store.delete_scope(credential.scope, self.clock())
-            if self.shared:
-                await self.shared.drop_scope(credential.scope)
+            if _is_refused_as_a_whole(refusal, query, credential):
+                self.store.delete_scope(credential.scope, self.clock())
+                if self.shared:
+                    await self.shared.drop_scope(credential.scope)
+            else:
+                for key in keys:
+                    await self.store.delete(key)
+                if self.shared:
+                    await self.shared.delete(credential.scope, query)
             raise
         except _CAUSED_BY_STATISTICS:
             if not query.prefetch:
@@ -132,3 +149,12 @@ class Fetcher:
         self.metrics.cache_lookups.labels(outcome.name).inc()
         self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.span for call in calls])
         context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)
+
+
+def _is_refused_as_a_whole(refusal: GatewayError, query: PageQuery, credential: Credential) -> bool:
+    """Whether LangSmith refused the credential, and not only what was asked for.
+
+    All clients share the gateway's own credential. What one of them may have made up, such as the id of a dataset in
+    another workspace, must not cost the others their pages.
+    """
+    return not (credential.is_gateways_own and isinstance(refusal, ForbiddenError) and query.is_filtered)

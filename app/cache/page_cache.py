@@ -204,7 +204,7 @@ class PageCache:
         query = request.close(self._clock())
 
         async def fetch(_: Sequence[str] = ()) -> Page:
-            page = await self._fetcher.fetch(query, request, credential)
+            page = await self._fetcher.fetch(query, request, credential, [request.key])
             await self._fetcher.store_page(request.key, page)
             return page
 

@@ -72,7 +72,8 @@ class SessionBatches:
 
         async def fetch(ids: Sequence[str]) -> Page:
             part = replace(query, arguments=PageQuery.for_ids(tuple(ids)).arguments, limit=len(ids))
-            page = await self._fetcher.fetch(part, batch, credential)
+            keys = [session_key(credential.scope, each) for each in ids]
+            page = await self._fetcher.fetch(part, batch, credential, keys)
             by_id.update(_session_pages(page, ids, part.window))
             return page
 

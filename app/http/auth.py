@@ -123,7 +123,8 @@ def create_authenticator(settings: Settings, *, demo: bool) -> Authenticator:
     if settings.langsmith_workspace_id:
         headers[TENANT] = settings.langsmith_workspace_id
     tokens = tuple(each.get_secret_value().encode() for each in settings.client_tokens)
-    return ServerCredential(create_credential(headers), tokens, hash_key)
+    own = replace(create_credential(headers), is_gateways_own=True)
+    return ServerCredential(own, tokens, hash_key)
 
 
 def _create_hash_key(settings: Settings) -> bytes:

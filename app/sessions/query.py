@@ -78,6 +78,12 @@ class PageQuery:
         return [text for name, text in self.arguments if name == _IDS]
 
     @property
+    def is_filtered(self) -> bool:
+        """Whether a client chose which sessions, or which of their runs, are asked for."""
+        names = (name for name, _ in (*self.arguments, *self.window.arguments))
+        return any(name.startswith("filter.") or name == "stats.filter" for name in names)
+
+    @property
     def requested(self) -> frozenset[str]:
         """All statistics and facets that LangSmith is asked for."""
         return self.statistics | self.prefetch

@@ -11,6 +11,7 @@ from typing import Final
 
 from app.cache.shared.scripts import (
     ACQUIRE_SCRIPT,
+    DELETE_SCRIPT,
     DROP_SCOPE_SCRIPT,
     READ_LEASES_SCRIPT,
     READ_PAGE_SCRIPT,
@@ -52,6 +53,7 @@ class FakeRedis:
             DROP_SCOPE_SCRIPT: self._forget,
             READ_SESSIONS_SCRIPT: self._read,
             WRITE_SCRIPT: self._write,
+            DELETE_SCRIPT: self._delete,
             ACQUIRE_SCRIPT: self._take,
             RENEW_SCRIPT: self._renew,
             RELEASE_SCRIPT: self._end,
@@ -146,6 +148,10 @@ class FakeRedis:
                 self._entries[key] = Entry(fields, self._clock() + int(lifetime) / 1000)
             else:
                 self._entries.pop(key, None)
+
+    def _delete(self, keys: list[str], _: list[bytes]) -> None:
+        for key in keys:
+            self._entries.pop(key, None)
 
     def _take(self, keys: list[str], args: list[bytes]) -> list[object]:
         lifetime, owner, claim = args

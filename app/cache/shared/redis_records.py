@@ -25,6 +25,7 @@ from app.cache.shared import codec
 from app.cache.shared.codec import StatsCell
 from app.cache.shared.leases import ScriptRunner
 from app.cache.shared.scripts import (
+    DELETE_SCRIPT,
     DROP_SCOPE_SCRIPT,
     READ_PAGE_SCRIPT,
     READ_SESSIONS_SCRIPT,
@@ -169,6 +170,11 @@ class RedisRecords:
         """Invalidates all that was fetched for a credential scope, in all processes."""
         now = self._clocks.now_as_micros()
         await self._redis.script(DROP_SCOPE_SCRIPT, [self._key(scope, "dropped")], [now, self._lifetime_ms])
+
+    async def delete(self, scope: str, query: PageQuery) -> None:
+        """Deletes a page, and the sessions that its query names by id."""
+        keys = [self._page_key(scope, query), *(self._key(scope, f"session:{each}") for each in query.ids)]
+        await self._redis.script(DELETE_SCRIPT, keys, [])
 
     async def _record_selection(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
         fields = [f"{prefix}{_SELECTED}{codec.STATISTICS.index(name)}" for name in sorted(statistics)]

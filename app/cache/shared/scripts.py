@@ -97,6 +97,9 @@ return result
 # KEYS: dropped. ARGV: microseconds, milliseconds to live.
 DROP_SCOPE_SCRIPT: Final = "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 
+# KEYS: pages and sessions.
+DELETE_SCRIPT: Final = "redis.call('DEL', unpack(KEYS))"
+
 # Writes selections into hashes, atomically with their expiry, so that no hash stays for ever. A session's hash has
 # columns and statistics beside the selections: its expiry is extended, never shortened. A hash of 128 fields, which
 # many windows fill, gets no more of them. A poisoned key, of another type, is deleted first.

@@ -130,6 +130,11 @@ class SharedCache:
         with contextlib.suppress(RedisUnavailableError):
             await self._records.drop_scope(scope)
 
+    async def delete(self, scope: str, query: PageQuery) -> None:
+        """Deletes a page, and the sessions that its query names by id, for all processes."""
+        with contextlib.suppress(RedisUnavailableError):
+            await self._records.delete(scope, query)
+
     async def aclose(self) -> None:
         """Waits until everything is written."""
         await self._background.aclose()

@@ -1,0 +1,90 @@
+"""What LangSmith refuses is dropped from the cache: with the gateway's own key, only what was refused."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.emulator import Emulator, Fault
+from tests.conftest import Gateway, Serve
+from tests.support.real_redis import RealRedis
+
+PAGE = "{ sessions(first: 5) { nodes { id runCount } } }"
+FILTERED = '{ sessions(first: 5, filter: {nameContains: "a"}) { nodes { id runCount } } }'
+FILTERED_RUNS = '{ sessions(first: 3, stats: {filter: "eq(error, true)"}) { nodes { id runCount } } }'
+BY_ID = "query ($id: ID!) { session(id: $id) { name extra } }"
+FORBIDDEN = Fault(status=403, body=b'{"detail": "Forbidden"}')
+OWN_KEY = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def gateways(serve: Serve, redis: RealRedis, request: pytest.FixtureRequest) -> AsyncIterator[list[Gateway]]:
+    """A gateway with a key of its own; or two that share a Redis."""
+    values: dict[str, Any] = {**OWN_KEY, "cache_stale": 60, "upstream_retries": 0}
+    if request.param == "memory":
+        async with serve(**values) as one:
+            yield [one, one]
+    else:
+        values["cache_url"] = redis.url
+        async with serve(**values) as one, serve(**values) as other:
+            yield [one, other]
+
+
+async def cache_outcome(gateway: Gateway, query: str, variables: Any = None) -> str:
+    body = await gateway.run(query, variables, key=None, **{"x-gateway-explain": "1"})
+    (field,) = body["extensions"]["gateway"]["fields"].values()
+    return str(field["cache"])
+
+
+@pytest.mark.parametrize("query", [FILTERED, FILTERED_RUNS, BY_ID], ids=["filter", "filter of runs", "by id"])
+async def test_refused_filter_leaves_the_pages_of_other_clients_of_the_gateways_own_key(
+    gateways: list[Gateway], langsmith: Emulator, query: str
+) -> None:
+    for gateway in gateways:
+        await gateway.data(PAGE, key=None)
+    langsmith.faults.append(FORBIDDEN)
+    variables = {"id": str(langsmith.workspaces["demo"].sessions[-1].id)} if "$id" in query else None
+    assert await gateways[0].errors(query, variables, key=None)
+    assert [await cache_outcome(gateway, PAGE) for gateway in gateways] == ["HIT", "HIT"]
+
+
+async def test_refused_filter_drops_its_own_page_for_all_processes(
+    gateways: list[Gateway], langsmith: Emulator
+) -> None:
+    await gateways[0].data(FILTERED, key=None)
+    langsmith.faults += [FORBIDDEN, Fault(status=503, times=None)]
+    body = await gateways[0].run(FILTERED, key=None, **{"cache-control": "no-cache"})
+    assert body["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    for gateway in gateways:
+        assert await gateway.errors(FILTERED, key=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "query"), [(403, PAGE), (401, PAGE), (401, FILTERED)], ids=["403", "401", "401 of a filter"]
+)
+async def test_refused_key_drops_everything(
+    gateways: list[Gateway], langsmith: Emulator, status: int, query: str
+) -> None:
+    one, other = gateways
+    held = '{ sessions(first: 5, filter: {nameContains: "e"}) { nodes { id runCount } } }'
+    for gateway in gateways:
+        await gateway.data(held, key=None)
+    langsmith.faults.append(replace(FORBIDDEN, status=status))
+    assert await one.errors(query, key=None)
+    assert await cache_outcome(one, held) == "MISS"
+    # Another process notices when it looks in Redis.
+    await cache_outcome(other, '{ sessions(first: 5, filter: {nameContains: "x"}) { nodes { id } } }')
+    langsmith.faults.append(Fault(status=503, times=None))
+    assert await other.errors(held.replace("5", "6"), key=None)
+
+
+async def test_refused_filter_drops_everything_of_a_client_that_sends_its_own_key(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    async with serve(cache_stale=60) as gateway:
+        await gateway.data(PAGE)
+        langsmith.faults.append(FORBIDDEN)
+        assert await gateway.errors(FILTERED)
+        explained = await gateway.explain(PAGE)
+        assert explained["fields"]["sessions"]["cache"] == "MISS"
