@@ -87,6 +87,8 @@ def create_app(
         retries=settings.upstream_retries,
         concurrency=settings.upstream_concurrency,
         rate=settings.upstream_rate,
+        max_requests_per_operation=settings.max_cost,
+        has_one_tenant=settings.auth == "server" and len(settings.client_tokens) < 2,
     )
     upstream = create_upstream(options, redis=redis, metrics=metrics, log=log, clock=clock, tracing=tracing)
 

@@ -1,58 +1,64 @@
-"""The concurrency limit: a bounded number of requests in flight, and a short queue that no tenant fills alone.
+"""The concurrency limit: a bounded number of requests in flight, which tenants share fairly, and a bounded queue.
 
-The queue is short so that a client that cannot be served soon is told so at once instead of waiting for its deadline.
+A request that would have to wait behind too many others fails at once instead of waiting for its deadline.
 """
 
-import asyncio
-from collections import Counter
 from typing import Final
 
 from app.errors import RateLimitedError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
+from app.resilience.fair_semaphore import FairSemaphore, QueueFullError
 
-_QUEUE_PER_PLACE: Final = 8
-"""Requests that may wait for each place. The last of them takes about nine times as long as one that need not wait."""
+_QUEUE_PER_PLACE: Final = 4
+"""Requests of one tenant that may wait for each place, if an operation cannot ask for more."""
+_FULL_QUEUES: Final = 4
+"""Tenants that may fill their queue at the same time. When more do, the longest queues become shorter."""
 _RETRY_AFTER_SECONDS: Final = 1.0
 
 
 class ConcurrencyLimitTransport:
-    """`limit`: maximum number of requests in flight. One tenant may fill half of the queue."""
+    """The layer that waits for a place.
 
-    def __init__(self, next_transport: UpstreamTransport, limit: int) -> None:
+    limit: maximum number of requests in flight.
+    max_requests_per_operation: number of requests that one operation may make. The queue has room for all of them, so
+        that an operation can finish whatever the limit is.
+    has_one_tenant: whether all requests are of the same tenant, so that no place is reserved for others.
+    """
+
+    def __init__(
+        self,
+        next_transport: UpstreamTransport,
+        limit: int,
+        *,
+        max_requests_per_operation: int = 0,
+        has_one_tenant: bool = False,
+    ) -> None:
         self._next = next_transport
-        self._places = asyncio.Semaphore(limit)
-        self._max_waiting = limit * _QUEUE_PER_PLACE
-        self._waiting: Counter[str] = Counter()
-        self.in_flight = 0
+        per_tenant = max(limit * _QUEUE_PER_PLACE, max_requests_per_operation)
+        self._places = FairSemaphore(
+            limit,
+            reserved=0 if has_one_tenant else None,
+            max_waiting=per_tenant * _FULL_QUEUES,
+            max_waiting_per_tenant=per_tenant,
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Number of requests that hold a place."""
+        return self._places.held
 
     @property
     def waiting(self) -> int:
         """Number of requests in the queue."""
-        return self._waiting.total()
+        return self._places.waiting
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send the request as soon as a place is free. Raises RateLimitedError at once if the queue is full."""
-        if self._places.locked():
-            await self._wait(request.credential.scope)
-        else:
-            await self._places.acquire()
-        self.in_flight += 1
+        """Send the request as soon as it has a place. Raises RateLimitedError if it cannot wait for one."""
         try:
-            return await self._next.send(request)
-        finally:
-            self.in_flight -= 1
-            self._places.release()
-
-    async def _wait(self, scope: str) -> None:
-        if self.waiting >= self._max_waiting or self._waiting[scope] >= self._max_waiting // 2:
+            async with self._places.place(request.tenant):
+                return await self._next.send(request)
+        except QueueFullError:
             raise RateLimitedError(
                 "Too many requests to LangSmith are waiting already. Try again shortly.",
                 retry_after=_RETRY_AFTER_SECONDS,
-            )
-        self._waiting[scope] += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting[scope] -= 1
-            if not self._waiting[scope]:
-                del self._waiting[scope]
+            ) from None

@@ -30,6 +30,8 @@ class UpstreamOptions:
     retries: tries beyond the first.
     concurrency: maximum number of requests in flight.
     rate: maximum number of requests for each credential; None for no limit of the gateway's own.
+    max_requests_per_operation: number of requests that one operation may make.
+    has_one_tenant: whether all clients share one identity, so that there is nobody to reserve places for.
     """
 
     endpoint: str
@@ -37,6 +39,8 @@ class UpstreamOptions:
     retries: int
     concurrency: int
     rate: Rate | None = None
+    max_requests_per_operation: int = 0
+    has_one_tenant: bool = False
 
 
 def create_upstream(
@@ -75,7 +79,12 @@ def create_upstream(
         tracing=tracing,
     )
     permitted = CircuitBreakerTransport(http, breaker, timeout_seconds=options.timeout_seconds)
-    limited = ConcurrencyLimitTransport(permitted, options.concurrency)
+    limited = ConcurrencyLimitTransport(
+        permitted,
+        options.concurrency,
+        max_requests_per_operation=options.max_requests_per_operation,
+        has_one_tenant=options.has_one_tenant,
+    )
     counted = RateLimitTransport(limited, rate_limit)
     failing_fast = FailFastTransport(counted, breaker)
     retrying = RetryTransport(failing_fast, retries=options.retries, clock=clock)

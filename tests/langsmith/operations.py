@@ -30,10 +30,12 @@ async def attempts_at(gateway: Gateway, query: str) -> tuple[int, int | None]:
     return requests[0]["attempts"], requests[0]["status"]
 
 
-async def run_wave(count: int, gateway: Gateway, first_page: int) -> list[dict[str, Any]]:
+async def run_wave(count: int, gateway: Gateway, first_page: int, *, key: str = "demo") -> list[dict[str, Any]]:
     """The responses of operations that run at the same time, each for a page of its own."""
     query = "query ($number: Int!) { sessions(first: 1, offset: $number) { nodes { id } } }"
-    return await asyncio.gather(*(gateway.run(query, {"number": first_page + number}) for number in range(count)))
+    return await asyncio.gather(
+        *(gateway.run(query, {"number": first_page + number}, key=key) for number in range(count))
+    )
 
 
 def count_successes(bodies: list[dict[str, Any]]) -> int:

@@ -1,17 +1,19 @@
-"""A bounded number of requests is in flight; the others wait in a short queue that no tenant fills alone."""
+"""A bounded number of requests is in flight, and tenants share the places fairly. The queue is bounded."""
 
 import asyncio
 from collections import Counter
 
 import pytest
 
-from app.emulator import Emulator
+from app.emulator import Emulator, serving
 from app.errors import RateLimitedError
 from app.langsmith.concurrency_limit import ConcurrencyLimitTransport
-from tests.conftest import Gateway, Serve
+from tests.conftest import Clock, Gateway, Serve
 from tests.langsmith.operations import code_of, count_successes, page, run_wave
 from tests.langsmith.scripted_transport import Hanging, ScriptedTransport, upstream_request
 from tests.support.raw_upstream import Connection, listed, raw_upstream, row
+
+EIGHT_WINDOWS = "".join(f'w{days}: stats(last: "P{days}D") {{ runCount }} ' for days in range(1, 9))
 
 
 async def count_codes(gateway: Gateway, count: int, first_page: int, key: str) -> Counter[str | None]:
@@ -23,7 +25,10 @@ async def count_codes(gateway: Gateway, count: int, first_page: int, key: str) -
 async def test_full_queue_refuses_a_request_at_once_but_not_one_of_another_tenant(
     serve: Serve, langsmith: Emulator
 ) -> None:
-    async with serve(upstream_concurrency=2) as gateway, gateway.in_process() as in_process:
+    async with (
+        serve(upstream_concurrency=2, max_cost=5) as gateway,
+        gateway.in_process() as in_process,
+    ):
         cached = await gateway.data(page(900))
         resume = langsmith.pause()
         # Two requests are in flight, and eight of this tenant wait.
@@ -42,7 +47,7 @@ async def test_full_queue_refuses_a_request_at_once_but_not_one_of_another_tenan
 
 
 async def test_cancelled_request_frees_its_place_in_the_queue(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_concurrency=1) as gateway, gateway.in_process() as in_process:
+    async with serve(upstream_concurrency=1, max_cost=4) as gateway, gateway.in_process() as in_process:
         resume = langsmith.pause()
         clients = [asyncio.create_task(count_codes(in_process, 1, number, "demo")) for number in range(5)]
         await langsmith.wait_for_requests(1)
@@ -54,6 +59,40 @@ async def test_cancelled_request_frees_its_place_in_the_queue(serve: Serve, lang
         resume.set()
         assert await late == {None: 1}
         assert [await each for each in clients[:-1]] == [{None: 1}] * 4
+
+
+async def test_tenant_without_requests_in_flight_goes_before_the_waiting_requests_of_another(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    async with serve(upstream_concurrency=4) as gateway, gateway.in_process() as in_process:
+        resume = langsmith.pause()
+        many = asyncio.create_task(count_codes(in_process, 40, 0, "demo"))
+        await langsmith.wait_for_requests(3)
+        # One of the four places is left to a tenant that holds none.
+        few = asyncio.create_task(count_codes(in_process, 3, 0, "demo-2"))
+        await langsmith.wait_for_requests(4)
+        keys = [request.headers["x-api-key"] for request in langsmith.requests]
+        assert keys == ["demo", "demo", "demo", "demo-2"]
+        resume.set()
+        assert await few == {None: 3}
+        assert await many == {None: 40}
+    keys = [request.headers["x-api-key"] for request in langsmith.requests]
+    # The tenants take turns while both wait.
+    assert keys[:12].count("demo-2") == 3
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_operation_may_make_more_requests_than_there_are_places(
+    serve: Serve, clock: Clock, concurrency: int
+) -> None:
+    large = Emulator(clock=clock.now, workspaces={"demo": 450})
+    async with (
+        serving(large) as url,
+        serve(langsmith_endpoint=url, upstream_concurrency=concurrency) as gateway,
+    ):
+        data = await gateway.data(f"{{ sessions(first: 500) {{ nodes {{ id {EIGHT_WINDOWS} }} }} }}")
+    assert len(data["sessions"]["nodes"]) == 450
+    assert len(large.requests) > 9 * concurrency
 
 
 async def test_requests_in_flight_never_exceed_the_setting(serve: Serve) -> None:
@@ -93,15 +132,37 @@ async def test_concurrency_layer_counts_requests_in_flight_and_in_the_queue() ->
     assert (layer.in_flight, layer.waiting) == (0, 0)
 
 
-async def test_concurrency_layer_leaves_half_of_the_queue_to_other_tenants() -> None:
+async def test_concurrency_layer_bounds_the_queue_of_each_tenant_and_of_all() -> None:
     layer = ConcurrencyLimitTransport(ScriptedTransport(Hanging()), 1)
     tasks = [asyncio.create_task(layer.send(upstream_request("a"))) for _ in range(5)]
     await asyncio.sleep(0)
+    assert layer.waiting == 4
     with pytest.raises(RateLimitedError):
         await layer.send(upstream_request("a"))
-    tasks.append(asyncio.create_task(layer.send(upstream_request("b"))))
+    tasks += [asyncio.create_task(layer.send(upstream_request(tenant))) for tenant in "bbbbccccdddd"]
     await asyncio.sleep(0)
-    assert layer.waiting == 5
+    assert layer.waiting == 16
+    # The queue is full. A tenant with a shorter queue takes the room of a longer one.
+    late = asyncio.create_task(layer.send(upstream_request("late")))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert layer.waiting == 16
+    assert not late.done()
+    assert isinstance(tasks[4].exception(), RateLimitedError)
+    await cancel(late, *tasks)
+    assert (layer.in_flight, layer.waiting) == (0, 0)
+
+
+async def test_concurrency_layer_reserves_no_place_if_there_is_one_tenant() -> None:
+    following = ScriptedTransport(Hanging())
+    layer = ConcurrencyLimitTransport(following, 4, has_one_tenant=True)
+    tasks = [asyncio.create_task(layer.send(upstream_request("a"))) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert (layer.in_flight, layer.waiting) == (4, 1)
+    await cancel(*tasks)
+
+
+async def cancel(*tasks: "asyncio.Task[object]") -> None:
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)

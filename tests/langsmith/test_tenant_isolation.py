@@ -6,7 +6,8 @@ import pytest
 
 from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
 from tests.conftest import Clock, Gateway, Serve
-from tests.langsmith.operations import code_of, metric, page
+from tests.langsmith.operations import code_of, count_successes, metric, page, run_wave
+from tests.langsmith.test_deadlines import PLACES_OF_ONE_TENANT, WAVES
 from tests.support.raw_upstream import Act, Connection, RawUpstream, black_hole, listed, raw_upstream, response, row
 
 FOUR_FIELDS = "{ a: sessions(first: 1) { nodes { runCount } } b: sessions(first: 2) { nodes { errorRate } } "
@@ -35,6 +36,11 @@ def failing_with_statistics() -> Act:
     return act
 
 
+async def hanging_for_a(connection: Connection) -> None:
+    """LangSmith never answers this key, and works for all others."""
+    await (black_hole if connection.request.header("x-api-key") == ["a"] else failing_for())(connection)
+
+
 def requests_of(upstream: RawUpstream, key: str) -> int:
     return sum(request.header("x-api-key") == [key] for request in upstream.requests)
 
@@ -56,15 +62,34 @@ async def test_failing_operations_of_one_tenant_never_stop_the_requests_of_anoth
 
 
 async def test_timeouts_of_one_tenant_never_stop_the_requests_of_another(serve: Serve) -> None:
-    async def hanging_for_a(connection: Connection) -> None:
-        await (black_hole if connection.request.header("x-api-key") == ["a"] else failing_for())(connection)
-
     async with (
         raw_upstream(hanging_for_a) as upstream,
         serve(langsmith_endpoint=upstream.url, upstream_timeout=1) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number), key="a") for number in range(FAILURE_THRESHOLD + 2)))
         assert await code_of(gateway, page(100), key="b") is None
+
+
+@WAVES
+@pytest.mark.parametrize("end", ["deadline", "disconnect"])
+async def test_waves_of_one_tenant_into_a_black_hole_never_disturb_another(serve: Serve, end: str) -> None:
+    timeout = 3 if end == "deadline" else 30
+    async with (
+        raw_upstream(hanging_for_a) as upstream,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=timeout) as gateway,
+        # The connections of the HTTP client are all in use during a wave.
+        gateway.in_process() as other,
+    ):
+        for wave in range(2):
+            clients = asyncio.create_task(run_wave(250, gateway, wave * 1000, key="a"))
+            if wave == 0:  # later, the circuit of this tenant may be open
+                await upstream.until(lambda: upstream.in_flight == PLACES_OF_ONE_TENANT)
+            assert count_successes(await run_wave(20, other, wave * 1000, key="b")) == 20
+            if end == "disconnect":
+                clients.cancel()
+            await asyncio.wait([clients])
+            await upstream.idle()
+            assert count_successes(await run_wave(20, other, wave * 1000 + 500, key="b")) == 20
 
 
 async def test_failing_request_of_a_tenant_does_not_stop_its_other_requests(serve: Serve) -> None:
