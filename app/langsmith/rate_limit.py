@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import RateLimitedError
 from app.langsmith.failed_attempt import FailedAttemptError
+from app.langsmith.retry_after import MAX_RETRY_AFTER_SECONDS
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
@@ -28,7 +29,7 @@ _MAX_REDIS_CHECKS: Final = 32
 """Checks that may use the Redis at once. Further ones wait outside of its time-out, so that a burst does not
 open its circuit breaker."""
 
-_MAX_PAUSE_MILLISECONDS: Final = 86_400_000
+_MAX_PAUSE_MILLISECONDS: Final = math.ceil(MAX_RETRY_AFTER_SECONDS * 1000)
 # The key's lifetime is the pause; it is 0 for a key that cannot be a pause, because another program wrote it.
 _PAUSE: Final = f"""
 local pause = redis.call('PTTL', KEYS[1])
@@ -112,7 +113,11 @@ class UpstreamRateLimit:
             self._metrics.upstream_rate_limit.labels("waited" if is_waiting else "admitted").inc()
 
     async def pause(self, scope: str, seconds: float) -> None:
-        """Hold back every request of this scope, in all processes. A pause never shortens a longer one."""
+        """Hold back every request of this scope, in all processes, for `MAX_RETRY_AFTER_SECONDS` at most.
+
+        A pause never shortens a longer one.
+        """
+        seconds = min(seconds, MAX_RETRY_AFTER_SECONDS)
         if seconds <= TIMER_TOLERANCE_SECONDS:
             return
         if not self._seconds_paused(scope):

@@ -4,7 +4,6 @@ The window remembers each request, so that no window of LangSmith's own, whereve
 the rate. A token bucket, or the library's window of two counters, lets almost twice as many through around an edge.
 """
 
-import functools
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,38 @@ T = TypeVar("T")
 
 TIMER_TOLERANCE_SECONDS: Final = 0.01
 """Seconds by which timers and clocks may differ."""
+
+# The time is the Redis's own, on which all processes agree. Should it be set back, or another program have written the
+# key, entries are in the future, and would refuse requests until then. The newest entry is first.
+_NOW: Final = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local newest = redis.call('LINDEX', KEYS[1], 0)
+if newest and not (tonumber(newest) <= now + 1) then redis.call('DEL', KEYS[1]) end
+local limit, since = tonumber(ARGV[1]), now - tonumber(ARGV[2])
+"""
+# KEYS: window. ARGV: requests in the window, its seconds, requests to count. Answers whether they were counted.
+_COUNT: Final = f"""{_NOW}
+local amount = tonumber(ARGV[3])
+local entry = redis.call('LINDEX', KEYS[1], limit - amount)
+if entry and tonumber(entry) >= since then return 0 end
+for _ = 1, amount do redis.call('LPUSH', KEYS[1], string.format('%.6f', now)) end
+redis.call('LTRIM', KEYS[1], 0, limit - 1)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+# KEYS: window. ARGV: requests to look at, seconds of the window. Answers the age of the oldest of them in the window,
+# in seconds, and their number. Entries are in the order of time, so that a binary search finds it.
+_READ: Final = f"""{_NOW}
+local low, high = 0, limit
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  local entry = redis.call('LINDEX', KEYS[1], middle)
+  if entry and tonumber(entry) >= since then low = middle + 1 else high = middle end
+end
+if low == 0 then return {{'0', 0}} end
+return {{string.format('%.6f', now - redis.call('LINDEX', KEYS[1], low - 1)), low}}
+"""
 
 
 class SlidingWindow:
@@ -60,7 +91,7 @@ class SlidingWindow:
         windows, place = divmod(ahead, self.rate.count)
         newest = self.rate.count - place
         start, count = await self._storage.get_moving_window(self._item.key_for(scope), newest, self.rate.seconds)
-        seconds = max(0.0, start + self.rate.seconds - time.time()) if count >= newest else 0.0
+        seconds = max(0.0, start + self.rate.seconds - time.monotonic()) if count >= newest else 0.0
         return seconds + windows * self.rate.seconds
 
 
@@ -75,7 +106,7 @@ class _MemoryStorage(MemoryStorage):
         self._times: BoundedDict[str, deque[float]] = BoundedDict()
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        now = time.time()
+        now = time.monotonic()
         times = self._times_since(now - expiry, key)
         if len(times) + amount > limit:
             return False
@@ -85,7 +116,7 @@ class _MemoryStorage(MemoryStorage):
         return True
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        now = time.time()
+        now = time.monotonic()
         times = self._times_since(now - expiry, key)
         count = min(len(times), limit)
         return (times[-count], count) if count else (now, 0)
@@ -105,6 +136,9 @@ class _MemoryStorage(MemoryStorage):
 class _RedisStorage(RedisStorage):
     """A storage over the connection's own client, because the library knows neither Sentinel over TLS nor our URLs.
 
+    The library's scripts take the time of the process, whose clock may differ from others and may be set. These ask the
+    Redis for it.
+
     `configure_bridge` and `connection_getter` are not documented for overriding, so pyproject.toml pins the library's
     minor version. Should the library ignore them, the start fails: it would count in a Redis of its own choice.
     """
@@ -115,21 +149,25 @@ class _RedisStorage(RedisStorage):
         bridge: Any = self.bridge
         if bridge.get_connection() is not client:
             raise TypeError("The limits library does not count over the client that it was given.")
+        self._count = client.register_script(_COUNT)
+        self._read = client.register_script(_READ)
 
     def configure_bridge(self) -> None:
         bridge: Any = self.bridge
         bridge.connection_getter = lambda _is_readonly: self._redis
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        return await self._repaired(key, lambda: super(_RedisStorage, self).acquire_entry(key, limit, expiry, amount))
+        prefixed = self.bridge.prefixed_key(key)
+        return bool(await self._repaired(key, lambda: self._count(keys=[prefixed], args=[limit, expiry, amount])))
 
     async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        window = functools.partial(super().get_moving_window, key, limit, expiry)
-        start, count = await self._repaired(key, window)
-        if start <= time.time() + expiry:
-            return start, count
-        await self._delete(key)  # it would refuse requests until that time
-        return await window()
+        """The start of the window on this process's monotonic clock, and the number of requests in it."""
+        prefixed = self.bridge.prefixed_key(key)
+        age, count = await self._repaired(key, lambda: self._read(keys=[prefixed], args=[limit, expiry]))
+        if float(age) < 0:  # another program wrote entries that are not in the order of time
+            await self._delete(key)
+            age, count = 0.0, 0
+        return time.monotonic() - float(age), count
 
     async def _repaired(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         """The result of the work, for which a key is deleted first if another program wrote it."""

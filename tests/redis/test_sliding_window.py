@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
-from app.redis.sliding_window import SlidingWindow
+from app.redis.sliding_window import TIMER_TOLERANCE_SECONDS, SlidingWindow
 from app.resilience.rate import Rate
 from tests.conftest import TIMEOUT_SECONDS
 from tests.support.real_redis import RealRedis
@@ -68,3 +68,32 @@ async def test_shared_window_refuses_to_start_when_the_library_ignores_its_clien
             with pytest.raises(TypeError, match="limits library"):
                 SlidingWindow(Rate(2, 3600), connection)
     await own.aclose()
+
+
+@pytest.mark.parametrize("place", ["memory", "redis"])
+@pytest.mark.parametrize("step", [-3600, 3600])
+async def test_wall_clock_that_is_set_changes_nothing(
+    place: str, step: int, redis: RealRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connected(redis) as connection:
+        window = SlidingWindow(Rate(2, 60), connection if place == "redis" else None)
+        real = time.time
+        for _ in range(2):
+            assert await window.enter("a", 0) == 0
+        monkeypatch.setattr("time.time", lambda: real() + step)
+        assert 50 < await window.enter("a", 0) <= 60
+        assert await window.remaining("a") == 0
+
+
+@pytest.mark.parametrize("entries", [["{future}"] * 2, ["{future}"], ["1", "{future}"], ["inf"] * 2, ["nan"] * 2])
+async def test_entries_from_the_future_do_not_refuse_requests(entries: list[str], redis: RealRedis) -> None:
+    async with connected(redis) as connection:
+        window = SlidingWindow(Rate(2, 60), connection)
+        with redis.client() as client:
+            client.rpush(
+                "sessions-gateway:budget:requests/a/2/60/second",
+                *(each.format(future=time.time() + 3600) for each in entries),
+            )
+        seconds = [await window.enter("a", 0) for _ in range(2)]
+        assert seconds[-1] <= TIMER_TOLERANCE_SECONDS
+        assert await window.enter("a", 0) <= 60
