@@ -84,10 +84,14 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
         try:
             exchange = connection.send(head, timeouts.get("read"))
+        except BaseException:
+            connection.abort()
+            raise
+        try:
             await exchange.wait_for_head()
         except BaseException:
             # Also when the request is cancelled: what still arrives on this connection belongs to nobody.
-            connection.abort()
+            exchange.give_up()
             raise
         return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
 

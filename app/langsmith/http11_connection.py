@@ -14,8 +14,8 @@ MAX_HEAD_BYTES: Final = 32 * 1024
 """Bytes of a response's status line and headers together with those before it, and of its trailers."""
 _MAX_BUFFERED_BYTES: Final = 256 * 1024
 """Bytes of a body that are buffered before reading from the socket pauses."""
-_REUSABLE_STATUSES: Final = frozenset({401, 403, 404, 422, 429})
-"""Statuses beside 2xx that the application itself sends. Proxies and servers send 400, 408 and 5xx unasked."""
+_REUSABLE_STATUSES: Final = frozenset({200, 401, 403, 404, 422, 429})
+"""Statuses that the application itself sends. Proxies and servers send 400, 408 and 5xx unasked."""
 _TLS_ALERT: Final = b"\x15\x03"
 """Begins the answer of a TLS server to a request without TLS."""
 _TOO_LONG: Final = f"The headers of the response are longer than {MAX_HEAD_BYTES} bytes."
@@ -162,13 +162,16 @@ class Http11Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
-            if status == 101:
-                raise ValueError("No upgrade was asked for.")
+            if status < 100 or status == 101:
+                raise ValueError("The status is none, or an upgrade that was not asked for.")
             self._is_informational = True
             exchange.headers.clear()
             return
+        headers = [(name.lower(), value) for name, value in exchange.headers]
+        if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in headers):
+            raise ValueError("No other transfer coding than chunked was asked for.")
         exchange.receive_head(status)
-        names = {name.lower() for name, _ in exchange.headers}
+        names = {name for name, _ in headers}
         self._ends_with_connection = not names & {b"content-length", b"transfer-encoding"}
 
     def on_body(self, body: bytes) -> None:
@@ -186,7 +189,9 @@ class Http11Connection(asyncio.Protocol):
         """Return the connection to the pool if it is certainly in step with the server, and close it otherwise."""
         self._exchange = None
         self._resume_reading()
-        is_from_application = 200 <= exchange.status < 300 or exchange.status in _REUSABLE_STATUSES
+        # A body that a server sends late, after a response that cannot have one or says that it has none, would be
+        # taken for the next response. LangSmith's own responses have a body.
+        is_from_application = exchange.status in _REUSABLE_STATUSES and exchange.received_bytes > 0
         if self._keeps_alive and is_from_application and not self._has_surplus:
             self._idle_since = asyncio.get_running_loop().time()
             self._owner.on_idle(self)

@@ -52,7 +52,10 @@ class HttpExchange(httpx.AsyncByteStream):
             await self._wait()
 
     async def aclose(self) -> None:
-        """Give up the rest of the body, if there is one. The connection was released when the body was complete."""
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Close the connection, unless the response is complete: then it may be that of another request already."""
         if not self.is_complete:
             self._abort()
 

@@ -1,6 +1,7 @@
 """The pool: how connections are made, used again and given up, and how they fail."""
 
 import asyncio
+import socket
 import ssl
 
 import httpx
@@ -152,6 +153,35 @@ async def test_a_host_name_that_dns_cannot_encode_is_a_failed_connection() -> No
     async with pool() as connections:
         with pytest.raises(httpx.ConnectError):
             await get(connections, f"http://{'a' * 64}.example")
+
+
+async def test_the_next_address_of_a_host_is_tried_if_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with raw_upstream(echoes_key()) as upstream, pool() as connections:
+        addresses = [
+            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, upstream.port))
+            for host in ("127.0.0.2", "127.0.0.3", "127.0.0.1")
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+        assert await names_of(connections, f"http://langsmith.example:{upstream.port}") == ["a"]
+        assert upstream.connections == 1
+
+
+async def test_host_can_be_an_ipv6_address() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        hosts.append(head.lower().partition(b"host: ")[2].partition(b"\r\n")[0].decode())
+        writer.write(listed(row()))
+        writer.close()
+
+    hosts: list[str] = []
+    try:
+        server = await asyncio.start_server(answer, "::1", 0)
+    except OSError:
+        pytest.skip("This machine has no IPv6.")
+    async with server, pool() as connections:
+        url = f"http://[::1]:{server.sockets[0].getsockname()[1]}"
+        assert await names_of(connections, url) == ["session 1"]
+        assert hosts == [url.removeprefix("http://")]
 
 
 async def test_idle_connections_are_bounded_in_number() -> None:
