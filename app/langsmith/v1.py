@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from strawberry.utils.str_converters import to_snake_case
 
+from app.errors import UpstreamMalformedError
 from app.sessions.arguments import ARGUMENT_PATHS
 from app.sessions.fields import FACETS, FIELDS, STATS
 from app.sessions.query import PageQuery
@@ -76,9 +77,17 @@ def params(query: PageQuery, *, select_statistics: bool = True) -> Params:
 def parse_rows(body: bytes, query: PageQuery) -> list[Row | None]:
     """The rows of an answer, at most `query.limit` of them; None stands for a row without id or workspace.
 
-    Raises UpstreamMalformedError for a body that is not a JSON array of objects.
+    Bytes that are not UTF-8, such as those of a name in Latin-1, cost only the characters that they stand for. Raises
+    UpstreamMalformedError for a body that is not a JSON array of objects.
     """
-    return decode_rows(body)[: query.limit]
+    try:
+        rows = decode_rows(body)
+    except UpstreamMalformedError:
+        readable = body.decode(errors="replace").encode()
+        if readable == body:
+            raise
+        rows = decode_rows(readable)
+    return rows[: query.limit]
 
 
 def refused_argument(body: bytes, query: PageQuery) -> str | None:
