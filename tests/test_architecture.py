@@ -42,6 +42,7 @@ OWNERS: dict[str, set[str]] = {
         "emulator/server",
         "http/bounded_protocol",
         "http/framed_protocol",
+        "http/graceful_shutdown",
         "http/protocol_selection",
     },
 }

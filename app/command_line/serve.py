@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Final
 
@@ -39,7 +39,7 @@ def serve(*, demo: bool, own_key: bool, host: str, port: int, workers: int) -> N
 
     Raises SettingsError for wrong settings, ClickException if the socket cannot be used, and SystemExit.
     """
-    # uvicorn raises the signal that stopped it again, and an exit by signal looks like a crash. Exit with 0 instead.
+    # An exit by signal looks like a crash. Exit with 0 instead.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with (
         _embedded_langsmith() if demo else nullcontext(),
@@ -63,10 +63,10 @@ def serve(*, demo: bool, own_key: bool, host: str, port: int, workers: int) -> N
             timeout_worker_healthcheck=HEALTH_CHECK_SECONDS,
         )
         settings = None if demo else Settings.load()
-        click.echo("\n".join(announcement(host, listener.getsockname()[1], settings, workers)), err=True)
+        lines = announcement(host, listener.getsockname()[1], settings, workers)
+        serve_until_signal = _serve_in_workers if workers > 1 else _serve_here
         with suppress(KeyboardInterrupt):
-            started = _serve_in_workers(config, listener, app) if workers > 1 else _serve_here(config, listener)
-            if not started:
+            if not serve_until_signal(config, listener, app, lambda: click.echo("\n".join(lines), err=True)):
                 raise SystemExit(STARTUP_FAILURE)
 
 
@@ -82,17 +82,29 @@ def _create_app() -> GatewayApp:
     return app
 
 
-def _serve_here(config: uvicorn.Config, listener: socket.socket) -> bool:
-    """Serve in this process. Returns whether the app could start."""
+def _serve_here(
+    config: uvicorn.Config, listener: socket.socket, _app: GatewayApp, announce: Callable[[], None]
+) -> bool:
+    """Serve in this process. Returns whether the app could start.
+
+    `announce`: called when a signal ends the server properly. Before, it raises an exception, which is lost if it comes
+    while the event loop starts.
+    """
     server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
+    announce()
     server.run([listener])
     return server.started
 
 
-def _serve_in_workers(config: uvicorn.Config, listener: socket.socket, app: GatewayApp) -> bool:
-    """Serve in worker processes. Returns whether the app could start."""
+def _serve_in_workers(
+    config: uvicorn.Config, listener: socket.socket, app: GatewayApp, announce: Callable[[], None]
+) -> bool:
+    """Serve in worker processes. Returns whether the app could start. `announce`: as for `_serve_here`."""
     with metrics_directory(app.log) as metrics:
         workers = Workers(config, listener, app.log, metrics)
+        announce()
         workers.run()
     return not workers.failed_to_start
 

@@ -61,6 +61,15 @@ class Workers(Multiprocess):
         self._metrics.require_room(1)
         super().restart_all()
 
+    def terminate_all(self) -> None:
+        """Send SIGTERM to the workers, which are the only ones then that hold the listening socket.
+
+        While this process held it too, connections would wait there for nobody.
+        """
+        super().terminate_all()
+        for each in self.sockets:
+            each.close()
+
     def join_all(self) -> None:
         """Wait for the workers. uvicorn's own version ignores signals meanwhile."""
         while running := [each.process for each in self.processes if each.process.is_alive()]:

@@ -6,9 +6,13 @@
 - **Time**: see connection_limits.py. uvicorn's keep-alive also ends a connection that has never sent anything.
 - **Connections**: beyond the limit, a new connection takes the place of the one that has been idle for longest, because
   clients expect that an idle connection may be closed. If no connection is idle, the new one is answered with 503.
+
+A connection is idle only if no byte of a request has arrived; before it is closed, the socket is asked too.
 """
 
 import asyncio
+import select
+import weakref
 from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -17,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.http.connection_limits import ConnectionLimits, limits_of_process
 from app.http.errors import HTTPError
 from app.http.framed_protocol import FramedProtocol
+from app.http.graceful_shutdown import CONNECTION, GRACEFUL_SHUTDOWN, GracefulShutdown
 from app.http.request_head import refusal
 
 _SLICE_BYTES: Final = 1024
@@ -34,6 +39,8 @@ class BoundedProtocol(FramedProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.graceful_shutdown: GracefulShutdown = self.app_state.get(GRACEFUL_SHUTDOWN) or GracefulShutdown()
+        self.app_state[CONNECTION] = weakref.ref(self)
         self._unparsed = b""
         self._waiting_for_client: tuple[RequestResponseCycle, Any] | None = None
         self._request_timer: asyncio.TimerHandle | None = None
@@ -50,6 +57,20 @@ class BoundedProtocol(FramedProtocol):
             and not self.transport.is_closing()
         )
 
+    @property
+    def may_close_after_response(self) -> bool:
+        """Whether the client has begun no request after the one whose response is being made."""
+        return not (self.is_receiving or self.pipeline or self._unparsed or self.has_unread_bytes)
+
+    @property
+    def has_unread_bytes(self) -> bool:
+        """Whether the socket has bytes, or the end of the stream, that the event loop has not read yet."""
+        if (connection := self.transport.get_extra_info("socket")) is None:
+            return False
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
     # Begin and end of the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -65,21 +86,29 @@ class BoundedProtocol(FramedProtocol):
     def _close_longest_idle(self) -> bool:
         """Close the connection that has been idle for longest. Returns whether there is one."""
         idle = [
-            (each.timeout_keep_alive_task.when(), each.transport)
+            (each.timeout_keep_alive_task.when(), each)
             for each in self.connections
             if isinstance(each, BoundedProtocol) and each.is_idle and each.timeout_keep_alive_task is not None
         ]
-        if idle:
-            min(idle, key=lambda each: each[0])[1].close()
-        return bool(idle)
+        for _, each in sorted(idle, key=lambda pair: pair[0]):
+            if not each.has_unread_bytes:
+                each.transport.close()
+                return True
+        return False
 
     def shutdown(self) -> None:
-        """Close the connection if it is idle, but not if it is new: its client may be sending the first request."""
-        is_new = self.timeout_keep_alive_task is not None and not self.requests_received and not self.is_refused
-        if not self.is_receiving and not is_new:
-            super().shutdown()
+        """Let the connection end: after its next response, or when the time for idle connections is over.
+
+        Idle connections may also be closed at once, but for new ones: their clients may be sending the first request.
+        """
+        self.graceful_shutdown.has_begun = True
+        if self.graceful_shutdown.closes_idle and self.requests_received and self.is_idle and not self.has_unread_bytes:
+            self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
+        if self.is_idle and self.has_unread_bytes:
+            self.start_keep_alive()
+            return
         super().timeout_keep_alive_handler()
         self._watch_reading()
 

@@ -6,10 +6,12 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.http.graceful_shutdown import GracefulShutdown
 from app.http.replay_cache import REPLAY_RECORDER
 from app.observability.operation_log import new_request_id
 
 _REQUEST_ID: Final = b"x-request-id"
+_CONNECTION_CLOSE: Final = (b"connection", b"close")
 _PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,100}")
 _CONTENT_SECURITY_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 """For responses that set no policy of their own, as the web pages do."""
@@ -31,9 +33,12 @@ class RequestIdAndSecurityHeadersMiddleware:
     sniffing or embedding a response.
 
     This middleware must be the outermost one: it passes the final status and headers to the request's ReplayRecorder.
+
+    `shutdown`: once it has begun, responses say `Connection: close`.
     """
 
     app: ASGIApp
+    shutdown: GracefulShutdown
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,7 +56,10 @@ class RequestIdAndSecurityHeadersMiddleware:
                 headers = [*message["headers"], *(_SECURITY_HEADERS[1:] if has_policy else _SECURITY_HEADERS)]
                 if recorder := state.get(REPLAY_RECORDER):
                     recorder.start_response(message["status"], headers, None if new_id else client_id)
-                message["headers"] = [*headers, id_header]
+                headers.append(id_header)
+                if self.shutdown.has_begun and self.shutdown.closes(state):
+                    headers.append(_CONNECTION_CLOSE)
+                message["headers"] = headers
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

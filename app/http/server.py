@@ -17,7 +17,7 @@ from app.http.auth import create_authenticator
 from app.http.client_rate_limit import ClientRateLimit
 from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.endpoint import GraphQLEndpoint
-from app.http.graceful_shutdown import draining
+from app.http.graceful_shutdown import GRACEFUL_SHUTDOWN, GracefulShutdown, draining
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.persisted_queries import PersistedDocuments
 from app.http.replay_cache import REPLAY_CACHE, ReplayCache
@@ -55,12 +55,14 @@ class GatewayApp(FastAPI):
         await self.asgi_app(scope, receive, send)
 
 
-def create_middleware(settings: Settings, endpoint: ASGIApp, web_page_data: Mapping[str, Any]) -> list[Middleware]:
+def create_middleware(
+    settings: Settings, endpoint: ASGIApp, web_page_data: Mapping[str, Any], shutdown: GracefulShutdown
+) -> list[Middleware]:
     """All middleware, in the order in which a request meets it. `web_page_data`: what their scripts need."""
     cors = Middleware(AnyHeaderCORSMiddleware, origins=settings.cors_origins)
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data)
     return [
-        Middleware(RequestIdAndSecurityHeadersMiddleware),
+        Middleware(RequestIdAndSecurityHeadersMiddleware, shutdown),
         Middleware(RequestHeadMiddleware),
         *([cors] if settings.cors_origins else []),
         *([graphiql] if settings.graphiql else []),
@@ -133,32 +135,32 @@ def create_http_app(
         now=now,
         clock=clock,
     )
-    is_ready = False
+    shutdown = GracefulShutdown()
+    is_started = False
 
-    def mark_not_ready() -> None:
-        nonlocal is_ready
-        is_ready = False
+    def is_ready() -> bool:
+        return is_started and not shutdown.has_begun
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        nonlocal is_ready
-        is_ready = True
+        nonlocal is_started
+        is_started = True
         try:
-            with draining(mark_not_ready):
+            with draining(shutdown):
                 async with metrics.publishing():
-                    yield {REPLAY_CACHE: replays}
+                    yield {REPLAY_CACHE: replays, GRACEFUL_SHUTDOWN: shutdown}
         finally:
-            mark_not_ready()
+            is_started = False
             for part in (rate_limit, *closeables):
                 await part.aclose()
 
     web_page_data = page_data(settings, demo=demo)
     return GatewayApp(
-        create_middleware(settings, recorder.wrap(endpoint), web_page_data),
+        create_middleware(settings, recorder.wrap(endpoint), web_page_data, shutdown),
         log=log,
         lifespan=lifespan,
         routes=[
             *create_page_routes(web_page_data),
-            *create_routes(schema if settings.introspection else None, metrics, is_ready=lambda: is_ready),
+            *create_routes(schema if settings.introspection else None, metrics, is_ready=is_ready),
         ],
     )

@@ -9,6 +9,7 @@ being mistaken for a request, or a response from being written out of order:
 - **The client reads**: the write buffer is below its high-water mark. Otherwise a client that sends requests and reads
   no response would make the buffer grow without bound. The normal path applies back-pressure instead.
 - **The transport is not closing**: nothing can be written to it.
+- **The process is not about to end**: its responses then have another header.
 
 A request is recorded for later replays only if it arrived in one read that contained nothing else, and if the client
 keeps the connection open. A request that arrived in several reads has no single `data` to use as the key, and a replay
@@ -32,7 +33,7 @@ class ReplayProtocol(BoundedProtocol):
         self._replays: ReplayCache | None = self.app_state.get(REPLAY_CACHE)
 
     def data_received(self, data: bytes) -> None:
-        if self._replays is None or self.flow.write_paused or not self.is_idle:
+        if self._replays is None or self.flow.write_paused or self.graceful_shutdown.has_begun or not self.is_idle:
             super().data_received(data)
             return
         if response := self._replays.get(data, self.server_state.default_headers):

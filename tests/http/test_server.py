@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.http.cors import AnyHeaderCORSMiddleware
+from app.http.graceful_shutdown import GracefulShutdown
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.request_head import RequestHeadMiddleware
 from app.http.server import create_middleware
@@ -35,7 +36,8 @@ async def endpoint(*_: object) -> None: ...
 def test_middleware_list_is_complete_and_leaves_out_what_the_settings_switch_off(
     settings: dict[str, Any], left_out: list[type]
 ) -> None:
-    classes: list[Any] = [each.cls for each in create_middleware(Settings.load(**settings), endpoint, {})]
+    middleware = create_middleware(Settings.load(**settings), endpoint, {}, GracefulShutdown())
+    classes: list[Any] = [each.cls for each in middleware]
     assert classes == [each for each in ALL if each not in left_out]
 
 
