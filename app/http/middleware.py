@@ -67,7 +67,7 @@ class RequestIdAndSecurityHeadersMiddleware:
 
 @dataclass(frozen=True)
 class PathRoute:
-    """Passes requests for one path to `endpoint` and all others to `app`.
+    """Passes requests for one path, with or without a slash after it, to `endpoint` and all others to `app`.
 
     A route of FastAPI costs as much CPU time as a cached response, so that `/graphql` does not use one.
     """
@@ -77,5 +77,6 @@ class PathRoute:
     endpoint: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_path = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == self.path
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
+        is_path = path.removesuffix("/") == self.path
         await (self.endpoint if is_path else self.app)(scope, receive, send)

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.http.json_members import MAX_MEMBERS
 from app.http.negotiation import prefers_html
 from app.settings import Settings
 
@@ -30,6 +32,7 @@ _CONTENT_SECURITY_POLICY: Final = (
 )
 """GraphiQL's editor needs inline styles."""
 _DATA_PLACEHOLDER: Final = "<!-- data -->"
+_DOCUMENT_PARAMETERS: Final = {"query", "documentId", "id", "extensions"}
 _HASHED_NAME: Final = re.compile(r"-[0-9a-f]{12}\.[a-z0-9]+")
 """End of a file name that contains a hash of the file's content."""
 _MEDIA_TYPES: Final = {
@@ -100,7 +103,8 @@ class _WebAssets(StaticFiles):
 class GraphiQLMiddleware:
     """ASGI middleware that serves GraphiQL to a browser at `path` and passes every other request to `app`.
 
-    A browser's request is a GET or HEAD without a query string whose `Accept` header prefers HTML to JSON.
+    A browser's request is a GET or HEAD that names no document, and whose `Accept` header prefers HTML to JSON. With a
+    slash after the path it is redirected, because the page's URLs are relative.
     """
 
     app: ASGIApp
@@ -108,13 +112,30 @@ class GraphiQLMiddleware:
     data: Mapping[str, Any]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_path = scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) == self.path
-        if is_path and scope["method"] in {"GET", "HEAD"} and not scope["query_string"] and _prefers_html(scope):
-            response = render_page("graphiql", self.data)
-            response.headers["vary"] = "accept"
-            await response(scope, receive, send)
-            return
+        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            if path.removesuffix("/") == self.path and _prefers_html(scope) and not _names_document(scope):
+                response = _redirect_from_slash(scope) if path != self.path else render_page("graphiql", self.data)
+                response.headers["vary"] = "accept"
+                await response(scope, receive, send)
+                return
         await self.app(scope, receive, send)
+
+
+def _redirect_from_slash(scope: Scope) -> Response:
+    """A redirect to the URL without its last slash. It is relative, because a proxy may serve it under any path."""
+    query_string = scope["query_string"].decode("latin-1")
+    name = scope["path"].rstrip("/").rpartition("/")[2]
+    return RedirectResponse(f"../{name}?{query_string}" if query_string else f"../{name}", 307)
+
+
+def _names_document(scope: Scope) -> bool:
+    """Whether the URL has an operation for the endpoint, or cannot be read, so that the endpoint refuses it."""
+    try:
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), max_num_fields=MAX_MEMBERS)
+    except ValueError:
+        return True
+    return any(name in _DOCUMENT_PARAMETERS for name, _ in pairs)
 
 
 def _prefers_html(scope: Scope) -> bool:

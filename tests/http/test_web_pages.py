@@ -53,6 +53,39 @@ async def test_client_that_does_not_prefer_html_gets_graphql(gateway: Gateway, a
     assert "accept" in response.headers["vary"]
 
 
+@pytest.mark.parametrize("query_string", ["x=1", "query=", "variables=%7B%7D&operationName=A", "a=1&query", "%FF=%FF"])
+async def test_browser_gets_graphiql_whatever_else_is_in_the_url(gateway: Gateway, query_string: str) -> None:
+    for method in ("GET", "HEAD"):
+        response = await gateway.client.request(method, f"/graphql?{query_string}", headers={"accept": BROWSER})
+        assert (response.status_code, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    "query_string",
+    ["query={a}", "query=&query={a}", "documentId=a", "extensions={}", "x=1&id=a", "&".join(["x=1"] * 51)],
+)
+async def test_url_with_a_document_is_answered_by_the_endpoint(gateway: Gateway, query_string: str) -> None:
+    response = await gateway.client.get(f"/graphql?{query_string}", headers={"accept": BROWSER})
+    assert response.headers["content-type"] == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize("query_string", ["", "?x=1&y=%2F"])
+async def test_browser_is_redirected_from_a_slash_after_the_path(gateway: Gateway, query_string: str) -> None:
+    response = await gateway.client.get(f"/graphql/{query_string}", headers={"accept": BROWSER})
+    assert (response.status_code, response.headers["location"]) == (307, f"../graphql{query_string}")
+    assert response.headers["vary"] == "accept"
+
+
+async def test_operation_may_have_a_slash_after_the_path(gateway: Gateway) -> None:
+    query = {"query": "{ __typename }"}
+    for response in (
+        await gateway.client.post("/graphql/", json=query),
+        await gateway.client.get("/graphql/", params=query, headers={"accept": BROWSER}),
+    ):
+        assert response.json() == {"data": {"__typename": "Query"}}
+    assert (await gateway.client.get("/graphql//", headers={"accept": BROWSER})).status_code == 404
+
+
 async def test_query_in_the_url_runs_even_if_the_client_prefers_html(gateway: Gateway) -> None:
     answer = await gateway.client.get(
         "/graphql", params={"query": "{ __typename }"}, headers={"accept": BROWSER, "x-api-key": "demo"}
@@ -75,7 +108,7 @@ async def test_graphiql_allows_only_its_own_scripts_and_is_revalidated(gateway: 
 
 
 async def test_head_has_the_headers_of_get(gateway: Gateway) -> None:
-    for path in ("/graphql", f"/assets/graphiql/assets/{next((GRAPHIQL / 'assets').glob('*.css')).name}"):
+    for path in ("/", "/graphql", f"/assets/graphiql/assets/{next((GRAPHIQL / 'assets').glob('*.css')).name}"):
         head = await gateway.client.head(path, headers={"accept": BROWSER})
         get = await gateway.client.get(path, headers={"accept": BROWSER})
         assert (head.status_code, head.content) == (200, b"")

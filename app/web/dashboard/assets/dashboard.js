@@ -14,10 +14,12 @@ import { $, element, setAttribute, setText } from "./dom.js";
 import { asMoney, asSeconds, asShare, asTimeOfDay } from "./figures.js";
 import { CredentialForm } from "./form.js";
 import { fetchSessions } from "./gateway.js";
-import { showFailures } from "./notice.js";
+import { isOrderRefused, showFailures } from "./notice.js";
 import { showOperation, showOutcome } from "./outcome.js";
 import { Table } from "./table.js";
-import { fragmentOf, parseView, sortedBy, variablesOf, WINDOWS, withChanges } from "./view.js";
+import {
+  columnOf, fragmentOf, inDefaultOrder, parseView, sortedBy, variablesOf, WINDOWS, withChanges,
+} from "./view.js";
 
 const REFRESH_MS = 15_000;
 const SEARCH_DELAY_MS = 300;
@@ -35,6 +37,7 @@ const table = new Table($("rows"), document.querySelectorAll("[data-column]"));
 
 let view = parseView(location.hash);
 let shownSessions = null;
+let orderNote = null; // why the view has another order than the viewer chose
 let isPaused = false;
 let nextRefreshAt = 0; // on the clock of performance.now()
 let refreshTimer, searchTimer, requestInFlight;
@@ -54,6 +57,8 @@ async function load({ inBackground = false } = {}) {
   setAttribute($("main"), "aria-busy", "false");
   const refusal = answer.failures.find(({ code }) => code === "UNAUTHENTICATED" || code === "FORBIDDEN");
   if (kind && refusal) return requireCredential(refusal);
+  const ordered = isOrderRefused(answer) && inDefaultOrder(view);
+  if (ordered) return replaceOrder(ordered);
   show(answer, inBackground);
   const retryAfter = Math.max(0, ...answer.failures.map((failure) => failure.retryAfter ?? 0));
   nextRefreshAt = performance.now() + Math.max(REFRESH_MS, retryAfter * 1000);
@@ -89,10 +94,18 @@ function requireCredential(refusal) {
 function navigate(next, { replacing = false } = {}) {
   const isOnPage = shownSessions && next.local !== view.local && next.sort === view.sort;
   view = next;
+  orderNote = null;
   history[replacing ? "replaceState" : "pushState"](null, "", fragmentOf(view) || location.pathname + location.search);
   showControls();
   if (isOnPage) showSessions();
   else load();
+}
+
+/** Some versions of LangSmith cannot order by every column: shows the sessions in an order that all of them know. */
+function replaceOrder(next) {
+  const [refused, known] = [view.sort, next.sort].map((sort) => table.titleOf(columnOf(sort)));
+  navigate(next, { replacing: true });
+  orderNote = `LangSmith refuses to order by “${refused}”. The sessions are ordered by “${known}” instead.`;
 }
 
 function showLoading() {
@@ -107,7 +120,7 @@ function showLoading() {
 }
 
 function show(answer, inBackground) {
-  showFailures(answer, shownSessions !== null);
+  showFailures(answer, shownSessions !== null, orderNote);
   showOutcome(answer);
   $("results").hidden = answer.sessions === null && shownSessions === null;
   if (answer.sessions === null) return;
@@ -175,6 +188,7 @@ function addListeners() {
   on(window, "popstate", () => {
     clearTimeout(searchTimer);
     view = parseView(location.hash);
+    orderNote = null;
     $("search").value = view.search;
     showControls();
     load();

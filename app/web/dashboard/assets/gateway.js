@@ -25,7 +25,7 @@ export const DOCUMENT = `query Dashboard(
 }`;
 
 /**
- * @typedef {{message: string, code: ?string, retryAfter: ?number}} Failure
+ * @typedef {{message: string, code: ?string, argument: ?string, retryAfter: ?number}} Failure
  * @typedef {{sessions: ?import("./session.js").Session[], hasNext: boolean, failures: Failure[], milliseconds: number,
  *   explain: ?object}} Answer  `sessions` is null if the operation failed; `explain` is `extensions.gateway`.
  */
@@ -71,5 +71,6 @@ function messageOf(error, response) {
 const failureOf = ({ message, extensions }) => ({
   message,
   code: extensions?.code ?? null,
+  argument: extensions?.argument ?? null,
   retryAfter: extensions?.retryAfter ?? null,
 });

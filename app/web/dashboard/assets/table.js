@@ -34,6 +34,10 @@ export class Table {
     this.rows = rows;
   }
 
+  titleOf(column) {
+    return [...this.buttons].find((button) => button.dataset.column === column).firstChild.textContent;
+  }
+
   /** Marks the column by which the rows are sorted. */
   markSortedColumn(view) {
     const sort = view.local || view.sort;

@@ -70,6 +70,11 @@ export function sortedBy(view, column) {
   return withChanges(view, { sort: view.local ? initial : next(view.sort), local: "" });
 }
 
+/** The view in the default order; null if it has that order. */
+export function inDefaultOrder(view) {
+  return columnOf(view.sort) === columnOf(DEFAULTS.sort) ? null : withChanges(view, { sort: DEFAULTS.sort });
+}
+
 export const columnOf = (sort) => sort.replace(/^-/, "");
 export const isDescending = (sort) => sort.startsWith("-");
 
