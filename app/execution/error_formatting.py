@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app import errors
 from app.errors import BadUserInputError, GatewayError
+from app.observability.request_id import internal_error_message
 
 
 class InvalidOperationError(Exception):
@@ -95,5 +96,4 @@ def _argument_path(value: Node, document: DocumentNode) -> str | None:
 
 
 def _internal(error: GraphQLError) -> dict[str, Any]:
-    message = "This gateway failed to answer; it is not your query's fault. The log holds the details."
-    return dict(error.formatted) | {"message": message, "extensions": {"code": errors.INTERNAL}}
+    return dict(error.formatted) | {"message": internal_error_message(), "extensions": {"code": errors.INTERNAL}}

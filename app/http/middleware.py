@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.http.graceful_shutdown import GracefulShutdown
 from app.http.replay_cache import REPLAY_RECORDER
 from app.observability.operation_log import new_request_id
+from app.observability.request_id import REQUEST_ID
 
 _REQUEST_ID: Final = b"x-request-id"
 _CONNECTION_CLOSE: Final = (b"connection", b"close")
@@ -28,9 +29,9 @@ _SECURITY_HEADERS: Final = [
 class RequestIdAndSecurityHeadersMiddleware:
     """Gives each request an id, and each response the security headers. One class: a second one costs 1 µs a request.
 
-    The id is in the scope's state (`request_id`) and in the response's `X-Request-Id`. It is the client's own
-    `X-Request-Id` if that is at most 100 visible ASCII characters. The security headers keep browsers from framing,
-    sniffing or embedding a response.
+    The id is in the scope's state (`request_id`), in the log lines of the request (REQUEST_ID) and in the response's
+    `X-Request-Id`. It is the client's own `X-Request-Id` if that is at most 100 visible ASCII characters. The security
+    headers keep browsers from framing, sniffing or embedding a response.
 
     This middleware must be the outermost one: it passes the final status and headers to the request's ReplayRecorder.
 
@@ -47,8 +48,9 @@ class RequestIdAndSecurityHeadersMiddleware:
         state = scope.setdefault("state", {})
         client_id = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
         new_id = None if _PLAIN_ID.fullmatch(client_id) else new_request_id()
-        state["request_id"] = new_id or client_id.decode()
-        id_header = (_REQUEST_ID, state["request_id"].encode())
+        request_id = state["request_id"] = new_id or client_id.decode()
+        REQUEST_ID.set(request_id)
+        id_header = (_REQUEST_ID, request_id.encode())
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

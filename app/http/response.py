@@ -12,6 +12,7 @@ from app.execution import Response
 from app.http.errors import ClientDisconnectedError, HTTPError
 from app.http.negotiation import PLAIN_JSON
 from app.http.response_cache import CachedResponse, etag_matches
+from app.observability.request_id import internal_error_message
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -97,7 +98,7 @@ def error_response(
 ) -> HTTPResponse:
     """The response to a request that raised this exception.
 
-    For any exception that is not in `app.errors`, the client gets INTERNAL_SERVER_ERROR without details.
+    For any exception that is not in `app.errors`, the client gets INTERNAL_SERVER_ERROR and the request id only.
     """
     if isinstance(exc, ClientDisconnectedError):
         return HTTPResponse(CLIENT_CLOSED_REQUEST, b"", media_type, outcome="cancelled", name=name, document=document)
@@ -128,4 +129,4 @@ def _describe(exc: Exception) -> tuple[int, Headers, str, dict[str, Any]]:
         case GatewayError():
             return 400, (), str(exc), exc.extensions
         case _:
-            return 500, (), "This gateway failed to answer.", {"code": errors.INTERNAL}
+            return 500, (), internal_error_message(), {"code": errors.INTERNAL}

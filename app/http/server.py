@@ -52,7 +52,13 @@ class GatewayApp(FastAPI):
             self.asgi_app = cls(self.asgi_app, *args, **kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.asgi_app(scope, receive, send)
+        try:
+            await self.asgi_app(scope, receive, send)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            # Starlette has answered with 500, and would leave the traceback to the server, without the request id.
+            self.log.exception("internal_error", path=scope["path"])
 
 
 def create_middleware(

@@ -14,6 +14,8 @@ import orjson
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from app.observability.request_id import add_request_id
+
 _FLUSH_SECONDS: Final = 0.02
 _MAX_BUFFERED_LINES: Final = 1000
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -30,6 +32,7 @@ def create_log(
     """
     out = out or cast(TextIO, BufferedLines(sys.stderr))
     processors: list[Processor] = [
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -19,7 +19,9 @@ from app.sessions.scalars import PLAIN
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
 
-INTERNAL = "This gateway failed to answer; it is not your query's fault. The log holds the details."
+INTERNAL = (
+    "This gateway failed to answer; it is not your query's fault. The log has the reason under the request id r1."
+)
 
 
 async def only_error(gateway: Gateway, query: str, variables: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -155,7 +157,8 @@ async def test_invalid_argument_of_one_root_field_leaves_its_siblings_alone(gate
 
 async def test_bug_is_masked_for_the_client_and_logged_with_its_traceback(serve: Serve) -> None:
     async with serve(now=lambda: None) as gateway:
-        body = await gateway.run('{ bad: sessions(stats: {last: "P1D"}) { nodes { id } } good: __typename }')
+        query = '{ bad: sessions(stats: {last: "P1D"}) { nodes { id } } good: __typename }'
+        body = await gateway.run(query, **{"x-request-id": "r1"})
     assert body["data"] == {"bad": None, "good": "Query"}
     (error,) = body["errors"]
     assert error["message"] == INTERNAL
@@ -164,6 +167,7 @@ async def test_bug_is_masked_for_the_client_and_logged_with_its_traceback(serve:
     (bug,) = lines(gateway, "internal_error")
     assert bug["exception"].startswith("Traceback")
     assert "TypeError" in bug["exception"]
+    assert bug["request_id"] == "r1"
     assert [line["outcome"] for line in lines(gateway)] == ["INTERNAL_SERVER_ERROR"]
 
 

@@ -281,16 +281,13 @@ async def test_bug_is_answered_with_a_generic_error_in_json() -> None:
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            response = await client.post(
-                "/graphql", json={"query": "{ __typename }"}, headers={"accept": RESPONSE_JSON}
-            )
+            headers = {"accept": RESPONSE_JSON, "x-request-id": "r1"}
+            response = await client.post("/graphql", json={"query": "{ __typename }"}, headers=headers)
     assert response.status_code == 500
     assert response.headers["content-type"] == f"{RESPONSE_JSON}; charset=utf-8"
-    assert response.json() == {
-        "errors": [
-            {"message": "This gateway failed to answer.", "extensions": {"code": "INTERNAL_SERVER_ERROR"}},
-        ]
-    }
+    place = "The log has the reason under the request id r1."
+    message = f"This gateway failed to answer; it is not your query's fault. {place}"
+    assert response.json() == {"errors": [{"message": message, "extensions": {"code": "INTERNAL_SERVER_ERROR"}}]}
 
 
 @pytest.mark.parametrize(

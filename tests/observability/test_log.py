@@ -14,6 +14,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
 from app.observability.log import BufferedLines, create_log
+from app.observability.metrics import Metrics
 from tests.conftest import TIMEOUT_SECONDS, Gateway
 
 NAMED = "query Names { sessions(first: 1) { nodes { name runCount } } }"
@@ -77,7 +78,32 @@ async def test_a_failed_request_to_langsmith_is_logged_as_a_warning(gateway: Gat
     await gateway.run(NAMED)
     (line,) = lines(gateway, "upstream_failed")
     assert (line["level"], line["status"]) == ("warning", 503)
+    assert line["request_id"] == lines(gateway)[0]["request_id"]
     assert [line["outcome"] for line in lines(gateway)] == ["UPSTREAM_ERROR"]
+
+
+async def test_all_lines_of_a_request_have_its_id(gateway: Gateway, langsmith: Emulator) -> None:
+    for number in range(12):
+        langsmith.faults.append(Fault(status=503, times=None))
+        await gateway.run(
+            f"{{ sessions(first: {number + 1}) {{ nodes {{ name }} }} }}", **{"x-request-id": f"r{number}"}
+        )
+    ids = [line["request_id"] for line in map(json.loads, gateway.log.getvalue().splitlines())]
+    events = {json.loads(line)["event"] for line in gateway.log.getvalue().splitlines()}
+    assert events >= {"operation", "upstream_failed"}
+    assert list(dict.fromkeys(ids)) == [f"r{number}" for number in range(12)]
+
+
+async def test_a_request_that_fails_outside_of_graphql_is_logged_with_its_id_and_a_traceback(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Metrics, "as_text", lambda _: 1 / 0)
+    response = await gateway.client.get("/metrics", headers={"x-request-id": "r1"})
+    assert (response.status_code, response.headers["x-request-id"]) == (500, "r1")
+    assert "Zero" not in response.text
+    (line,) = lines(gateway, "internal_error")
+    assert line["request_id"] == "r1"
+    assert "ZeroDivisionError" in line["exception"]
 
 
 def test_lines_below_the_level_are_not_logged() -> None:
