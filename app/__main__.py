@@ -55,7 +55,8 @@ def serve(*, demo: bool, own_key: bool, host: str, port: int, workers: int) -> N
 def settings() -> None:
     """Print each setting with its value, its default and where the value comes from. Secrets are hidden.
 
-    The exit status is 2 if `serve` would refuse a setting, with the same line on standard error.
+    The exit status is 2 if `serve` would refuse a setting, with the same line on standard error. The documents of
+    GATEWAY_TRUSTED_DOCUMENTS are not checked.
     """
     from app.command_line.settings_report import settings_report
 

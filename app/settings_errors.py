@@ -87,6 +87,14 @@ def _line_of(binding: Binding) -> int:
     return binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
+def read_manifest(path: Path) -> bytes:
+    """The content of GATEWAY_TRUSTED_DOCUMENTS. Raises SettingsError if the file cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise SettingsError(f"GATEWAY_TRUSTED_DOCUMENTS: {path} cannot be read: {exc.strerror}.") from None
+
+
 def describe_error(error: ValidationError, settings: type[BaseSettings], names: Mapping[str, str]) -> str:
     """The first invalid value in one line: variable, reason, default. The value is left out: it may be a secret."""
     first = error.errors(include_input=False, include_url=False)[0]

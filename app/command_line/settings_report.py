@@ -8,15 +8,17 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from app.settings import Settings
-from app.settings_errors import ENV_FILE, default_as_text, env_file_variables, variable_names
+from app.settings_errors import ENV_FILE, default_as_text, env_file_variables, read_manifest, variable_names
 
 _HIDDEN: Final = "***"
 _NOT_SET: Final = "-"
 
 
 def settings_report() -> Iterator[str]:
-    """Lines of a table, without secrets. Raises SettingsError as `Settings.load` does."""
+    """Lines of a table, without secrets. Raises SettingsError like `Settings.load`, and for an unreadable manifest."""
     settings = Settings.load()
+    if settings.trusted_documents:
+        read_manifest(settings.trusted_documents)
     in_environment = {name.upper() for name in os.environ}
     in_file = {name.upper() for name in env_file_variables()}
     rows = [("setting", "value", "default", "source")]

@@ -15,6 +15,7 @@ from app.execution.documents import DocumentCache
 from app.execution.error_formatting import InvalidOperationError
 from app.http.params import SHA256_PREFIX, GraphQLParams
 from app.http.persisted_queries import sha256_of
+from app.settings_errors import read_manifest
 from app.text_files import parse_json
 
 _NOT_LISTED = "The document is not in this gateway's list of trusted documents."
@@ -35,9 +36,7 @@ class TrustedDocuments:
         Raises SettingsError if the manifest cannot be read, lists no documents, or lists one that cannot run.
         """
         try:
-            documents = _parse_manifest(path.read_bytes())
-        except OSError as exc:
-            raise _manifest_error(f"{path} cannot be read: {exc.strerror}.") from None
+            documents = _parse_manifest(read_manifest(path))
         except (ValueError, RecursionError) as exc:
             raise _manifest_error(f"{path} is no manifest of documents: {exc}.") from None
         if not documents:

@@ -77,3 +77,9 @@ def test_settings_refuses_what_the_start_refuses(text: str, line: str) -> None:
     assert {(each.exit_code, each.stdout) for each in printed.values()} == {(2, "")}
     assert printed["settings"].stderr == printed["serve"].stderr
     assert printed["settings"].stderr.startswith(line)
+
+
+def test_settings_exits_with_2_if_the_manifest_cannot_be_read() -> None:
+    printed = CliRunner().invoke(main, ["settings"], env={"GATEWAY_TRUSTED_DOCUMENTS": "nowhere.json"})
+    assert (printed.exit_code, printed.stdout) == (2, "")
+    assert printed.stderr == "GATEWAY_TRUSTED_DOCUMENTS: nowhere.json cannot be read: No such file or directory.\n"
