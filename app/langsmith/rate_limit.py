@@ -18,8 +18,10 @@ from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamT
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
 from app.redis.sliding_window import TIMER_TOLERANCE_SECONDS, SlidingWindow
+from app.resilience.fair_semaphore import FairSemaphore
 from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
+from app.resilience.round_robin import RoundRobinQueue
 
 _MAX_JITTER_SECONDS: Final = 0.05
 """Jitter that spreads requests which waited for the same moment, so that they do not arrive together."""
@@ -27,7 +29,7 @@ _REFRESHES_PER_WINDOW: Final = 20
 """How often the remaining quota is read per window; it is read every second at least."""
 _MAX_REDIS_CHECKS: Final = 32
 """Checks that may use the Redis at once. Further ones wait outside of its time-out, so that a burst does not
-open its circuit breaker."""
+open its circuit breaker; tenants share the places."""
 
 _MAX_PAUSE_MILLISECONDS: Final = math.ceil(MAX_RETRY_AFTER_SECONDS * 1000)
 # The key's lifetime is the pause; it is 0 for a key that cannot be a pause, because another program wrote it.
@@ -53,7 +55,7 @@ class RateLimitTransport:
         Raises RateLimitedError at once if the limit will not admit the request before its deadline.
         """
         scope = request.credential.scope
-        await self._limit.acquire(scope, request.deadline)
+        await self._limit.acquire(scope, request.deadline, tenant=request.tenant)
         try:
             return await self._next.send(request)
         except FailedAttemptError as failure:
@@ -80,21 +82,25 @@ class UpstreamRateLimit:
         self._redis = redis
         self._local_window = SlidingWindow(rate) if rate else None
         self._shared_window = SlidingWindow(rate, redis) if rate and redis else None
-        self._redis_checks = asyncio.Semaphore(_MAX_REDIS_CHECKS)
+        self._redis_checks = FairSemaphore(_MAX_REDIS_CHECKS)
         self._paused_until: BoundedDict[str, float] = BoundedDict()
         self._remaining: BoundedDict[str, _RemainingQuota] = BoundedDict()
-        self._queues: dict[str, list[object]] = {}
+        self._queues: dict[str, RoundRobinQueue[object]] = {}
 
-    async def acquire(self, scope: str, deadline: float) -> None:
-        """Count a request, waiting until the window has room for it. `deadline`: of the event loop's clock, in seconds.
+    async def acquire(self, scope: str, deadline: float, *, tenant: str | None = None) -> None:
+        """Count a request, waiting until the window has room for it.
 
-        Raises RateLimitedError at once if there will be no room before the deadline.
+        deadline: time of the event loop's clock, in seconds.
+        tenant: whose request it is, if several tenants share the scope. They take turns.
+
+        Raises RateLimitedError as soon as there will be no room before the deadline.
         """
+        tenant = tenant or scope
         now = asyncio.get_running_loop().time
         ticket = object()
         is_waiting = False
         try:
-            while seconds := await self._try_acquire(scope, self._position(scope, ticket)):
+            while seconds := await self._try_acquire(scope, tenant, ticket):
                 spare_seconds = deadline - now() - seconds
                 if spare_seconds <= 0:
                     self._metrics.upstream_rate_limit.labels("refused").inc()
@@ -102,13 +108,13 @@ class UpstreamRateLimit:
                         "LangSmith's rate limit is reached. Try again later.", retry_after=round(seconds, 3)
                     )
                 if not is_waiting:
-                    self._queues.setdefault(scope, []).append(ticket)
+                    self._queues.setdefault(scope, RoundRobinQueue()).join(tenant, ticket)
                     is_waiting = True
                 jitter = random.uniform(0, min(_MAX_JITTER_SECONDS, spare_seconds))  # noqa: S311 - no secret, and a simulation seeds it
                 await asyncio.sleep(seconds + jitter)
         finally:
             if is_waiting:
-                self._leave_queue(scope, ticket)
+                self._leave_queue(scope, tenant, ticket)
         if self._rate or is_waiting:
             self._metrics.upstream_rate_limit.labels("waited" if is_waiting else "admitted").inc()
 
@@ -138,18 +144,17 @@ class UpstreamRateLimit:
             is_low = quota.requests * 5 < self._rate.count
         return is_low or self._seconds_paused(scope) > 0
 
-    async def _try_acquire(self, scope: str, ahead: int) -> float:
-        """Count the request and return 0, or return the seconds until it is worth another try.
-
-        `ahead`: number of requests of this process that wait already and go first.
-        """
+    async def _try_acquire(self, scope: str, tenant: str, ticket: object) -> float:
+        """Count the request and return 0, or return the seconds until it is worth another try."""
         if seconds := self._seconds_paused(scope):
             return seconds
         if self._redis:
             with contextlib.suppress(RedisUnavailableError):
-                async with self._redis_checks:
-                    return await self._try_acquire_shared(self._redis, scope, ahead)
-        return await self._enter(self._local_window, scope, ahead) if self._local_window else 0.0
+                async with self._redis_checks.place(tenant):
+                    return await self._try_acquire_shared(self._redis, scope, self._count_before(scope, tenant, ticket))
+        if self._local_window is None:
+            return 0.0
+        return await self._enter(self._local_window, scope, self._count_before(scope, tenant, ticket))
 
     async def _try_acquire_shared(self, redis: RedisConnection, scope: str, ahead: int) -> float:
         milliseconds: int = await redis.script(_READ_PAUSE, [_pause_key(scope)], [])
@@ -183,13 +188,13 @@ class UpstreamRateLimit:
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until[scope] = max(until, self._paused_until.get(scope, 0.0))
 
-    def _position(self, scope: str, ticket: object) -> int:
-        """Number of requests of this process that wait before this one."""
-        queue = self._queues.get(scope, [])
-        return queue.index(ticket) if ticket in queue else len(queue)
+    def _count_before(self, scope: str, tenant: str, ticket: object) -> int:
+        """Number of requests of this process that wait already and go first."""
+        queue = self._queues.get(scope)
+        return queue.callers_before(tenant, ticket) if queue else 0
 
-    def _leave_queue(self, scope: str, ticket: object) -> None:
-        self._queues[scope].remove(ticket)
+    def _leave_queue(self, scope: str, tenant: str, ticket: object) -> None:
+        self._queues[scope].leave(tenant, ticket)
         if not self._queues[scope]:
             del self._queues[scope]
 

@@ -318,6 +318,22 @@ def create_limit(rate: Rate | None) -> UpstreamRateLimit:
     return UpstreamRateLimit(rate, None, metrics=Metrics(), log=create_log("json", "error"))
 
 
+@pytest.mark.parametrize("place", ["memory", "redis"])
+async def test_tenants_that_share_a_scope_take_turns(place: str, redis: RealRedis) -> None:
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
+    admitted: list[str] = []
+
+    async def acquire(tenant: str) -> None:
+        await limit.acquire("shared", deadline, tenant=tenant)
+        admitted.append(tenant)
+
+    async with limits_of_two_processes(Rate(2, 1), MEMORY if place == "memory" else redis.url) as (limit, _):
+        await asyncio.gather(*(acquire("burst") for _ in range(8)), acquire("other"))
+    # Two requests have room at once. In the second after, each tenant has one turn.
+    assert admitted.index("other") < 4
+    assert len(admitted) == 9
+
+
 async def test_rate_limit_layer_sends_no_request_that_it_refuses() -> None:
     following = ScriptedTransport()
     layer = RateLimitTransport(following, create_limit(Rate(2, 3600)))
