@@ -11,5 +11,6 @@ Read in this order: `upstream.py` (what the cache needs), `client.py` (query →
 `rate_limit.py`, `concurrency_limit.py`, `http_transport.py` with `connection_pool.py`, `http11_connection.py`,
 `http_exchange.py` and `bounded_body.py`. `v1.py` translates parameters and rows, `request_line.py` bounds the URL, and
 `error_mapping.py` and `retry_after.py` translate failures into a `failed_attempt.py`; `call.py` is the record that
-Explain shows, and `api_changes.py` reports what LangSmith announces.
+Explain shows, `stats_select.py` remembers whether LangSmith selects statistics, and `api_changes.py` reports what it
+announces.
 """

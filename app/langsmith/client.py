@@ -16,6 +16,7 @@ from app.langsmith.call import UpstreamCall
 from app.langsmith.error_mapping import StatsSelectRefusedError
 from app.langsmith.rate_limit import UpstreamRateLimit
 from app.langsmith.request_line import split_to_fit
+from app.langsmith.stats_select import StatsSelectSupport
 from app.langsmith.transport import UpstreamRequest, UpstreamTransport
 from app.langsmith.upstream import Upstream
 from app.resilience.clock import Clock
@@ -32,9 +33,6 @@ _LOGGED_ERRORS: Final = (
     errors.UpstreamMalformedError,
 )
 """Failures of LangSmith. The other errors are the client's own, such as a wrong key."""
-
-_STATS_SELECT_PAUSE_SECONDS: Final = 600.0
-"""Time after which a LangSmith that refused `stats_select` is asked again: it may have been updated."""
 
 
 class _Answer(NamedTuple):
@@ -79,7 +77,7 @@ class LangSmithClient(Upstream):
         self._connections = connections
         self._log = log
         self._clock = clock
-        self._selects_statistics_from = clock()
+        self._stats_select = StatsSelectSupport(clock, log)
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         parts = split_to_fit(query, self._raw_path)
@@ -88,14 +86,15 @@ class LangSmithClient(Upstream):
         earlier_calls = len(calls)
         try:
             async with asyncio.timeout_at(deadline):
-                try:
-                    return await fetch_parts(select_statistics=self._clock() >= self._selects_statistics_from)
-                except StatsSelectRefusedError:
-                    page = await fetch_parts(select_statistics=False)
-                    # Only this success shows that `stats_select` was the reason: a refusal that quotes a client's
-                    # filter might read the same.
-                    self._stop_selecting_statistics()
-                    return page
+                with self._stats_select.asking(for_statistics=bool(query.requested & STATS)) as selects:
+                    try:
+                        return await fetch_parts(select_statistics=selects)
+                    except StatsSelectRefusedError:
+                        page = await fetch_parts(select_statistics=False)
+                        # Only this success shows that `stats_select` was the reason: a refusal that quotes a client's
+                        # filter might read the same.
+                        self._stats_select.record_refusal()
+                        return page
         except TimeoutError as exc:
             # If any of the requests was sent, LangSmith did not answer in time.
             call = max(calls[earlier_calls:], key=lambda each: each.attempts)
@@ -157,15 +156,6 @@ class LangSmithClient(Upstream):
             raise
         self._api_changes.record_unknown_fields(response.body)
         return _Answer(rows, call.tried_at, len(response.body))
-
-    def _stop_selecting_statistics(self) -> None:
-        now = self._clock()
-        if now >= self._selects_statistics_from:
-            self._selects_statistics_from = now + _STATS_SELECT_PAUSE_SECONDS
-            self._log.warning(
-                "stats_select_refused",
-                consequence="for ten minutes, requests do not name statistics, and LangSmith computes all of them",
-            )
 
     def _log_failure(self, error: errors.GatewayError, call: UpstreamCall) -> None:
         if isinstance(error, _LOGGED_ERRORS) or call.reason == "edge":

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve, take_recorded_params
+from tests.conftest import Clock, Gateway, Serve, take_recorded_params
 from tests.langsmith.operations import IMMEDIATELY, SECRET, code_of, logged, page
 from tests.support.raw_upstream import Connection, black_hole, raw_upstream, response, says
 
@@ -78,6 +78,34 @@ async def test_concurrent_operations_log_the_refusal_of_stats_select_once(serve:
     async with serve() as gateway:
         await asyncio.gather(*(gateway.data(page(number, "runCount")) for number in range(5)))
         assert len(logged(gateway, "stats_select_refused")) == 1
+
+
+async def test_stats_select_is_tried_again_by_one_request_after_ten_minutes(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    langsmith.refuses_stats_select = True
+    async with serve() as gateway, gateway.in_process() as in_process:
+
+        async def count_selecting(first_page: int) -> int:
+            """The number of requests that select statistics, of four operations at the same time."""
+            take_recorded_params(langsmith)
+            pages = (page(first_page + number, "runCount") for number in range(4))
+            await asyncio.gather(*(in_process.data(each) for each in pages))
+            return sum("stats_select" in dict(params) for params in take_recorded_params(langsmith))
+
+        await count_selecting(0)
+        clock.advance(599)
+        assert await count_selecting(10) == 0
+        clock.advance(2)
+        await gateway.data(page(100))  # a request without statistics tries nothing
+        assert await count_selecting(20) == 1
+        assert await count_selecting(30) == 0
+        langsmith.refuses_stats_select = False
+        clock.advance(601)
+        assert await count_selecting(40) == 1
+        assert await count_selecting(50) == 4
+        for event in ("stats_select_refused", "stats_select_accepted"):
+            assert len(logged(gateway, event)) == 1
 
 
 async def test_refusal_that_only_mentions_stats_select_does_not_disable_it(
