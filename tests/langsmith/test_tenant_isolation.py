@@ -1,10 +1,20 @@
 """A tenant whose requests work is served, whatever the requests of another tenant meet at LangSmith."""
 
 import asyncio
+import io
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from app.credentials import Credential
+from app.emulator import Emulator
+from app.langsmith.stack import UpstreamOptions, create_upstream
+from app.observability.log import create_log
+from app.observability.metrics import Metrics
 from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
+from app.sessions.query import PageQuery
 from tests.conftest import Clock, Gateway, Serve
 from tests.langsmith.operations import code_of, count_successes, metric, page, run_wave
 from tests.langsmith.test_deadlines import PLACES_OF_ONE_TENANT, WAVES
@@ -160,6 +170,65 @@ async def test_hanging_trial_of_one_tenant_leaves_a_trial_to_another(serve: Serv
         assert await code_of(gateway, page(), key="d") is None
         trial.cancel()
         await upstream.idle()
+
+
+STATISTICS = ("run_count", "error_rate", "total_tokens", "latency_p50", "total_cost", "prompt_tokens")
+steps = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.frozensets(st.sampled_from(STATISTICS), max_size=3),
+        st.integers(1, 12),
+        st.sampled_from([0.0, 1.0, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS]),
+    ),
+    max_size=30,
+)
+"""Tenant, statistics, number of requests at the same time, and seconds that pass before."""
+
+
+@given(steps, st.frozensets(st.sampled_from(STATISTICS)))
+def test_tenants_whose_requests_work_are_served_whatever_fails_for_another(
+    todo: list[tuple[str, frozenset[str], int, float]], broken: frozenset[str]
+) -> None:
+    clock = Clock()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        is_failing = request.headers["x-api-key"] == "a" and broken & set(request.url.params.get_list("stats_select"))
+        return httpx.Response(500 if is_failing else 200, json=[])
+
+    async def run() -> None:
+        upstream = create_upstream(
+            UpstreamOptions(endpoint="http://langsmith", timeout_seconds=30, retries=0, concurrency=4),
+            redis=None,
+            metrics=Metrics(),
+            log=create_log("json", "error", io.StringIO()),
+            clock=clock.monotonic,
+            connections=httpx.MockTransport(answer),
+        )
+        for tenant, statistics, count, seconds in todo:
+            clock.advance(seconds)
+            credential = Credential(tenant, {"x-api-key": tenant})
+            queries = (PageQuery(limit=1, offset=each, statistics=statistics) for each in range(count))
+            outcomes = await asyncio.gather(
+                *(upstream.fetch(query, credential, []) for query in queries), return_exceptions=True
+            )
+            if tenant != "a":
+                assert [each for each in outcomes if isinstance(each, Exception)] == []
+        await upstream.aclose()
+
+    asyncio.run(run())
+
+
+async def test_burst_of_one_token_leaves_places_to_another(serve: Serve, langsmith: Emulator) -> None:
+    own = {**SERVER, "langsmith_api_key": "demo"}
+    async with serve(upstream_concurrency=4, **own) as gateway, gateway.in_process() as in_process:
+        resume = langsmith.pause()
+        burst = [asyncio.create_task(code_with_token(in_process, page(number), "token-a")) for number in range(19)]
+        await langsmith.wait_for_requests(3)
+        other = asyncio.create_task(code_with_token(in_process, page(19), "token-b"))
+        await langsmith.wait_for_requests(4)
+        assert dict(langsmith.requests[-1].params)["offset"] == "19"
+        resume.set()
+        assert await asyncio.gather(other, *burst) == [None] * 20
 
 
 async def test_failing_operations_of_one_token_do_not_stop_the_requests_of_another(serve: Serve) -> None:
