@@ -1,10 +1,12 @@
 """HttpExchange: one request and its response, between the connection that receives it and the client that reads it."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 import httpx
+
+_SMALL_CHUNK_BYTES: Final = 1024
 
 
 class HttpExchange(httpx.AsyncByteStream):
@@ -21,7 +23,7 @@ class HttpExchange(httpx.AsyncByteStream):
         self._read_seconds = read_seconds
         self._resume_reading = resume_reading
         self._abort = abort
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
         self._error: httpx.TransportError | None = None
         self.status = 0
@@ -41,9 +43,8 @@ class HttpExchange(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             while self._chunks:
-                chunk = self._chunks.popleft()
-                self.buffered_bytes -= len(chunk)
-                yield chunk
+                for chunk in self._take_buffered():
+                    yield chunk
             if self._error:
                 raise self._error
             if self.is_complete:
@@ -84,6 +85,12 @@ class HttpExchange(httpx.AsyncByteStream):
         """Let the reader look at what has arrived."""
         if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _take_buffered(self) -> list[bytes]:
+        """What is buffered, in one piece if its chunks are small: many tiny ones take much more memory than one."""
+        chunks, size = self._chunks, self.buffered_bytes
+        self._chunks, self.buffered_bytes = [], 0
+        return [b"".join(chunks)] if size < len(chunks) * _SMALL_CHUNK_BYTES else chunks
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

@@ -180,3 +180,19 @@ async def test_a_large_body_is_read_no_faster_than_its_reader() -> None:
         assert await answer.aread() == body
         await asyncio.wait_for(sent.wait(), TIMEOUT_SECONDS)
         await answer.aclose()
+
+
+async def test_tiny_chunks_of_a_body_reach_its_reader_in_few_pieces() -> None:
+    """Each piece takes dozens of bytes of memory, so that a body of tiny ones would exceed its bound many times."""
+    count = 100_000
+
+    async def act(connection: Connection) -> None:
+        await connection.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        await connection.send(b"2\r\nab\r\n" * count + b"0\r\n\r\n")
+
+    async with raw_upstream(act) as upstream, pool() as connections:
+        answer = await connections.handle_async_request(httpx.Request("GET", upstream.url))
+        pieces = [piece async for piece in answer.aiter_raw()]
+        assert b"".join(pieces) == b"ab" * count
+        assert len(pieces) < count / 100
+        await answer.aclose()
