@@ -1,4 +1,4 @@
-"""Signs that LangSmith's API changes: unknown fields in a row, and headers that announce the end of an endpoint."""
+"""Signs that LangSmith's API changes: unknown fields and enum values in rows, and headers that announce its end."""
 
 from typing import Final
 
@@ -30,6 +30,12 @@ class ApiChangeReporter:
             self._metrics.unknown_fields.inc()
             shown = name[:_MAX_NAME_LENGTH]
             self._log_once(f"unknown field {shown}", "upstream_unknown_field", field=shown)
+
+    def record_unknown_value(self, field: str, value: str) -> None:
+        """Record a value, as JSON, that is none of the enumeration of its field. Clients receive null for it."""
+        self._metrics.unknown_values.labels(field).inc()
+        shown = value[:_MAX_NAME_LENGTH]
+        self._log_once(f"unknown value {field} {shown}", "upstream_unknown_value", field=field, value=shown)
 
     def record_deprecation(self, headers: httpx.Headers) -> None:
         """Record that LangSmith announces the end of the endpoint. Failed responses carry the headers too."""

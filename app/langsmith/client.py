@@ -150,7 +150,7 @@ class LangSmithClient(Upstream):
                 )
             finally:
                 call.milliseconds = (self._clock() - started_at) * 1000
-            rows = v1.parse_rows(response.body, query)
+            rows = v1.parse_rows(response.body, query, self._api_changes.record_unknown_value)
         except errors.GatewayError as exc:
             self._log_failure(exc, call)
             raise

@@ -78,6 +78,12 @@ class Metrics:
             "Fields in responses of LangSmith that this version of the gateway does not know.",
             registry=self._registry,
         )
+        self.unknown_values = Counter(
+            "gateway_upstream_unknown_values",
+            "Values in responses of LangSmith that the enumeration of their field does not have, by field.",
+            ["field"],
+            registry=self._registry,
+        )
         self.deprecations = Counter(
             "gateway_upstream_deprecations",
             "Responses of LangSmith with a Deprecation or Sunset header.",

@@ -1,15 +1,15 @@
 """Decodes LangSmith's answers into structs, once, when they arrive.
 
 msgspec decodes the whole answer at C speed. If a value does not have the type of the specification, the answer is
-decoded a second time, value by value. The values of wrong types become `MALFORMED`, and `read_attribute` raises an
-error for them, so that only clients that select such a value see the error.
+decoded a second time, row by row (`malformed.py`). The values of wrong types become `MALFORMED`, and `read_attribute`
+raises an error for them, so that only clients that select such a value see the error.
 """
 
 import contextlib
 import functools
 import json
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import GenericAlias
@@ -19,27 +19,38 @@ import msgspec
 import strawberry
 
 from app.errors import UpstreamMalformedError
+from app.sessions.malformed import (
+    DIGITS,
+    MALFORMED,
+    Malformed,
+    OnUnknown,
+    check_utf_8,
+    decode_rows_one_by_one,
+    decoder_of,
+    read_values,
+)
 from app.sessions.scalars import format_decimal, in_utc
 
+__all__ = [
+    "MALFORMED",
+    "NULL",
+    "Malformed",
+    "array_resolver",
+    "check_utf_8",
+    "decode_struct",
+    "decode_structs",
+    "is_array",
+    "is_null",
+    "read_attribute",
+    "unknown_fields",
+]
 
-class Malformed:
-    """The type of MALFORMED, which takes the place of a value that is not of its specified type."""
-
-    def __repr__(self) -> str:
-        return "MALFORMED"
-
-
-MALFORMED: Final = Malformed()
 NULL: Final = msgspec.Raw(b"null")
-_DIGITS: Final = 100
-"""Digits of a decimal, before or after the point. More are malformed: `1e999999` must not be printed in full."""
 _FIRST_ROW_BYTES: Final = 16 * 1024
 """Length within which the first row of an answer usually ends."""
-
-_ASCII_AS_SPACES: Final = bytes(byte if byte > 127 else ord(" ") for byte in range(256))
+_LONGEST_FIRST_ROW_BYTES: Final = 1024 * 1024
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def read_attribute(source: object, name: str) -> Any:
@@ -51,7 +62,11 @@ def read_attribute(source: object, name: str) -> Any:
 
 
 def decode_structs(
-    body: bytes, row: type[_Struct], required: tuple[str, ...], arrays: tuple[str, ...] = ()
+    body: bytes,
+    row: type[_Struct],
+    required: tuple[str, ...],
+    arrays: tuple[str, ...] = (),
+    on_unknown: OnUnknown = lambda *_: None,
 ) -> list[_Struct | None]:
     """The objects of a JSON array; None takes the place of an object that lacks a required value.
 
@@ -60,14 +75,15 @@ def decode_structs(
         row: The struct type of one object.
         required: Names of the fields that every object must have.
         arrays: Names of opaque fields that must be arrays without nulls.
+        on_unknown: Called for each value of an enumeration that is not known. Such a value is None.
 
     Raises UpstreamMalformedError for a body that is not a JSON array of objects.
     """
     try:
         check_utf_8(body)  # msgspec does not check the encoding of strings inside opaque values.
-        rows: list[_Struct | None] = _decoder(GenericAlias(list, row)).decode(body)
+        rows: list[_Struct | None] = decoder_of(GenericAlias(list, row)).decode(body)
     except (ValueError, RecursionError):
-        rows = [_decode_leniently(item, row, required) for item in _objects(body)]
+        rows = decode_rows_one_by_one(body, row, required, on_unknown)
     complete = [each for each in rows if each is not None]
     _normalise(complete, row)
     for each in complete:
@@ -78,20 +94,14 @@ def decode_structs(
     return rows
 
 
-def check_utf_8(text: bytes) -> None:
-    """Raises UnicodeDecodeError. Only the bytes that are not ASCII are decoded, because they are usually few."""
-    if not text.isascii():
-        b" ".join(text.translate(_ASCII_AS_SPACES).split()).decode()
-
-
 def decode_struct(value: bytes | msgspec.Raw, kind: type[_Struct]) -> _Struct:
     """A nested object. If the value is not an object, every field of the struct is MALFORMED."""
     try:
-        decoded: _Struct = _decoder(kind).decode(value)
+        decoded: _Struct = decoder_of(kind).decode(value)
     except (ValueError, RecursionError):
-        item = _parsed(bytes(value))
+        text = bytes(value)
         malformed = dict.fromkeys(kind.__struct_fields__, MALFORMED)
-        return kind(**(_values(item, kind) if isinstance(item, dict) else malformed))
+        return kind(**(read_values(text, kind, lambda *_: None) if text[:1] == b"{" else malformed))
     return decoded
 
 
@@ -117,71 +127,19 @@ def is_null(value: msgspec.Raw) -> bool:
 
 
 def unknown_fields(body: bytes, known: Iterable[str]) -> Iterator[str]:
-    """Names of fields in the first row that are not among the known ones, sorted. Other rows are not examined."""
+    """Names of fields in the first row that are not among the known ones, sorted. Other rows are not examined.
+
+    Nor is a first row of more than 1 MiB.
+    """
     start = body.find(b"{")
     if start < 0:
         return
     # The first row is usually short, so only the beginning of the answer is decoded first.
-    for end in (start + _FIRST_ROW_BYTES, len(body)):
+    for end in (start + _FIRST_ROW_BYTES, start + _LONGEST_FIRST_ROW_BYTES):
         with contextlib.suppress(ValueError, RecursionError):
             first, _ = json.JSONDecoder().raw_decode(body[start:end].decode(errors="replace"))
             yield from sorted(set(first).difference(known))
             return
-
-
-def _objects(body: bytes) -> list[dict[str, Any]]:
-    items = _parsed(body)
-    if items is MALFORMED:
-        raise UpstreamMalformedError("LangSmith answered something that is not JSON.")
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise UpstreamMalformedError("LangSmith did not answer with a list of sessions.")
-    return items
-
-
-def _parsed(text: bytes) -> Any:
-    """JSON with exact numbers. MALFORMED takes the place of a number that cannot be exact, or of invalid JSON."""
-    try:
-        return json.loads(
-            text.decode(), parse_int=_number(int), parse_float=_number(Decimal), parse_constant=lambda _: MALFORMED
-        )
-    except (ValueError, RecursionError):
-        return MALFORMED
-
-
-def _number(kind: Callable[[str], object]) -> Callable[[str], object]:
-    def number(text: str) -> object:
-        try:
-            return kind(text)
-        except (ValueError, ArithmeticError):
-            return MALFORMED
-
-    return number
-
-
-def _decode_leniently(item: Mapping[str, Any], kind: type[_Struct], required: tuple[str, ...]) -> _Struct | None:
-    values = _values(item, kind)
-    return None if any(values.get(name, MALFORMED) is MALFORMED for name in required) else kind(**values)
-
-
-def _values(item: Mapping[str, Any], kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {
-        field.name: _value(item[field.name], field.type) for field in msgspec.structs.fields(kind) if field.name in item
-    }
-
-
-def _value(value: object, kind: Any) -> object:
-    try:
-        if kind is msgspec.Raw:
-            return msgspec.Raw(_encoder.encode(value))
-        # Through JSON, and not `msgspec.convert`, so that only a JSON number becomes a float or an integer.
-        return msgspec.json.decode(_encoder.encode(value), type=kind)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return MALFORMED
-
-
-@functools.cache
-def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
 
 
 @functools.cache
@@ -210,9 +168,9 @@ def _normalise(rows: list[_Struct], kind: type[_Struct]) -> None:
 def _format_decimal(value: Decimal) -> str | Malformed:
     """The decimal as a fixed-point string; MALFORMED if it is not finite or has too many digits."""
     text = str(value)
-    if text[-1].isdigit() and "E" not in text and len(text) < _DIGITS:
+    if text[-1].isdigit() and "E" not in text and len(text) < DIGITS:
         return text
-    return format_decimal(value) if value.is_finite() and abs(value.adjusted()) < _DIGITS else MALFORMED
+    return format_decimal(value) if value.is_finite() and abs(value.adjusted()) < DIGITS else MALFORMED
 
 
 def _in_utc(value: datetime) -> datetime | Malformed:

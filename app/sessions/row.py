@@ -9,6 +9,7 @@ import strawberry
 from app.sessions.decoding import MALFORMED, NULL, decode_structs
 from app.sessions.feedback import FeedbackStat, as_list
 from app.sessions.fields import FIELDS, LISTED_SUFFIX, Field
+from app.sessions.malformed import OnUnknown
 from app.sessions.scalars import JSON
 
 
@@ -22,12 +23,14 @@ class Row(msgspec.Struct, gc=False):
     tenant_id: UUID
 
 
-def decode_rows(body: bytes) -> list[Row | None]:
+def decode_rows(body: bytes, on_unknown: OnUnknown = lambda *_: None) -> list[Row | None]:
     """The rows of an answer, in its order; None takes the place of a row without a valid id or workspace.
+
+    `on_unknown` is called for each value of an enumeration that is not known, which is None in its row.
 
     Raises UpstreamMalformedError for a body that is not a JSON array of objects.
     """
-    decoded = decode_structs(body, _Row, required=("id", "tenant_id"), arrays=_ARRAYS)
+    decoded = decode_structs(body, _Row, required=("id", "tenant_id"), arrays=_ARRAYS, on_unknown=on_unknown)
     for row in decoded:
         if row is not None:
             row.id = str(row.id)
