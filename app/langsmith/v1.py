@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from strawberry.utils.str_converters import to_snake_case
 
-from app.errors import UpstreamMalformedError
 from app.sessions.arguments import ARGUMENT_PATHS
 from app.sessions.fields import FACETS, FIELDS, STATS
 from app.sessions.malformed import OnUnknown
@@ -78,18 +77,10 @@ def params(query: PageQuery, *, select_statistics: bool = True) -> Params:
 def parse_rows(body: bytes, query: PageQuery, on_unknown: OnUnknown = lambda *_: None) -> list[Row | None]:
     """The rows of an answer, at most `query.limit` of them; None stands for a row without id or workspace.
 
-    `on_unknown` is called for each value of an enumeration that is not known. Bytes that are not UTF-8, such as those of
-    a name in Latin-1, cost only the characters that they stand for. Raises UpstreamMalformedError for a body that is not
-    a JSON array of objects.
+    `on_unknown` is called for each value of an enumeration that is not known. Raises UpstreamMalformedError for a body
+    that is not a JSON array of objects.
     """
-    try:
-        rows = decode_rows(body, on_unknown)
-    except UpstreamMalformedError:
-        readable = body.decode(errors="replace").encode()
-        if readable == body:
-            raise
-        rows = decode_rows(readable, on_unknown)
-    return rows[: query.limit]
+    return decode_rows(body, on_unknown)[: query.limit]
 
 
 def refused_argument(body: bytes, query: PageQuery) -> str | None:

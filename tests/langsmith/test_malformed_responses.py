@@ -21,7 +21,7 @@ MALFORMED = {
     "HTML": response(b"<html>SECRET</html>", headers={"content-type": "text/html"}),
     "cut JSON": response(b'[{"id": "SECRET'),
     "two documents": response(b"[][]"),
-    "not UTF-8": response(b'[{"id": \xff}]'),
+    "not UTF-8": response(b'[{"id": "\xff"]'),
     "UTF-16": response("[]".encode("utf-16")),
     "a byte order mark": response(b"\xef\xbb\xbf[]"),
     "NUL bytes": response(b"\0" * 1000),
@@ -128,21 +128,6 @@ async def test_number_of_any_size_is_read_exactly(serve: Serve) -> None:
         answer = await gateway.post("{ sessions { nodes { runCount totalCost } } }")
         assert str(10**40) in answer.text
         assert "0." + "1" * 50 in answer.text
-
-
-LATIN_1 = "Caf\u00e9 \u00d7".encode("latin-1")
-
-
-@pytest.mark.parametrize("number", ["NaN", "7"], ids=["and a number outside JSON", "alone"])
-async def test_text_that_is_not_utf_8_costs_only_its_characters(serve: Serve, number: str) -> None:
-    rows = json.dumps([row(1, name="NAME", extra={"a": "NAME"}, error_rate=0.5), row(2, name="\u00e9", run_count=0)])
-    body = rows.encode().replace(b"NAME", LATIN_1).replace(b": 0}", b": %s}" % number.encode())
-    async with raw_upstream(response(body)) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
-        nodes = (await gateway.data("{ sessions { nodes { name extra errorRate } } }"))["sessions"]["nodes"]
-        assert nodes == [
-            {"name": "Caf\ufffd \ufffd", "extra": {"a": "Caf\ufffd \ufffd"}, "errorRate": 0.5},
-            {"name": "\u00e9", "extra": None, "errorRate": None},
-        ]
 
 
 @pytest.mark.parametrize("name", ["id", "tenant_id"])
