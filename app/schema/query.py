@@ -56,7 +56,8 @@ class Query:
         self,
         info: Info,
         first: Annotated[
-            int, _argument(f"Number of sessions, 1 to {MAX_SESSIONS}. Costs one request to LangSmith per 100 sessions.")
+            int | None,
+            _argument(f"Number of sessions, 1 to {MAX_SESSIONS}. Costs one request to LangSmith per 100 sessions."),
         ] = DEFAULT_FIRST,
         after: Annotated[
             str | None, _argument("Start after this cursor, which is the `endCursor` of a page or that of an edge.")
@@ -90,7 +91,11 @@ class Query:
         plan = info.field_cache.get(ConnectionPlan)
         if plan is None:
             rows = parse_slice(
-                first=first, after=_given(after), offset=_given(offset), last=_given(last), before=_given(before)
+                first=DEFAULT_FIRST if first is None else first,
+                after=_given(after),
+                offset=_given(offset),
+                last=_given(last),
+                before=_given(before),
             )
             order = order_by or None
             query = PageQuery(

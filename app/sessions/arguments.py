@@ -24,7 +24,10 @@ from app.sessions.scalars import JSON, format_datetime
 
 
 def argument(description: str, *, default: Any = strawberry.UNSET) -> Any:
-    """Declare an argument. One that is left out, null, or equal to its `default` does not appear in a query."""
+    """Declare an argument. One that is left out, null, or equal to its `default` does not appear in a query.
+
+    Its type must accept None: clients send null for what they do not give, as Relay does.
+    """
     return strawberry.field(default=default, description=description)
 
 
@@ -86,8 +89,8 @@ class FeedbackSource(enum.Enum):
 
 @strawberry.input(description="The order of the sessions. Without it, the newest sessions come first.")
 class SessionOrder:
-    field: SessionOrderField = argument("The value to order by.", default=SessionOrderField.START_TIME)
-    direction: OrderDirection = argument("The direction of the order.", default=OrderDirection.DESC)
+    field: SessionOrderField | None = argument("The value to order by.", default=SessionOrderField.START_TIME)
+    direction: OrderDirection | None = argument("The direction of the order.", default=OrderDirection.DESC)
     feedback_key: str | None = argument(
         "The feedback key to order by. Required with `FEEDBACK`, and only allowed there."
     )
@@ -105,7 +108,9 @@ class StatsOptions:
     filter: str | None = argument(
         'Only runs that match this expression in LangSmith\'s filter language for runs, such as `eq(run_type, "llm")`.'
     )
-    approximate: bool = argument("Accept approximate values, which are faster but can be an hour old.", default=False)
+    approximate: bool | None = argument(
+        "Accept approximate values, which are faster but can be an hour old.", default=False
+    )
 
 
 def filter_arguments(where: SessionFilter | None) -> Arguments:
@@ -140,7 +145,8 @@ def order_arguments(order: SessionOrder | None) -> Arguments:
 
 def is_sorted_by_stat(order: SessionOrder | None) -> bool:
     """Whether the order depends on the runs, and therefore on the window of the statistics."""
-    by = FIELDS.get(str(order.field.value)) if order else FIELDS["start_time"]
+    field = (order and order.field) or SessionOrderField.START_TIME
+    by = FIELDS.get(str(field.value))
     return by is None or by.kind is not Kind.COLUMN
 
 

@@ -104,7 +104,6 @@ async def test_bad_literal_is_bad_input_that_names_its_argument(
         ("query ($o: SessionOrder) { sessions(orderBy: $o) { nodes { id } } }", {"o": {"field": "NOPE"}}, "orderBy"),
         ("query ($n: Int!) { sessions(first: $n) { nodes { id } } }", {}, "first"),
         ("query ($n: Int!) { sessions(first: $n) { nodes { id } } }", {"n": 2**40}, "first"),
-        ("query ($n: Int) { sessions(first: $n) { nodes { id } } }", {"n": None}, "first"),
         ("query ($y: Boolean!) { sessions { nodes { id @skip(if: $y) } } }", {"y": "yes"}, "if"),
     ],
 )

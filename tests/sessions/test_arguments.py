@@ -142,12 +142,6 @@ async def test_variable_that_an_argument_refuses_is_bad_input(gateway: Gateway, 
     assert not take_recorded_params(langsmith)
 
 
-async def test_null_for_an_argument_with_a_default_is_bad_input(gateway: Gateway, langsmith: Emulator) -> None:
-    (error,) = await gateway.errors(f"query ($v: Int) {sessions('first: $v')}", {"v": None})
-    assert error["extensions"]["code"] == "BAD_USER_INPUT"
-    assert not take_recorded_params(langsmith)
-
-
 async def test_deeply_nested_metadata_is_bad_input_at_worst(gateway: Gateway) -> None:
     query = json.dumps(f"query ($v: JSON) {sessions('filter: {metadata: $v}')}")
     for depth in (50, 400, *range(900, 1030, 10), 5000):
