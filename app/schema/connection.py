@@ -9,7 +9,7 @@ from app.schema.pagination import Slice, cursor_of
 from app.schema.pushdown import statistics_in, window_of, windows_in
 from app.schema.row_reader import ConnectionRows, RowReader
 from app.schema.types import Info, PageInfo, SessionConnection, SessionEdge, as_session
-from app.sessions.arguments import StatsOptions
+from app.sessions.arguments import StatsOptions, check_encoded_length
 from app.sessions.query import PageQuery, StatsWindow
 
 
@@ -33,10 +33,11 @@ class ConnectionPlan:
 
     @classmethod
     def create(cls, query: PageQuery, rows: Slice, stats: StatsOptions | None, info: Info) -> Self:
-        """The plan for these rows of a query. Raises BadUserInputError for invalid options of statistics."""
+        """The plan for these rows of a query. Raises BadUserInputError for invalid and too long arguments."""
         selection = info.selection("SessionConnection")
         sessions = selection.at("nodes") + selection.at("edges", "node")
         window = window_of(stats, info.context)
+        check_encoded_length(query.arguments + window.arguments)
         windows = windows_in(sessions, info.context)
         statistics = statistics_in(sessions) | windows.pop(window, frozenset())
         page = query.with_statistics(statistics, window)

@@ -17,7 +17,7 @@ from app.cache.page_cache import PageCache
 from app.credentials import Credential
 from app.schema.first_answer import FirstAnswerGate
 from app.schema.loader import FailedLookup, SessionLoader
-from app.sessions.arguments import StatsOptions, given_options, stats_window
+from app.sessions.arguments import StatsOptions, check_encoded_length, given_options, stats_window
 from app.sessions.query import Arguments, StatsWindow
 
 
@@ -75,12 +75,14 @@ class OperationContext:
     def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
         """The window of the options at `now`, and a label that depends on the options only: part of `SessionStats.id`.
 
-        Raises BadUserInputError for invalid options.
+        Raises BadUserInputError for invalid options, and for options that are too long.
         """
         given = given_options(options)
         if given not in self._windows:
             label = hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
-            self._windows[given] = (stats_window(options, self.now), label)
+            window = stats_window(options, self.now)
+            check_encoded_length(window.arguments)
+            self._windows[given] = (window, label)
             if options.last:
                 # Start times are rounded down to the minute, so the window is another one from the next minute on.
                 self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6

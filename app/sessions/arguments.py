@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 import strawberry
@@ -22,13 +23,23 @@ from app.sessions.fields import FIELDS, Kind
 from app.sessions.query import ALL_RUNS, Arguments, StatsWindow
 from app.sessions.scalars import JSON, format_datetime
 
+MAX_ITEMS: Final = 100
+"""Items of a list. As many ids fit in one request to LangSmith."""
+MAX_TEXT_BYTES: Final = 4 * 1024
+"""Length of a text argument in UTF-8, and of an object as JSON."""
+MAX_EXPRESSION_BYTES: Final = 3 * 1024
+"""Length of an expression in LangSmith's filter language. Most of its characters are encoded as three."""
+MAX_ENCODED_BYTES: Final = 7 * 1024
+"""Length of all arguments of a root field together, as in a URL. Common proxies take a request line of 8 KiB."""
+_EXPRESSION: Final = "expression"
 
-def argument(description: str, *, default: Any = strawberry.UNSET) -> Any:
+
+def argument(description: str, *, default: Any = strawberry.UNSET, is_expression: bool = False) -> Any:
     """Declare an argument. One that is left out, null, or equal to its `default` does not appear in a query.
 
     Its type must accept None: clients send null for what they do not give, as Relay does.
     """
-    return strawberry.field(default=default, description=description)
+    return strawberry.field(default=default, description=description, metadata={_EXPRESSION: is_expression})
 
 
 @strawberry.input(description="Selects sessions. A session must match every argument that is given.")
@@ -48,7 +59,8 @@ class SessionFilter:
         "Only sessions that have all of these tag values, given by their UUIDs."
     )
     expression: str | None = argument(
-        'An expression in LangSmith\'s filter language for sessions, such as `eq(name, "my-project")`.'
+        'An expression in LangSmith\'s filter language for sessions, such as `eq(name, "my-project")`.',
+        is_expression=True,
     )
 
 
@@ -106,7 +118,8 @@ class StatsOptions:
         "Only runs that started within this duration before the current minute, such as `PT24H`. Excludes `since`."
     )
     filter: str | None = argument(
-        'Only runs that match this expression in LangSmith\'s filter language for runs, such as `eq(run_type, "llm")`.'
+        'Only runs that match this expression in LangSmith\'s filter language for runs, such as `eq(run_type, "llm")`.',
+        is_expression=True,
     )
     approximate: bool | None = argument(
         "Accept approximate values, which are faster but can be an hour old.", default=False
@@ -182,14 +195,41 @@ def given_options(options: StatsOptions) -> Arguments:
     return _canonical(options)
 
 
+def check_encoded_length(arguments: Arguments) -> None:
+    """Raises BadUserInputError for arguments that are too long together. It names the longest one."""
+    lengths: dict[str, int] = {}
+    for pair in arguments:
+        lengths[pair[0]] = lengths.get(pair[0], 0) + len(urlencode([pair])) + 1
+    total = sum(lengths.values())
+    if total > MAX_ENCODED_BYTES:
+        longest = max(lengths, key=lengths.__getitem__)
+        message = (
+            f"All arguments together take {total} bytes in a URL, and {MAX_ENCODED_BYTES} are allowed. Shorten it."
+        )
+        raise BadUserInputError(message, argument=longest)
+
+
 def _canonical(values: SessionFilter | SessionOrder | StatsOptions) -> Arguments:
-    """Every argument that differs from its default, in the order of the declarations, with its canonical text."""
+    """Every argument that differs from its default, in the order of the declarations, with its canonical text.
+
+    Raises BadUserInputError for one that is too long.
+    """
     return tuple(
         (_path(values, line.name), text)
         for line in fields(values)
         if (value := getattr(values, line.name)) != line.default
-        for text in _texts(value)
+        for text in _checked_texts(value, _path(values, line.name), is_expression=line.metadata[_EXPRESSION])
     )
+
+
+def _checked_texts(value: object, path: str, *, is_expression: bool) -> Iterator[str]:
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise BadUserInputError(f"There may be {MAX_ITEMS} at most.", argument=path)
+    limit = MAX_EXPRESSION_BYTES if is_expression else MAX_TEXT_BYTES
+    for text in _texts(value):
+        if len(text.encode(errors="surrogatepass")) > limit:
+            raise BadUserInputError(f"It may be {limit} bytes long at most.", argument=path)
+        yield text
 
 
 def _path(values: SessionFilter | SessionOrder | StatsOptions, name: str) -> str:
