@@ -22,7 +22,7 @@ from graphql import (
 
 from app import errors
 from app.errors import BadUserInputError, OperationTooExpensiveError
-from app.execution.error_formatting import InvalidOperationError, with_validation_code
+from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, shortened, with_validation_code
 from app.execution.limits import OperationLimits
 from app.resilience.lru_cache import LruCache
 
@@ -47,7 +47,7 @@ class Document:
         operation = get_operation_ast(self.ast, name)
         if operation is None:
             message = (
-                f"There is no operation {name!r} in the document."
+                f"There is no operation {shortened(repr(name))} in the document."
                 if name
                 else "The document has several operations: name one."
             )
@@ -101,9 +101,11 @@ class DocumentCache:
         except RecursionError as exc:
             message = "This document is nested too deeply."
             raise OperationTooExpensiveError(message, limit=limits.depth, value=limits.depth + 1) from exc
-        problems = validate(self._schema, document, self._rules, max_errors=20, hide_suggestions=self._hide_suggestions)
+        problems = validate(
+            self._schema, document, self._rules, max_errors=MAX_ERRORS, hide_suggestions=self._hide_suggestions
+        )
         if problems:
-            raise InvalidOperationError([with_validation_code(error, document) for error in problems])
+            raise InvalidOperationError([with_validation_code(error, document) for error in problems[:MAX_ERRORS]])
         return document
 
 

@@ -1,6 +1,7 @@
 """Errors as clients read them: each has a stable code, and none shows anything internal."""
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from graphql import (
     ArgumentNode,
@@ -19,6 +20,11 @@ from structlog.typing import FilteringBoundLogger
 from app import errors
 from app.errors import BadUserInputError, GatewayError
 from app.observability.request_id import internal_error_message
+
+MAX_ERRORS: Final = 5
+"""Errors that are reported of a document that is not valid, and of variables."""
+_MAX_MESSAGE: Final = 400
+_LONG_WORD: Final = re.compile(r"\S{101,}")
 
 
 class InvalidOperationError(Exception):
@@ -50,7 +56,15 @@ def format_error(error: GraphQLError, log: FilteringBoundLogger) -> dict[str, An
     else:
         # graphql-core raises the remaining errors itself, about the values of variables and arguments.
         extensions = {"code": BadUserInputError.code}
-    return dict(error.formatted) | {"extensions": extensions}
+    return dict(error.formatted) | {"message": shortened(error.message), "extensions": extensions}
+
+
+def shortened(message: str) -> str:
+    """The message with the middle of what is long left out: graphql-core quotes the client's text in full."""
+    words = _LONG_WORD.sub(lambda word: f"{word[0][:60]}…{word[0][-20:]}", message[: 2 * _MAX_MESSAGE])
+    tail = _LONG_WORD.sub(lambda word: word[0][-20:], message[-100:]) if len(message) > 2 * _MAX_MESSAGE else ""
+    whole = f"{words}…{tail}" if tail else words
+    return whole if len(whole) <= _MAX_MESSAGE else f"{whole[:200]}…{whole[-60:]}"
 
 
 def with_validation_code(error: GraphQLError, document: DocumentNode) -> GraphQLError:
@@ -65,6 +79,8 @@ def with_validation_code(error: GraphQLError, document: DocumentNode) -> GraphQL
 
 def with_bad_input_code(error: GraphQLError, document: DocumentNode) -> GraphQLError:
     """Give an error about a value its code, and the path of the argument that the value is for."""
+    if type(error.original_error) is ValueError:  # Python's own, about an integer with thousands of digits
+        error.message = "This number has too many digits."
     argument = _argument_path(error.nodes[0], document) if error.nodes else None
     error.extensions = {"code": BadUserInputError.code} | ({"argument": argument} if argument else {})
     return error

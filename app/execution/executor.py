@@ -18,7 +18,7 @@ from app.errors import GatewayError, ResultTooLargeError
 from app.execution.answer_size import AnswerEncoder, AnswerSize
 from app.execution.core_executor import bounded_executor_class
 from app.execution.documents import Document, DocumentCache
-from app.execution.error_formatting import InvalidOperationError, format_error, with_bad_input_code
+from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, format_error, with_bad_input_code
 from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Run, Values
 from app.execution.projection import Encoding, NotCompilableError
@@ -220,11 +220,11 @@ class Executor:
             self._schema,
             operation.variable_definitions or (),
             dict(request.variables),
-            max_errors=10,
+            max_errors=MAX_ERRORS,
             hide_suggestions=self._hide_suggestions,
         )
         if isinstance(variables, list):
-            raise InvalidOperationError([with_bad_input_code(error, document.ast) for error in variables])
+            raise InvalidOperationError([with_bad_input_code(error, document.ast) for error in variables[:MAX_ERRORS]])
         try:
             cost = self._cost_of(operation, document, variables)
         except GraphQLError as exc:

@@ -21,7 +21,8 @@ BigInt = NewType("BigInt", int)
 JSON = NewType("JSON", object)
 
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.IGNORECASE)
-_WEEKS: Final = re.compile(r"P([0-9]{1,4})W")
+_WEEKS: Final = re.compile(r"P([0-9]{1,4}(?:\.[0-9]{1,9})?)W")
+_DECIMAL_COMMA: Final = re.compile(r"([^,]*[0-9]),([0-9]+[A-Za-z])")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -72,10 +73,13 @@ def parse_datetime(value: object) -> datetime:
 def parse_duration(value: object) -> timedelta:
     """A duration from an ISO 8601 string. Raises BadUserInputError for anything else, and for years and months."""
     if isinstance(value, str):
-        if weeks := _WEEKS.fullmatch(value):
-            return timedelta(weeks=int(weeks[1]))
+        # ISO 8601 has the comma as well as the point before the decimals of the last number.
+        comma = _DECIMAL_COMMA.fullmatch(value)
+        text = f"{comma[1]}.{comma[2]}" if comma else value
+        if weeks := _WEEKS.fullmatch(text):
+            return timedelta(weeks=float(weeks[1]))
         try:
-            return msgspec.convert(value, timedelta)
+            return msgspec.convert(text, timedelta)
         except (msgspec.ValidationError, OverflowError):
             pass
     raise BadUserInputError(

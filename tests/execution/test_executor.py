@@ -122,9 +122,9 @@ async def test_response_lists_several_errors_up_to_a_limit(gateway: Gateway) -> 
     variables = " ".join(f"$n{n}: Int!" for n in range(15))
     roots = " ".join(f"a{n}: sessions(first: $n{n}) {{ nodes {{ id }} }}" for n in range(15))
     errors = await gateway.errors(f"query ({variables}) {{ {roots} }}", {})
-    assert 10 <= len(errors) <= 11
+    assert len(errors) == 5
     errors = await gateway.errors("{ sessions { nodes { " + " ".join(f"nope{n}" for n in range(200)) + " } } }")
-    assert 20 <= len(errors) <= 21
+    assert len(errors) == 5
 
 
 async def run_named(gateway: Gateway, query: str, name: str | None) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def test_invalid_decimal_is_refused(value: object) -> None:
     ("text", "hours"),
     [
         *(("PT1H", 1), ("PT24H", 24), ("P1D", 24), ("P7D", 168), ("P1W", 168), ("P52W", 8736), ("PT90M", 1.5)),
+        *(("PT1.5H", 1.5), ("PT1,5H", 1.5), ("P0,5D", 12), ("P1DT0,5H", 24.5), ("P0,5W", 84), ("P0.5W", 84)),
         *(("P1DT12H", 36), ("PT3600S", 1), ("PT0.5H", 0.5), ("PT1H30M", 1.5), ("-P1D", -24), ("PT0S", 0)),
     ],
 )
@@ -100,7 +101,26 @@ def test_duration_is_parsed(text: str, hours: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "P", "PT", "P1Y", "P1M", "P1Y2M", "1D", "24h", "P1W2D", " P1D", "P1D ", "P٣W", "P99999999999D", "P1D\n"],
+    [
+        "",
+        "P",
+        "PT",
+        "P1Y",
+        "P1M",
+        "P1Y2M",
+        "1D",
+        "24h",
+        "P1W2D",
+        " P1D",
+        "P1D ",
+        "P٣W",
+        "P99999999999D",
+        "P1D\n",
+        "PT1,H",
+        "PT,5H",
+        "P1,5DT1H",
+        "PT1,5,5H",
+    ],
 )
 def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(BadUserInputError, match="Duration"):
