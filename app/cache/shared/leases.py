@@ -42,8 +42,9 @@ from app.cache.shared.scripts import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE
 from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
 
-LEASE_SECONDS: Final = 3.0
-"""Seconds after which a lease expires unless it is renewed."""
+LEASE_SECONDS: Final = 1.0
+"""Seconds after which a lease expires unless it is renewed. Nobody waits longer for a lease that nobody holds: its
+holder was killed, or Redis ran the script that acquired it, but lost the answer and could not be told to release it."""
 _RENEWALS_PER_LEASE: Final = 3
 _OUTCOME_SECONDS: Final = 2.0
 """Seconds for which the outcome of a fetch is kept for waiting processes."""

@@ -68,9 +68,9 @@ async def test_all_leases_of_one_attempt_are_renewed_and_released(leases: Leases
     keys = [*lease.acquired.values()]
     with redis.client() as client:
         for key in keys:
-            client.pexpire(key, 1500)
+            client.pexpire(key, 500)
         async with leases.renewing(lease):
-            while any(client.pttl(key) <= 1500 for key in keys):  # noqa: ASYNC110 - Redis notifies nobody
+            while any(client.pttl(key) <= 500 for key in keys):  # noqa: ASYNC110 - Redis notifies nobody
                 await asyncio.sleep(0.05)
         await leases.release(lease)
         assert [client.get(key)[:1] for key in keys] == [b"d", b"d"]
@@ -104,6 +104,14 @@ async def test_attempt_whose_answer_is_lost_leaves_no_lease(redis: RealRedis, er
     await background.aclose()
     assert set((await leases.acquire("scope", ["a", "b"], CLAIM)).acquired) == {"a", "b"}
     await connection.aclose()
+
+
+async def test_lease_that_is_neither_renewed_nor_released_expires_within_a_second(
+    leases: Leases, redis: RealRedis
+) -> None:
+    lease = await leases.acquire("scope", ["a", "b"], CLAIM)
+    with redis.client() as client:
+        assert all(client.pttl(key) <= 1000 for key in lease.acquired.values())
 
 
 async def test_failure_is_raised_only_in_processes_that_require_what_the_holder_requires(leases: Leases) -> None:
@@ -162,9 +170,9 @@ async def test_lease_is_renewed_while_held_and_expires_otherwise(leases: Leases,
     lease = await leases.acquire("scope", ["a"], CLAIM)
     (key,) = lease.acquired.values()
     with redis.client() as client:
-        client.pexpire(key, 1500)
+        client.pexpire(key, 500)
         async with leases.renewing(lease):
-            while client.pttl(key) <= 1500:  # noqa: ASYNC110 - Redis notifies nobody
+            while client.pttl(key) <= 500:  # noqa: ASYNC110 - Redis notifies nobody
                 await asyncio.sleep(0.05)
         client.pexpire(key, 1)
         second = await leases.acquire("scope", ["a"], CLAIM)
