@@ -51,9 +51,9 @@ class BoundedProtocol(FramedProtocol):
         """Whether each request that began is complete, and its response too."""
         return (
             not self.is_receiving
+            and (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]  # may be None
             and not self._unparsed
             and not self.is_refused
-            and (self.last_cycle is None or self.last_cycle.response_complete)
             and not self.transport.is_closing()
         )
 

@@ -7,6 +7,7 @@ So this class changes uvicorn's own in these points:
   head of the request is parsed a second time, without that header.
 - **Trailers** are dropped. uvicorn appends them to the headers, which a proxy may have checked or set.
 - **Heads** are checked when they are complete, and refused while they arrive if they are too long (request_head.py).
+  Chunks of a body that consist of little else than extensions are refused too.
 - **A refusal** is the response to the request that it refuses: it waits for the responses before it. What follows is
   not parsed. The connection is closed by half at first, so that the client can read the refusal while it still sends.
 """
@@ -31,6 +32,8 @@ from app.http.request_head import (
 )
 
 _MAX_HEAD_BYTES: Final = MAX_URL_BYTES + MAX_HEADERS_BYTES
+_CHUNK_OVERHEAD_BYTES: Final = 16
+"""What a chunk may need beside its data: its size, line ends, and a bit more."""
 
 
 class FramedProtocol(HttpToolsProtocol):
@@ -45,22 +48,21 @@ class FramedProtocol(HttpToolsProtocol):
         self.requests_received = 0
         self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one that arrived last
         self._is_head_complete = False  # of the request that is being received; `cycle` is then its cycle
-        self._bytes_without_body = 0  # since the end of a head, and since the last piece of a body
+        self._data_bytes = 0  # of the data that is being parsed
+        # At least the bytes of the head that is being received; then, those of the body that are more than it needs.
+        self._bytes_without_body = 0
         self._head_error: HTTPError | None = None  # why a callback has stopped the parser
-
-    @property
-    def last_cycle(self) -> RequestResponseCycle | None:
-        """The cycle of the request whose head arrived last. uvicorn's annotation of `cycle` leaves out the None."""
-        return self.cycle
 
     @property
     def has_received_last(self) -> bool:
         """Whether the connection is to be closed after the request that arrived last."""
-        return self.last_cycle is not None and not self.last_cycle.keep_alive and not self.is_receiving
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves out the None
+        return cycle is not None and not cycle.keep_alive and not self.is_receiving
 
     def parse(self, data: bytes) -> None:
         """Give bytes to the parser, which calls the `on_…` methods. After a refusal, no more bytes may be given."""
-        self._bytes_without_body += len(data)
+        self._data_bytes = len(data)
+        self._bytes_without_body += self._data_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -68,7 +70,7 @@ class FramedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self.refuse(self._head_error or refusal(400, "The request is not valid HTTP."))
         else:
-            if self._bytes_without_body > _MAX_HEAD_BYTES:
+            if self._bytes_without_body > _MAX_HEAD_BYTES + self._data_bytes:
                 self.refuse(url_too_long() if len(self.url) > MAX_URL_BYTES else headers_too_long())
 
     def refuse(self, error: HTTPError) -> None:
@@ -114,23 +116,26 @@ class FramedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._unset_keepalive_if_required()
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
         self.is_receiving = True
         self._is_head_complete = False
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # `_ignore_upgrade` follows
-        self._head_error = check_head(len(self.url), self.headers, self.parser.get_http_version())
-        if self._head_error:
-            raise self._head_error
+        may_be_long = self._bytes_without_body > MAX_URL_BYTES
+        error = check_head(self.url, self.headers, self.parser.get_http_version(), may_be_long=may_be_long)
+        if error is not None:
+            self._head_error = error
+            raise error
         super().on_headers_complete()
         self._is_head_complete = True
         self._bytes_without_body = 0
         self.headers = []  # receives the trailers; the request's headers are in its scope
 
     def on_body(self, body: bytes) -> None:
-        self._bytes_without_body = 0
+        self._bytes_without_body = max(0, self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -142,7 +147,7 @@ class FramedProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self.is_receiving = False
         self.requests_received += 1
-        self._bytes_without_body = 0
+        self._bytes_without_body = self._data_bytes  # the next head may begin in the same data
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.running = cycle
