@@ -44,6 +44,7 @@ OWNERS: dict[str, set[str]] = {
         "http/framed_protocol",
         "http/graceful_shutdown",
         "http/protocol_selection",
+        "http/response_cycle",
     },
 }
 """By library, the rooms and modules that import it. A room stands for all of its modules."""

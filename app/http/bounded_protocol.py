@@ -168,8 +168,8 @@ class BoundedProtocol(FramedProtocol):
     # Responses
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self.running = cycle
         if self.flow.write_paused:
-            self.running = cycle
             self._waiting_for_client = (cycle, app)
         else:
             super()._start_asgi_task(cycle, app)

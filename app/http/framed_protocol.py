@@ -14,8 +14,10 @@ So this class changes uvicorn's own in these points:
 
 import asyncio
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http.errors import HTTPError
@@ -30,6 +32,7 @@ from app.http.request_head import (
     refusal,
     url_too_long,
 )
+from app.http.response_cycle import LeanCycle
 
 _MAX_HEAD_BYTES: Final = MAX_URL_BYTES + MAX_HEADERS_BYTES
 _CHUNK_OVERHEAD_BYTES: Final = 16
@@ -46,7 +49,8 @@ class FramedProtocol(HttpToolsProtocol):
         self.is_receiving = False  # a request has begun and is not complete
         self.is_refused = False
         self.requests_received = 0
-        self.running: RequestResponseCycle | None = None  # uvicorn's `cycle` is the one that arrived last
+        # Subclasses set it where they start a request. uvicorn's `cycle` is the one that arrived last.
+        self.running: RequestResponseCycle | None = None
         self._is_head_complete = False  # of the request that is being received; `cycle` is then its cycle
         self._data_bytes = 0  # of the data that is being parsed
         # At least the bytes of the head that is being received; then, those of the body that are more than it needs.
@@ -125,22 +129,48 @@ class FramedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # `_ignore_upgrade` follows
         may_be_long = self._bytes_without_body > MAX_URL_BYTES
-        error = check_head(self.url, self.headers, self.parser.get_http_version(), may_be_long=may_be_long)
+        http_version = self.parser.get_http_version()
+        error = check_head(self.url, self.headers, http_version, may_be_long=may_be_long)
         if error is not None:
             self._head_error = error
             raise error
-        super().on_headers_complete()
+        self._begin_request(self.parser.get_method().decode(), http_version)
         self._is_head_complete = True
         self._bytes_without_body = 0
         self.headers = []  # receives the trailers; the request's headers are in its scope
 
+    def _begin_request(self, method: str, http_version: str) -> None:
+        """Complete the scope and start the app, as uvicorn's `on_headers_complete` does for its own class of cycles."""
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope = cast("dict[str, Any]", self.scope)
+        scope["method"] = method
+        scope["http_version"] = http_version
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + url.path
+        scope["query_string"] = url.query or b""
+        app = self.app
+        limit = self.limit_concurrency
+        if limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit):
+            app = service_unavailable
+            self.logger.warning("Exceeded concurrency limit.")
+        before: RequestResponseCycle | None = self.cycle
+        is_kept = http_version != "1.0" and self.parser.should_keep_alive()
+        self.cycle = self._create_cycle(LeanCycle, self.scope, keep_alive=is_kept)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
+
     def on_body(self, body: bytes) -> None:
-        self._bytes_without_body = max(0, self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES)
+        unused = self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES
+        self._bytes_without_body = unused if unused > 0 else 0  # noqa: FURB136 - `max` is a call for each request
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return
+        if not self._is_head_complete:
+            return  # `_ignore_upgrade` follows
         if self.headers and headers_bytes(self.headers) > MAX_HEADERS_BYTES:
             self._head_error = headers_too_long()
             raise self._head_error
@@ -148,10 +178,6 @@ class FramedProtocol(HttpToolsProtocol):
         self.is_receiving = False
         self.requests_received += 1
         self._bytes_without_body = self._data_bytes  # the next head may begin in the same data
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self.running = cycle
-        super()._start_asgi_task(cycle, app)
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Parse a request again without its header `Upgrade`. `rest`: the bytes after its head."""
@@ -167,17 +193,24 @@ class FramedProtocol(HttpToolsProtocol):
     def _create_last_cycle(self) -> RequestResponseCycle:
         """The cycle of a response after which the connection is closed by half. It has no request."""
         scope = {"type": "http", "method": "GET", "path": "", "query_string": b"", "http_version": "1.1", "headers": []}
-        return RequestResponseCycle(
-            scope=cast("Any", scope),
-            transport=cast("Any", _HalfClosingTransport(self)),
+        self.expect_100_continue = False
+        cycle = self._create_cycle(RequestResponseCycle, scope, keep_alive=False)
+        cycle.transport = cast("Any", _HalfClosingTransport(self))
+        cycle.access_log = False
+        return cycle
+
+    def _create_cycle(self, cls: type[RequestResponseCycle], scope: Any, *, keep_alive: bool) -> RequestResponseCycle:
+        return cls(
+            scope=scope,
+            transport=self.transport,
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
-            access_log=False,
+            access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=False,
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive,
             on_response=self.on_response_complete,
         )
 

@@ -11,7 +11,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.emulator.server import serving_app
-from app.http.protocol_selection import UVICORN_DEFAULT, select_http_protocol
+from app.http.protocol_selection import _ATTRIBUTES, UVICORN_DEFAULT, select_http_protocol
 from app.http.uvicorn_protocol import ReplayProtocol
 from app.main import create_app
 from app.observability.log import create_log
@@ -57,7 +57,7 @@ def _drop_module(monkeypatch: pytest.MonkeyPatch) -> None:
 CHANGES = [
     (_rename_method, ["HttpToolsProtocol._unset_keepalive_if_required"]),
     (_add_parameter, ["HttpToolsProtocol.on_response_complete"]),
-    (_drop_attribute, ["RequestResponseCycle.keep_alive", "RequestResponseCycle.response_complete"]),
+    (_drop_attribute, sorted(f"RequestResponseCycle.{name}" for name in _ATTRIBUTES["RequestResponseCycle"])),
     (_drop_class, ["FlowControl.write_paused"]),
     (_drop_module, ["uvicorn.protocols.http.httptools_impl"]),
 ]
