@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
@@ -41,7 +42,7 @@ class MetricsDirectory:
         if (path := os.environ.get(MULTIPROCESS_DIRECTORY)) is None:
             return
         try:
-            os.makedirs(path, exist_ok=True)  # noqa: PTH103 - the variable is a string
+            Path(path).mkdir(parents=True, exist_ok=True)
             problem = None if has_room(shutil.disk_usage(path).free, workers) else "No space left on device"
         except OSError as exc:
             problem = exc.strerror

@@ -4,8 +4,7 @@
 
     uvicorn_protocol    answers a repeated request from replay_cache before it is parsed
     framed_protocol, bounded_protocol   the layers below it: requests framed, and bounded by connection_limits
-    request_head        the limits of a request's head
-    response_cycle      writes the response
+    request_head        the limits of a request's head; response_cycle: writes the response
     server, middleware  FastAPI, and the middleware around it as one list; cors; routes and web_pages for other paths
     endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control

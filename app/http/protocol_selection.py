@@ -1,8 +1,13 @@
-"""Selects uvicorn's HTTP protocol class: ReplayProtocol, or uvicorn's own if its internals are not as expected."""
+"""Selects uvicorn's HTTP protocol class: ReplayProtocol, or uvicorn's own if its internals are not as expected.
+
+`serve` passes the class to uvicorn. With `uvicorn app.main:app`, the app gives it to the server that runs it.
+"""
 
 import asyncio
 import importlib
 import inspect
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Final
 
@@ -69,6 +74,21 @@ def select_http_protocol(log: FilteringBoundLogger) -> type[asyncio.Protocol] | 
     from app.http.uvicorn_protocol import ReplayProtocol  # noqa: PLC0415 - fails where uvicorn has no such base class
 
     return ReplayProtocol
+
+
+def use_in_running_server(log: FilteringBoundLogger) -> None:
+    """Let the uvicorn server that runs this app use the selected class for the connections to come.
+
+    Nothing changes with another server, outside the main thread, or if uvicorn's options chose another class.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)  # uvicorn's handler is a method of its server
+    if not isinstance(server, uvicorn.Server) or threading.current_thread() is not threading.main_thread():
+        return
+    selected = server.config.http_protocol_class
+    if (selected.__module__, selected.__name__) == (_MODULE, "HttpToolsProtocol"):
+        protocol = select_http_protocol(log)
+        if not isinstance(protocol, str):
+            server.config.http_protocol_class = protocol
 
 
 def _unexpected_internals() -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The head of a request: its limits, and the errors that refuse a request because of it.
 
 `BoundedProtocol` checks each head before the application sees the request. With a server that does not use that class
-(`uvicorn app.main:app`), `RequestHeadMiddleware` makes the same checks later: the server has then read the whole head
-into memory already.
+(see protocol_selection.py), `RequestHeadMiddleware` makes the same checks later: the server has then read the whole
+head into memory already.
 """
 
 import re

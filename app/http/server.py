@@ -20,6 +20,7 @@ from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import GRACEFUL_SHUTDOWN, GracefulShutdown, draining
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.persisted_queries import PersistedDocuments
+from app.http.protocol_selection import use_in_running_server
 from app.http.replay_cache import REPLAY_CACHE, ReplayCache
 from app.http.request_head import RequestHeadMiddleware
 from app.http.response_cache import ResponseCache
@@ -151,6 +152,7 @@ def create_http_app(
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         nonlocal is_started
         is_started = True
+        use_in_running_server(log)
         try:
             with draining(shutdown):
                 async with metrics.publishing():

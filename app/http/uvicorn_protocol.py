@@ -26,11 +26,12 @@ from app.http.replay_cache import REPLAY_CACHE, REPLAY_RECORDER, ReplayCache, Re
 
 
 class ReplayProtocol(BoundedProtocol):
-    """One client connection. Without a ReplayCache in the application's state, it replays nothing."""
+    """One client connection. Nothing is replayed without a ReplayCache in the application's state."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._replays: ReplayCache | None = self.app_state.get(REPLAY_CACHE)
+        # uvicorn's access log, which `serve` switches off, would have no line for a replayed response.
+        self._replays: ReplayCache | None = None if self.access_log else self.app_state.get(REPLAY_CACHE)
 
     def data_received(self, data: bytes) -> None:
         if self._replays is None or self.flow.write_paused or self.graceful_shutdown.has_begun or not self.is_idle:

@@ -1,10 +1,14 @@
 """The replaying protocol is used only on a uvicorn whose internals are as expected."""
 
+import asyncio
 import io
 import json
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
@@ -17,6 +21,9 @@ from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
 from tests.conftest import create_http_client
+from tests.http.test_request_framing import KEY, chunked
+from tests.support.raw_client import BODY, Connection, request
+from tests.test_command_line import STOPPED, UVICORN, running
 
 
 def select() -> tuple[Any, list[dict[str, Any]]]:
@@ -87,3 +94,31 @@ async def test_gateway_answers_repeated_requests_over_the_uvicorn_default_protoc
         metrics = (await client.get("/metrics")).text
     assert len({answer.content for answer in answers}) == 1
     assert 'gateway_executions_total{by="kept"} 3.0' in metrics
+
+
+UPGRADE = request(BODY, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk")
+
+
+@pytest.mark.parametrize(("options", "chunks_are_read"), [((), True), (("--http", "h11"), False)])
+async def test_plain_uvicorn_uses_the_replaying_protocol_unless_its_options_choose_another(
+    tmp_path: Path, upstream_url: str, options: tuple[str, ...], chunks_are_read: bool
+) -> None:
+    with running(*UVICORN, *options, cwd=tmp_path, LANGSMITH_ENDPOINT=upstream_url) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(server.url).port)
+        connection = Connection(reader, writer)
+        answer = await asyncio.wait_for(connection.request(chunked(BODY, KEY)), STOPPED)
+        assert answer.status == (b"HTTP/1.1 200 OK" if chunks_are_read else b"HTTP/1.1 411 Length Required")
+        if chunks_are_read:
+            assert b'"nodes"' in (await connection.request(UPGRADE)).body
+        writer.close()
+
+
+async def test_plain_uvicorn_has_a_line_in_its_access_log_for_each_request(tmp_path: Path, upstream_url: str) -> None:
+    with running(*UVICORN, cwd=tmp_path, LANGSMITH_ENDPOINT=upstream_url) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(server.url).port)
+        connection = Connection(reader, writer)
+        for _ in range(5):
+            assert (await asyncio.wait_for(connection.request(request()), STOPPED)).status == b"HTTP/1.1 200 OK"
+        writer.close()
+        _, printed = await asyncio.to_thread(server.stopped, signal.SIGTERM)
+    assert printed.count('"POST /graphql HTTP/1.1" 200') == 5
