@@ -4,6 +4,7 @@ Nothing is decoded here: msgspec finds the values' ends in C, about 2 ms for 1 M
 takes 60 ms. The caller decodes the members that it knows.
 """
 
+import codecs
 import re
 from typing import Final
 
@@ -17,6 +18,8 @@ _decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _name_decoder: Final = msgspec.json.Decoder(str)
 _SPACE: Final = rb"[ \t\n\r]*"
 _NAME: Final = re.compile(rb'%b("[^"\\]*+(?:\\.[^"\\]*+)*+")%b:%b' % (_SPACE, _SPACE, _SPACE))
+_FAULT: Final = re.compile(r"JSON is malformed: ([a-z':, ]+ \(byte \d+\))")
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _END_OF_MEMBER: Final = re.compile(rb"%b[,}]" % _SPACE)
 
 
@@ -26,13 +29,14 @@ def parse_members(text: bytes, subject: str, *, form: str = "an object") -> dict
     Raises HTTPError (400) if the text is not JSON in UTF-8, is not an object, has a duplicate name, or has more than
     MAX_MEMBERS names. `subject` and `form` are what the message calls the text and an object.
     """
+    text = text.removeprefix(codecs.BOM_UTF8)  # RFC 8259 allows to ignore it; .NET's writers send it
     try:
         text.decode()
         raw = _decoder.decode(text)
     except msgspec.ValidationError:
         raise HTTPError(400, f"{subject} must be {form}.") from None
-    except (ValueError, RecursionError):
-        raise not_json(subject) from None
+    except (ValueError, RecursionError) as exc:
+        raise not_json(subject, text, exc) from None
     if len(raw) > MAX_MEMBERS:
         raise HTTPError(400, f"{subject} has more than {MAX_MEMBERS} members.")
     members = {name: bytes(value) for name, value in raw.items()}
@@ -42,9 +46,20 @@ def parse_members(text: bytes, subject: str, *, form: str = "an object") -> dict
     return members
 
 
-def not_json(subject: str) -> HTTPError:
-    """The error for a text that is not JSON."""
-    return HTTPError(400, f"{subject} is not JSON in UTF-8.")
+def not_json(subject: str, text: bytes, cause: Exception) -> HTTPError:
+    """The error for a text that is not JSON, with the place of the fault. `cause`: what the decoder raised."""
+    if not text.strip():
+        return HTTPError(400, f"{subject} is empty.")
+    fault = _FAULT.search(str(cause))
+    if isinstance(cause, RecursionError):
+        reason = ": it is nested too deeply"
+    elif fault and "escape" not in fault[1]:
+        reason = f": {fault[1]}"
+    elif _SURROGATE.search(text):
+        reason = ": it has half of a surrogate pair"
+    else:
+        reason = ": it ends too early" if "truncated" in str(cause) else ""
+    return HTTPError(400, f"{subject} is not JSON in UTF-8{reason}.")
 
 
 def duplicate_member(name: str) -> HTTPError:

@@ -115,7 +115,7 @@ def _check_content_type(content_type: str) -> None:
 def _check_content_codings(codings: str) -> None:
     for coding in (each.strip() for each in codings.split(",")):
         if coding not in {"", "identity"}:
-            name = f"`{coding}`" if _CODING.fullmatch(coding) else "another one"
+            name = f"`{coding}`" if _CODING.fullmatch(coding) else "one without a valid name"
             message = f"Send the body without a content coding; it has {name}, which this gateway does not read."
             raise HTTPError(415, message, **{"accept-encoding": "identity"})
 
@@ -163,9 +163,11 @@ async def _read_body(headers: dict[bytes, bytes], receive: Receive) -> bytes:
 
 def _parse_query_string(query_string: bytes) -> dict[str, bytes]:
     """The parameters of a URL as JSON by name. `variables` and `extensions` are JSON already."""
+    if query_string.count(b"&") >= MAX_MEMBERS:
+        raise HTTPError(400, f"The URL has more than {MAX_MEMBERS} parameters.")
     try:
         text = query_string.decode("ascii")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_MEMBERS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
     except ValueError:
         raise HTTPError(400, "The URL's query string cannot be read.") from None
     members: dict[str, bytes] = {}
@@ -194,10 +196,12 @@ def _decode_variables(text: bytes) -> dict[str, Any]:
         raise OperationTooExpensiveError(message, limit=MAX_VARIABLES_BYTES, value=len(text))
     try:
         return _object_decoder.decode(text) or {}
-    except msgspec.ValidationError:
-        raise HTTPError(400, "`variables` must be an object.") from None
-    except (ValueError, RecursionError):
-        raise not_json("`variables`") from None
+    except msgspec.ValidationError as exc:
+        is_number = "out of range" in str(exc)  # such as 1e400
+        fault = "has a number that is out of range" if is_number else "must be an object"
+        raise HTTPError(400, f"`variables` {fault}.") from None
+    except (ValueError, RecursionError) as exc:
+        raise not_json("`variables`", text, exc) from None
 
 
 def _decode_document_id(members: dict[str, bytes], extensions: dict[str, bytes], *, has_query: bool) -> str | None:

@@ -63,8 +63,8 @@ async def test_each_line_of_if_none_match_counts(gateway: Gateway, connection: C
         (["gzip"], "`gzip`"),
         (["identity, BR"], "`br`"),
         (["identity", "zstd"], "`zstd`"),
-        (["a b"], "another one"),
-        (["x" * 41], "another one"),
+        (["a b"], "one without a valid name"),
+        (["x" * 41], "one without a valid name"),
     ],
 )
 async def test_content_coding_of_a_body_is_refused_with_its_name(
