@@ -46,17 +46,23 @@ class Credential:
     @classmethod
     def of(cls, base_url: str, headers: Mapping[str, str], *, hash_key: bytes) -> "Credential":
         """The credential with these headers at the LangSmith with this base URL."""
-        digest = keyed_hash(key=hash_key)
-        client = None
-        for name, value in (
-            ("", base_url),
-            *((name, f"{name}={headers.get(name, '')}") for name in CREDENTIAL_HEADERS),
-        ):
-            # The length in front of each part keeps ("ab", "c") and ("a", "bc") apart.
-            digest.update(len(value).to_bytes(4, "big") + value.encode())
-            if name == AUTHORIZATION and (API_KEY in headers) != (AUTHORIZATION in headers):
-                client = digest.hexdigest()
+        digest = _digest_of_base_url(base_url, hash_key).copy()
+        digest.update(_framed(headers, (API_KEY, AUTHORIZATION)))
+        client = digest.hexdigest() if (API_KEY in headers) != (AUTHORIZATION in headers) else None
+        digest.update(_framed(headers, (TENANT, ORGANIZATION)))
         return cls(digest.hexdigest(), dict(headers), client)
+
+
+@functools.lru_cache(maxsize=8)
+def _digest_of_base_url(base_url: str, hash_key: bytes) -> "hashlib.blake2b":
+    """The beginning of all digests of one gateway."""
+    return keyed_hash(len(base_url).to_bytes(4, "big") + base_url.encode(), key=hash_key)
+
+
+def _framed(headers: Mapping[str, str], names: Iterable[str]) -> bytes:
+    """The headers as bytes. The length in front of each keeps ("ab", "c") and ("a", "bc") apart."""
+    parts = [f"{name}={headers.get(name, '')}".encode() for name in names]
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
 
 
 def is_header_value(value: bytes) -> bool:

@@ -22,6 +22,7 @@ from app.credentials import (
 from app.errors import BadUserInputError, UnauthenticatedError
 from app.settings import MEMORY, Settings
 
+_NAMES: Final = {name.encode(): name for name in CREDENTIAL_HEADERS}
 DEMO_KEY: Final = "demo"
 _LEAVE_OUT: Final = "This gateway uses its own LangSmith credential: leave the header out."
 _NO_TOKENS: Final = "This gateway uses its own LangSmith credential and takes no tokens: leave the header out."
@@ -97,8 +98,8 @@ def _credential_headers(headers: RawHeaders) -> dict[str, str]:
     """
     credential_headers: dict[str, str] = {}
     for raw_name, value in headers:
-        name = raw_name.decode("latin-1")
-        if name not in CREDENTIAL_HEADERS or not value:
+        name = _NAMES.get(raw_name)
+        if name is None or not value:
             continue
         if name in credential_headers:
             raise BadUserInputError("The header was sent twice.", argument=name)
