@@ -26,8 +26,9 @@ from app.resilience.tenant_circuit_breaker import (
 )
 from app.sessions.query import PageQuery
 
-_TIMER_TOLERANCE_SECONDS: Final = 0.01
-"""Seconds by which a timer of the event loop may fire too early."""
+_END: Final = 0.2
+"""Part of the timeout before the deadline in which it counts as passed: the operation may have begun a little earlier
+than the request, and its own deadline ends the request."""
 _START_TIME: Final = "stats.since"
 """Argument that moves on with the time of day, so that its value does not tell requests apart."""
 
@@ -77,7 +78,7 @@ class CircuitBreakerTransport:
     ) -> None:
         self._next = next_transport
         self._breaker = breaker
-        self._least_seconds = timeout_seconds / 2
+        self._timeout_seconds = timeout_seconds
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Send the request. A response that concerns one tenant only, such as 401 or 429, is not a failure."""
@@ -89,8 +90,8 @@ class CircuitBreakerTransport:
         except asyncio.CancelledError:
             # The deadline cancels a request because LangSmith is slow, which is a failure. Otherwise the last client
             # that waited for the request has disconnected, which says nothing about LangSmith.
-            at = now() + _TIMER_TOLERANCE_SECONDS
-            is_slow = at >= request.deadline and at - sent_at >= self._least_seconds
+            is_at_end = now() >= request.deadline - self._timeout_seconds * _END
+            is_slow = is_at_end and now() - sent_at >= self._timeout_seconds / 2
             (self._breaker.record_failure if is_slow else self._breaker.release)(permit)
             raise
         except FailedAttemptError as failure:
