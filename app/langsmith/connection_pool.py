@@ -93,7 +93,9 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             # Also when the request is cancelled: what still arrives on this connection belongs to nobody.
             exchange.give_up()
             raise
-        return httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+        response = httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
+        response.headers.encoding = "latin-1"  # httpx would try two others on all headers first.
+        return response
 
     async def aclose(self) -> None:
         """Close every connection, those in use too. A request that is still connecting fails."""
@@ -180,7 +182,8 @@ class ConnectionPool(httpx.AsyncBaseTransport):
 
 def _request_head(request: httpx.Request) -> bytes:
     """The bytes of the request. Raises httpx.LocalProtocolError, without quoting it, for a header with a line break."""
-    lines = [b"GET %b HTTP/1.1" % request.url.raw_path, *(b"%b: %b" % pair for pair in request.headers.raw), b"", b""]
+    target = request.extensions.get("target", request.url.raw_path)
+    lines = [b"GET %b HTTP/1.1" % target, *(b"%b: %b" % pair for pair in request.headers.raw), b"", b""]
     head = b"\r\n".join(lines)
     if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
         raise httpx.LocalProtocolError("A header of the request has a line break in it.")

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlencode
 
 import httpx
 
 from app import __version__
+from app.langsmith import v1
 from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.error_mapping import check_body, map_status, map_transport_error
@@ -27,7 +27,7 @@ _HEADERS: Final = {
 class HttpTransport:
     """Sends requests to one URL.
 
-    connections: a pool with the interface of an httpx transport.
+    connections: a pool with the interface of an httpx transport, which obeys the extension `target`.
     url: the list of sessions, without a query string.
     timeout_seconds: bound of one read; the deadline of the request ends it earlier.
     metrics: counts requests by outcome, and observes how long they took.
@@ -51,7 +51,8 @@ class HttpTransport:
         self._url = httpx.URL(url)
         # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
         timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None)
-        self._extensions = {"timeout": timeout.as_dict()}
+        self._timeout = timeout.as_dict()
+        self._target = self._url.raw_path + b"?"
         self._metrics = metrics
         self._api_changes = api_changes
         self._clock = clock
@@ -98,7 +99,8 @@ class HttpTransport:
     def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:
         return httpx.Request(
             "GET",
-            self._url.copy_with(raw_path=self._url.raw_path + b"?" + urlencode(request.params).encode()),
+            self._url,
             headers={**_HEADERS, **span_headers, **request.credential.headers},
-            extensions=self._extensions,
+            # The target, and not a URL of its own: httpx would parse and check every character of it again.
+            extensions={"timeout": self._timeout, "target": self._target + v1.query_string(request.params).encode()},
         )

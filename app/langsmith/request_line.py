@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote_plus
 
 from app.errors import BadUserInputError
 from app.langsmith import v1
@@ -53,7 +53,7 @@ def _fits_certainly(query: PageQuery, path: str) -> bool:
 
 
 def _length(query: PageQuery, path: str) -> int:
-    return len(path) + _METHOD_AND_VERSION + len(urlencode(v1.params(query)))
+    return len(path) + _METHOD_AND_VERSION + len(v1.query_string(v1.params(query)))
 
 
 def _part(query: PageQuery, ids: Sequence[tuple[str, str]]) -> PageQuery:

@@ -3,7 +3,10 @@
 Parameters and fields are those of the published specification (Documented), unless a line says otherwise.
 """
 
+import re
+from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import msgspec
 from strawberry.utils.str_converters import to_snake_case
@@ -42,6 +45,7 @@ _VALUES: Final = {
 
 _EXPRESSIONS: Final = frozenset({"filter", "stats_filter"})
 """Parameters that are a text in LangSmith's filter language, which a person wrote."""
+_IS_SAFE: Final = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 def sessions_url(base_url: str) -> str:
@@ -72,6 +76,11 @@ def params(query: PageQuery, *, select_statistics: bool = True) -> Params:
     if requested or query.sorted_by_stat:
         found += [_translated(*pair) for pair in query.window.arguments]
     return tuple(found)
+
+
+def query_string(params: Sequence[tuple[str, str]]) -> str:
+    """The parameters, percent-encoded as in a form. Their names need no encoding, and most of their values do not."""
+    return "&".join(f"{name}={text if _IS_SAFE(text) else quote_plus(text)}" for name, text in params)
 
 
 def parse_rows(body: bytes, query: PageQuery, on_unknown: OnUnknown = lambda *_: None) -> list[Row | None]:
