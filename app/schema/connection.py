@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+from app.errors import BadUserInputError
 from app.schema.lookup import load_windows
 from app.schema.pagination import Slice, cursor_of
 from app.schema.pushdown import statistics_in, window_of, windows_in
 from app.schema.row_reader import ConnectionRows, RowReader
 from app.schema.types import Info, PageInfo, SessionConnection, SessionEdge, as_session
 from app.sessions.arguments import StatsOptions, check_encoded_length
-from app.sessions.query import PageQuery, StatsWindow
+from app.sessions.query import IDS, PageQuery, StatsWindow
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnect
     fetch_context = context.fetch_context(info.raw)
     reader = RowReader(context.cache, fetch_context, context.gate)
     with context.loader.pending_pages:
-        found = await reader.read(plan.pages, plan.slice)
+        try:
+            found = await reader.read(plan.pages, plan.slice)
+        except BadUserInputError as exc:
+            # A refill looks the rows of a page up by their ids, which the client may not have given.
+            raise exc if plan.probe.ids else exc.renamed(IDS, None) from exc
         has_next = "hasNextPage" in plan.selected and await _has_next(reader, plan, found)
         has_previous = "hasPreviousPage" in plan.selected and await _has_previous(reader, plan, found)
     context.report_dropped(found.dropped_rows, info.raw)

@@ -10,10 +10,10 @@ from app.cache.explain import FieldTrace
 from app.cache.fetcher import FetchContext
 from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
-from app.errors import GatewayError
+from app.errors import BadUserInputError, GatewayError
 from app.resilience.singleflight import SharedTask, gather_or_cancel
 from app.schema.first_answer import FirstAnswerGate
-from app.sessions.query import MAX_LIMIT, StatsWindow
+from app.sessions.query import IDS, MAX_LIMIT, StatsWindow
 from app.sessions.row import Row
 
 
@@ -24,10 +24,12 @@ class FailedLookup:
     Args:
         error: The error.
         reported_at: By response key of the root field, the path at which it reports the error.
+        ids_given_as: By response key of the root field, the argument that gave the ids; None if LangSmith did.
     """
 
     error: GatewayError
     reported_at: dict[str | int, list[str | int]] = field(default_factory=dict)
+    ids_given_as: dict[str | int, str | None] = field(default_factory=dict)
 
 
 class SessionLoader:
@@ -158,5 +160,7 @@ def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> 
     place = path.as_list()
     # graphql-core can complete an operation a second time; the error is then raised again at the same field.
     if place == result.reported_at.setdefault(place[0], place):
+        if isinstance(result.error, BadUserInputError):
+            raise result.error.renamed(IDS, result.ids_given_as.get(place[0]))
         raise result.error
     return None

@@ -18,7 +18,8 @@ Arguments = tuple[tuple[str, str], ...]
 
 MAX_LIMIT: Final = 100
 """Rows in one answer of LangSmith (Documented)."""
-_IDS: Final = "filter.ids"
+IDS: Final = "filter.ids"
+"""The argument by which a query names sessions. A lookup by id has it although the client gave another one."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,13 @@ class PageQuery:
         cls, ids: tuple[str, ...], *, window: StatsWindow = ALL_RUNS, statistics: frozenset[str] = frozenset()
     ) -> Self:
         """A query for these sessions, at most `MAX_LIMIT` of them."""
-        arguments = tuple(zip(itertools.repeat(_IDS), ids))
+        arguments = tuple(zip(itertools.repeat(IDS), ids))
         return cls(arguments=arguments, limit=len(ids), is_lookup=True).with_statistics(statistics, window)
 
     @property
     def ids(self) -> list[str]:
         """The sessions that the filter names by id; empty without such a filter."""
-        return [text for name, text in self.arguments if name == _IDS]
+        return [text for name, text in self.arguments if name == IDS]
 
     @property
     def is_filtered(self) -> bool:
