@@ -42,12 +42,13 @@ class BadUserInputError(GatewayError):
 
     def __init__(self, message: str, *, argument: str | None = None) -> None:
         super().__init__(f"{argument}: {message}" if argument else message)
-        self._refusal = message  # not `message`, which graphql-core would show in place of the whole
         self.argument = argument
 
     def renamed(self, argument: str, given_as: str | None) -> "BadUserInputError":
         """The same error, but if it names `argument`, it names the argument that the client gave instead, if any."""
-        return BadUserInputError(self._refusal, argument=given_as) if self.argument == argument else self
+        if self.argument != argument:
+            return self
+        return BadUserInputError(str(self).removeprefix(f"{argument}: "), argument=given_as)
 
     @property
     def extensions(self) -> dict[str, Any]:

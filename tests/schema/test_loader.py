@@ -118,6 +118,30 @@ async def test_failed_window_is_reported_once_by_each_root_field_that_shows_it(
     assert len(failed) <= 2
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_failed_window_is_reported_by_each_root_field_that_shows_it_through_a_fragment(
+    upstream_url: str, clock: Clock, langsmith: Emulator, *, compiled: bool
+) -> None:
+    a, b = some_ids(langsmith, 2)
+    query = f"""query ($no: Boolean = false) {{
+        none: session(id: "{UNKNOWN}") {{ ...F }}
+        all: nodes(ids: ["{UNKNOWN}", "{a}", "{b}"]) {{ id ...F }}
+        both: sessions(first: 2) {{ nodes {{ ...F }} edges {{ node {{ id ...F }} }} }}
+        left: sessions(first: 2) {{ nodes {{ id ...F @include(if: $no) }} }}
+        empty: sessions(first: 2, filter: {{name: "no such name"}}) {{ nodes {{ ...F }} }}
+        }} fragment F on Session {{ day: stats(since: "2020-01-01T00:00:00Z") {{ runCount }} ...G }}
+        fragment G on Session {{ other: stats(since: "2020-01-02T00:00:00Z") {{ runCount }} }}"""
+    async with running_gateway(upstream_url, clock, compiled=compiled, upstream_retries=0) as gateway:
+        body = await gateway.run(query)
+    assert {error["extensions"]["code"] for error in body["errors"]} == {"BAD_USER_INPUT"}
+    assert sorted([error["path"] for error in body["errors"]], key=str) == [
+        *(["all", 1, window] for window in ("day", "other")),
+        *(["both", "nodes", 0, window] for window in ("day", "other")),
+    ]
+    assert body["data"]["none"] is None
+    assert [session and session["day"] for session in body["data"]["all"]] == [None] * 3
+
+
 async def test_dropped_rows_of_a_lookup_are_one_error(gateway: Gateway, langsmith: Emulator) -> None:
     a, b, c = some_ids(langsmith, 3)
 

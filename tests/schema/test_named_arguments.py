@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.emulator import Emulator, Fault
+from app.errors import BadUserInputError
 from tests.conftest import Clock, Gateway, Serve, running_gateway
 
 A = "00000000-0000-4000-8000-00000000000a"
@@ -36,6 +37,14 @@ async def test_refused_id_is_named_as_each_root_field_has_it(
             list: sessions(filter: {{ids: ["{A}"]}}) {{ nodes {{ id }} }} }}"""
         assert await named(gateway, query) == [("list", "filter.ids"), ("one", "session.id"), ("two", "node.id")]
         assert await named(gateway, f'{{ all: nodes(ids: ["{A}", "{B}"]) {{ id }} }}') == [("all", "nodes.ids")]
+
+
+def test_error_that_already_shows_its_argument_is_renamed_as_a_whole() -> None:
+    error = BadUserInputError("filter.ids: LangSmith refused this value.")  # as another process of a fleet passes it on
+    error.argument = "filter.ids"
+    renamed = error.renamed("filter.ids", "node.id")
+    assert (str(renamed), renamed.argument) == ("node.id: LangSmith refused this value.", "node.id")
+    assert renamed.renamed("filter.ids", "session.id") is renamed
 
 
 @pytest.mark.parametrize("compiled", [True, False])
