@@ -90,7 +90,9 @@ def _reason(ended: Process, *, was_alive: bool) -> str:
 def end_with_supervisor() -> None:
     """End this worker when its supervisor is gone, however it ended, so that it does not keep the port.
 
-    The listening socket is closed at once, and requests in flight are finished, as after SIGINT.
+    The listening socket is closed at once, and requests in flight are finished, as after SIGINT. A worker that holds
+    the interpreter's lock for long ends when it releases it: what Linux can send to it at the end of its supervisor
+    (PR_SET_PDEATHSIG) is either handled by Python too, or ends it without finishing requests.
     """
     supervisor = multiprocessing.parent_process()
     if supervisor is None:

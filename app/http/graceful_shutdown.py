@@ -10,6 +10,7 @@ SIGINT does the same without the second, and closes idle connections at once.
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -61,6 +62,7 @@ def draining(shutdown: GracefulShutdown, *, seconds: float = DRAIN_SECONDS) -> I
     if threading.current_thread() is not threading.main_thread() or not callable(server_handler):
         yield
         return
+    logging.getLogger("uvicorn.error").addFilter(is_no_cancellation)
     handler = _SignalHandler(shutdown, server_handler, seconds)
     for number in before:
         signal.signal(number, handler)
@@ -70,6 +72,12 @@ def draining(shutdown: GracefulShutdown, *, seconds: float = DRAIN_SECONDS) -> I
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
+
+
+def is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Filter of uvicorn's log, which would show a traceback for whatever is cancelled when the process ends."""
+    exc = record.exc_info[1] if record.exc_info else None
+    return not isinstance(exc, asyncio.CancelledError) and not record.getMessage().rstrip().endswith("CancelledError")
 
 
 class _SignalHandler:

@@ -129,8 +129,9 @@ def test_second_sigterm_ends_the_process_without_waiting_for_operations(
         wait_until_draining(server)
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        server.process.communicate(timeout=STOPPED)
+        out, err = server.process.communicate(timeout=STOPPED)
         assert time.monotonic() - began < 10
+        assert "Traceback" not in out + err
         answer.exception(STOPPED)  # the operation has ended, with a response or without
 
 
@@ -195,7 +196,7 @@ async def test_no_request_on_a_kept_connection_is_lost_after_sigterm(
 
 
 @pytest.mark.parametrize("command", [DEMO, (*DEMO, "--workers", "2")], ids=["one process", "two workers"])
-@pytest.mark.parametrize("milliseconds", [0, 1, 2, 3, 5, 9, 300])
+@pytest.mark.parametrize("milliseconds", [0, 2, 5, 300])
 def test_sigterm_after_the_start_line_ends_the_process(
     tmp_path: Path, command: tuple[str, ...], milliseconds: int
 ) -> None:
