@@ -137,7 +137,7 @@ class FakeRedis:
             fields = self._hash(key)
             if not is_newer(fields.get(b"columns")):
                 fields[b"columns"] = head + columns
-            if field and columns and not is_newer(fields.get(field)):
+            if field and statistics and not is_newer(fields.get(field)):
                 fields[field] = head + statistics
             if len(fields) > _MOST_FIELDS:
                 heads = {name: _HEAD.match(value) for name, value in fields.items()}

@@ -7,7 +7,8 @@ Reading order:
 
 - `shared_cache.py`: the entry point: read, or fetch at most once for all processes.
 - `cross_process_fetch.py`: how such a fetch goes. `leases.py`: explains leases and fencing tokens.
-- `redis_records.py`: the keys and values in Redis. `scripts.py`: the Lua scripts, and what each guarantees.
+- `redis_keys.py`: every kind of key in Redis. `redis_records.py`: the values of pages and sessions.
+- `scripts.py`: the Lua scripts, and what each guarantees.
 - `background_writes.py`: writes that no request waits for.
 - `codec.py`, `error_codec.py`: sessions and errors as bytes.
 """

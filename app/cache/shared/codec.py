@@ -31,7 +31,7 @@ from app.sessions.query import MAX_LIMIT, StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 from app.sessions.scalars import JSON
 
-_FORMAT: Final = "4"
+_FORMAT: Final = "5"
 """Increase it with each change to the keys and values in `redis_records.py` and `scripts.py`, and to the leases."""
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")
 STATISTICS: Final = tuple(name for name, field in FIELDS.items() if field.kind is not Kind.COLUMN)

@@ -18,7 +18,7 @@ collector, or the network) goes on when its lease has expired and another proces
 therefore has a token from a counter in Redis. Results are written with their token, and a result with a lower token
 never overwrites younger values with a higher one (`WRITE_SCRIPT` in `scripts.py`).
 
-A key holds one of:
+A key of the kind `lease` holds one of:
 
     h<owner> <token> <limit> <statistics> <required> <began>   a lease: its owner, token and claim
     d<owner>                                                   the fetch is done; the result can be read from Redis
@@ -38,6 +38,7 @@ from typing import Any, Final, Protocol, Self
 
 from app.cache.shared import error_codec
 from app.cache.shared.background_writes import BackgroundWrites
+from app.cache.shared.redis_keys import KeyKind, redis_key
 from app.cache.shared.scripts import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
 from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
@@ -128,8 +129,7 @@ class Lease:
 class Leases:
     """Acquires, renews and releases leases.
 
-    - `prefix`: begins all keys. The scope is the hash tag of a key (`{scope}`), so that a Redis Cluster keeps all keys
-      of a scope in one slot, and a script may use several of them.
+    - `prefix`: begins all keys.
     - `background`: runs the releases, which nobody waits for, and which go on when the caller is cancelled.
     """
 
@@ -147,8 +147,8 @@ class Leases:
         since the epoch; None for any time).
         """
         owner = secrets.token_hex(8)
-        keys = {name: self._key(scope, name) for name in names}
-        larger_keys = {name: self._key(scope, f"{name}+{claim.key}") for name in names}
+        keys = {name: self._key(scope, KeyKind.LEASE, name=name) for name in names}
+        larger_keys = {name: self._key(scope, KeyKind.LEASE, name=f"{name}+{claim.key}") for name in names}
 
         def can_wait(holder: LeaseHolder) -> bool:
             return holder.claim.covers(claim) and (began_after is None or holder.claim.began > began_after)
@@ -235,7 +235,7 @@ class Leases:
     async def _acquire_keys(self, owner: str, scope: str, keys: Mapping[str, str], claim: FetchClaim) -> Lease:
         answer = await self._redis.script(
             ACQUIRE_SCRIPT,
-            [self._key(scope, "fence"), *keys.values()],
+            [self._key(scope, KeyKind.FENCE), *keys.values()],
             [round(LEASE_SECONDS * 1000), owner, claim.as_text()],
         )
         token, *values = answer if isinstance(answer, list) else [0]
@@ -270,8 +270,8 @@ class Leases:
             with contextlib.suppress(RedisUnavailableError):
                 await self._redis.script(RELEASE_SCRIPT, keys, [f"h{owner} ", outcome, round(_OUTCOME_SECONDS * 1000)])
 
-    def _key(self, scope: str, name: str) -> str:
-        return f"{self._prefix}{{{scope}}}:lease:{name}"
+    def _key(self, scope: str, kind: KeyKind, **parts: str) -> str:
+        return redis_key(self._prefix, scope, kind, **parts)
 
 
 def _holder(key: str, value: bytes) -> LeaseHolder | None:

@@ -1,21 +1,21 @@
-"""Pages and sessions in Redis: their keys and values, written and read by the scripts in `scripts.py`.
+"""Pages and sessions in Redis: their values, written and read by the scripts in `scripts.py`. Keys: `redis_keys.py`.
 
-Keys, all of which begin with `RECORDS_PREFIX` and the scope as hash tag, and expire:
+A page refers to its sessions, so that every page that shows a session finds the statistics that were fetched for
+another one. The hash of a session has the field `columns`, and `<window><bits>` for the statistics that were fetched
+together; `<window>selected<position>` for those that were selected lately.
 
-    page:<digest>                      the sessions of a page, in order (a text)
-    page:<digest>:selected:<window>    statistics of the page that were selected lately (a hash)
-    session:<id>                       a session (a hash): `columns`, and `<window><bits>` for the statistics that were
-                                       fetched together; `<window>selected<position>` for those selected lately
-    dropped                            time of the last invalidation of the scope: older records are ignored (a text)
-    lease:<name>, lease:fence          see `leases.py`
+A value is `<token> <fetched at> <mark> <body>`:
 
-Since a page refers to its sessions, every page that shows a session finds the statistics that were fetched for another
-one. A value is `<token> <fetched at> <body>`: the fencing token of the lease (see `leases.py`), and microseconds since
-the epoch by the wall clock, on which processes have to agree. An empty `columns` body says that LangSmith does not know
-the session.
+- the fencing token of the lease (see `leases.py`)
+- microseconds since the epoch by the wall clock, on which processes have to agree
+- a checksum of the key and the field, by which a value that was copied from another place is found out
+- what `codec.py` encodes; empty in `columns` if LangSmith does not know the session
+
+A selection is `0 <selected at> ` only, and `dropped` is microseconds only.
 """
 
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +24,7 @@ from app.cache.prefetch import MAX_REMEMBERED_IDS
 from app.cache.shared import codec
 from app.cache.shared.codec import StatsCell
 from app.cache.shared.leases import ScriptRunner
+from app.cache.shared.redis_keys import KeyKind, redis_key
 from app.cache.shared.scripts import (
     DELETE_SCRIPT,
     DROP_SCOPE_SCRIPT,
@@ -91,22 +92,23 @@ class RedisRecords:
 
     async def read_page(self, scope: str, query: PageQuery, newer_than: float) -> SharedPage:
         """The page with the statistics of the query's window, if it was fetched after `newer_than` (monotonic)."""
-        keys = [self._key(scope, "dropped"), self._page_key(scope, query), self._selection_key(scope, query)]
+        keys = [self._key(scope, KeyKind.DROPPED), self._page_key(scope, query), self._selection_key(scope, query)]
         values: Any = await self._redis.script(READ_PAGE_SCRIPT, keys, [])
         dropped_at = self._dropped_at(scope, values[0])
         selected = dict(zip(values[2][::2], values[2][1::2], strict=True))
-        page = await self._page(scope, query, self._record(values[1], dropped_at), newer_than)
+        record = self._record(values[1], dropped_at, _mark(self._page_key(scope, query)))
+        page = await self._page(scope, query, record, newer_than)
         return SharedPage(page, self._recent_statistics(selected.items()))
 
     async def read_sessions(self, scope: str, ids: Sequence[str], window: StatsWindow) -> SharedSessions:
         """Those of the sessions that are in Redis, with their statistics over the window."""
-        keys = [self._key(scope, "dropped"), *(self._key(scope, f"session:{each}") for each in ids)]
+        keys = [self._key(scope, KeyKind.DROPPED), *(self._session_key(scope, each) for each in ids)]
         found: Any = await self._redis.script(READ_SESSIONS_SCRIPT, keys, [codec.window_key(window)])
         dropped_at = self._dropped_at(scope, found[0])
         pages, recent_statistics = {}, frozenset[str]()
         for session_id, values in zip(ids, found[1:], strict=True):
             fields = dict(zip(values[::2], values[1::2], strict=True))
-            if page := self._session(session_id, fields, window, dropped_at):
+            if page := self._session(scope, session_id, fields, window, dropped_at):
                 pages[session_id] = page
             if len(ids) <= MAX_REMEMBERED_IDS:
                 recent_statistics |= self._recent_statistics(fields.items())
@@ -133,26 +135,27 @@ class RedisRecords:
         names = tuple(name for name in codec.STATISTICS if stats and name in stats.fetched_at)
         field = f"{codec.window_key(window)}{codec.statistics_to_bits(names):x}" if names else ""
         # The script expects the key of a page. Without a page it never writes it.
-        keys = [self._page_key(scope, query) if query else self._key(scope, "none")]
+        keys = [self._page_key(scope, query) if query else self._key(scope, KeyKind.PAGE, digest="none")]
         args: list[bytes | str | int] = [
             token,
             self._lifetime_ms,
             self._clocks.as_micros(page.fetched_at),
             self._clocks.now_as_micros() + round(_MAX_SKEW_SECONDS * 1e6),
-            codec.encode_page(page) if query else b"",
+            _mark(keys[0]) + codec.encode_page(page) if query else b"",
             field,
         ]
         try:
             for row in page.rows_in(window):
                 if row is not None:
-                    keys.append(self._key(scope, f"session:{row.id}"))
-                    args += [codec.encode_cell(row, codec.COLUMNS), codec.encode_cell(row, names) if names else b""]
+                    keys.append(key := self._session_key(scope, row.id))
+                    args.append(_mark(key, _COLUMNS) + codec.encode_cell(row, codec.COLUMNS))
+                    args.append(_mark(key, field.encode()) + codec.encode_cell(row, names) if names else b"")
         except (ValueError, TypeError, OverflowError):
             return  # other processes could not read this answer, and fetch it themselves
         if not page.dropped_rows:
             for session_id in {*requested_ids} - {row.id for row in page.rows if row}:
-                keys.append(self._key(scope, f"session:{session_id}"))
-                args += [b"", b""]
+                keys.append(key := self._session_key(scope, session_id))
+                args += [_mark(key, _COLUMNS), b""]
         await self._redis.script(WRITE_SCRIPT, keys, args)
 
     async def record_page_selection(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
@@ -163,17 +166,17 @@ class RedisRecords:
         self, scope: str, ids: Iterable[str], window: StatsWindow, statistics: frozenset[str]
     ) -> None:
         """Records that a client selected these statistics of some sessions now."""
-        keys = [self._key(scope, f"session:{each}") for each in ids]
+        keys = [self._session_key(scope, each) for each in ids]
         await self._record_selection(keys, codec.window_key(window), statistics)
 
     async def drop_scope(self, scope: str) -> None:
         """Invalidates all that was fetched for a credential scope, in all processes."""
         now = self._clocks.now_as_micros()
-        await self._redis.script(DROP_SCOPE_SCRIPT, [self._key(scope, "dropped")], [now, self._lifetime_ms])
+        await self._redis.script(DROP_SCOPE_SCRIPT, [self._key(scope, KeyKind.DROPPED)], [now, self._lifetime_ms])
 
     async def delete(self, scope: str, query: PageQuery) -> None:
         """Deletes a page, and the sessions that its query names by id."""
-        keys = [self._page_key(scope, query), *(self._key(scope, f"session:{each}") for each in query.ids)]
+        keys = [self._page_key(scope, query), *(self._session_key(scope, each) for each in query.ids)]
         await self._redis.script(DELETE_SCRIPT, keys, [])
 
     async def _record_selection(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
@@ -198,9 +201,15 @@ class RedisRecords:
         return _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
 
     def _session(
-        self, session_id: str, values: Mapping[bytes, bytes], window: StatsWindow, dropped_at: float | None
+        self,
+        scope: str,
+        session_id: str,
+        values: Mapping[bytes, bytes],
+        window: StatsWindow,
+        dropped_at: float | None,
     ) -> Page | None:
-        columns = self._record(values.get(_COLUMNS), dropped_at)
+        key = self._session_key(scope, session_id)
+        columns = self._record(values.get(_COLUMNS), dropped_at, _mark(key, _COLUMNS))
         if columns is None:
             return None
         if not columns.body:
@@ -210,7 +219,7 @@ class RedisRecords:
             return None
         cells: list[StatsCell] = []
         for name, value in values.items():
-            record = self._record(value, dropped_at) if name != _COLUMNS else None
+            record = self._record(value, dropped_at, _mark(key, name)) if name != _COLUMNS else None
             names = codec.statistics_from_bits(name[codec.WINDOW_KEY_LENGTH :]) if record else None
             cell = codec.decode_cell(record.body, names) if record and names else None
             if record and cell is not None:
@@ -234,22 +243,26 @@ class RedisRecords:
         self._on_scope_dropped(scope, dropped_at)
         return dropped_at
 
-    def _record(self, value: bytes | None, newer_than: float | None) -> "_Record | None":
-        """The record in a value; None if it cannot be read, or was fetched at that time or earlier."""
+    def _record(self, value: bytes | None, newer_than: float | None, mark: bytes = b"") -> "_Record | None":
+        """The record in a value; None if it cannot be read, lacks the mark, or was fetched at that time or earlier."""
         found = _VALUE.fullmatch(value) if value else None
-        if found is None or int(found[1]) > self._clocks.now_as_micros() + _MAX_SKEW_SECONDS * 1e6:
+        latest = self._clocks.now_as_micros() + _MAX_SKEW_SECONDS * 1e6
+        if found is None or not found[2].startswith(mark) or int(found[1]) > latest:
             return None
         fetched_at = self._clocks.from_micros(int(found[1]))
-        return _Record(fetched_at, found[2]) if newer_than is None or fetched_at > newer_than else None
+        return _Record(fetched_at, found[2][len(mark) :]) if newer_than is None or fetched_at > newer_than else None
 
     def _page_key(self, scope: str, query: PageQuery) -> str:
-        return self._key(scope, f"page:{query.digest}")
+        return self._key(scope, KeyKind.PAGE, digest=query.digest)
+
+    def _session_key(self, scope: str, session_id: str) -> str:
+        return self._key(scope, KeyKind.SESSION, id=session_id)
 
     def _selection_key(self, scope: str, query: PageQuery) -> str:
-        return f"{self._page_key(scope, query)}:{_SELECTED}:{codec.window_key(query.window)}"
+        return self._key(scope, KeyKind.SELECTION, digest=query.digest, window=codec.window_key(query.window))
 
-    def _key(self, scope: str, name: str) -> str:
-        return f"{RECORDS_PREFIX}{{{scope}}}:{name}"
+    def _key(self, scope: str, kind: KeyKind, **parts: str) -> str:
+        return redis_key(RECORDS_PREFIX, scope, kind, **parts)
 
 
 @dataclass(frozen=True)
@@ -258,6 +271,11 @@ class _Record:
 
     fetched_at: float
     body: bytes
+
+
+def _mark(key: str, field: bytes = b"") -> bytes:
+    """What the body of a value begins with: a checksum of the place that it was written to."""
+    return b"%08x " % zlib.crc32(field, zlib.crc32(key.encode()))
 
 
 def _build_page(

@@ -137,7 +137,7 @@ return result
 # - All or nothing: no reader sees a page without its sessions.
 # - A newer value stays. It is newer if its fencing token is larger *and* it was fetched later: the token alone orders
 #   leases, not fetches (a poisoned counter may restart), and the time alone depends on two hosts' clocks.
-# - Statistics are only written beside columns: a session that does not exist has none.
+# - Statistics are only written where there are any: a session that does not exist has none.
 # - A hash does not grow without end: beyond 16 fields, those that are older than the lifetime are deleted. If more than
 #   128 are left, because clients ask for many windows, all but the written ones are.
 # - Poisoned keys (of another type, with values that cannot be read, or with times in the future) are overwritten.
@@ -162,7 +162,7 @@ for i = 2, #KEYS do
   local key, columns, statistics = KEYS[i], ARGV[2 * i + 3], ARGV[2 * i + 4]
   if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
   if not is_newer(redis.call('HGET', key, 'columns')) then redis.call('HSET', key, 'columns', head .. columns) end
-  if field ~= '' and columns ~= '' and not is_newer(redis.call('HGET', key, field)) then
+  if field ~= '' and statistics ~= '' and not is_newer(redis.call('HGET', key, field)) then
     redis.call('HSET', key, field, head .. statistics)
   end
   if redis.call('HLEN', key) > 16 then
