@@ -49,7 +49,9 @@ class PageCache:
         cached = await self._store.get(key)
         now = self._clock()
         decision = decide(cached, need, self._policy, now)
-        prefetch = self._selections.recent_statistics(key, query.window)
+        prefetch = frozenset[str]()
+        if not isinstance(decision, Hit):
+            prefetch = self._selections.recent_statistics(key, query.window)
         would_fetch = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
         if self._shared and would_fetch and context.max_age != 0:
             found = await self._read_shared(self._shared, key, cached, query, scope)
