@@ -175,7 +175,9 @@ async def ask_until_closed(port: int, sent: bytes, is_warm: asyncio.Event) -> in
 
 
 @pytest.mark.parametrize(
-    "command", [DEMO, (*DEMO, "--workers", "2"), UVICORN], ids=["one process", "two workers", "uvicorn"]
+    "command",
+    [DEMO, (*DEMO, "--workers", "2"), (*UVICORN, "--no-access-log")],
+    ids=["one process", "two workers", "uvicorn"],
 )
 async def test_no_request_on_a_kept_connection_is_lost_after_sigterm(
     tmp_path: Path, upstream_url: str, command: tuple[str, ...]
