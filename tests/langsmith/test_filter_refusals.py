@@ -83,7 +83,7 @@ async def test_other_statuses_are_not_quoted(gateway: Gateway, langsmith: Emulat
 
 
 async def test_quoted_text_is_one_short_line_without_control_characters(gateway: Gateway, langsmith: Emulator) -> None:
-    detail = "a\r\n\0\x1b[31mb\u202e\u2028c" + "d" * 100_000
+    detail = "a\r\n\0\x1b[31mb\u202e\u2028c" + "d e" * 100_000
     message = (await refusal_of(gateway, langsmith, EXPRESSION, detail))["message"]
     quoted = message.partition(" It says: ")[2]
     assert quoted.startswith("a [31mb c")

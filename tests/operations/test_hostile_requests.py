@@ -1,4 +1,8 @@
-"""Hostile operations and bodies are refused within 0.2 s of CPU time, and block other requests for 0.1 s at most."""
+"""Hostile operations and bodies cost little CPU time, and block other requests for a moment only.
+
+The limits are multiples of the time that a fixed piece of work takes in the same process, which is about 10 ms on a
+quiet machine.
+"""
 
 import asyncio
 import gc
@@ -12,8 +16,8 @@ from graphql import get_introspection_query
 
 from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve
 
-CPU_SECONDS = 0.2
-STALL_SECONDS = 0.1
+MAX_CPU = 20
+MAX_STALL = 10
 MEGABYTE = 1_000_000
 
 pytestmark = pytest.mark.xdist_group("hostile")
@@ -114,8 +118,16 @@ def _frozen_heap() -> None:
     gc.freeze()
 
 
+def unit_of_work() -> float:
+    """CPU seconds of a fixed piece of work."""
+    started = time.process_time()
+    sum(number * number for number in range(200_000))
+    return time.process_time() - started
+
+
 async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], float, float]:
-    """The answer, its CPU time, and the longest time for which it blocked the event loop, both in seconds of CPU."""
+    """The answer, its CPU time, and the longest time for which it blocked the event loop, both in units of work."""
+    unit = unit_of_work()
     longest, is_done = 0.0, False
 
     async def watch() -> None:
@@ -134,7 +146,8 @@ async def cost_of(gateway: Gateway, content: bytes) -> tuple[dict[str, Any], flo
     used = time.process_time() - started
     is_done = True
     await watcher
-    return response.json(), used, longest
+    unit = max(unit, unit_of_work())
+    return response.json(), used / unit, longest / unit
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -144,8 +157,8 @@ async def test_a_hostile_operation_is_refused_within_its_cpu_limit(gateway: Gate
     await gateway.post("{ __typename }")
     body, used, stalled = await cost_of(gateway, content)
     assert refused(body), body
-    assert used < CPU_SECONDS
-    assert stalled < STALL_SECONDS
+    assert used < MAX_CPU
+    assert stalled < MAX_STALL
 
 
 BODIES = {
@@ -165,8 +178,8 @@ async def test_a_hostile_body_is_refused_within_its_cpu_limit(gateway: Gateway, 
     await gateway.post("{ __typename }")
     body, used, stalled = await cost_of(gateway, BODIES[name])
     assert refused(body), body
-    assert used < CPU_SECONDS
-    assert stalled < STALL_SECONDS
+    assert used < MAX_CPU
+    assert stalled < MAX_STALL
 
 
 async def test_a_deep_document_is_refused_even_if_all_limits_are_raised(serve: Serve) -> None:
