@@ -85,7 +85,7 @@ class Fetcher:
             return await self.upstream.fetch(query, credential, request.calls)
         except (UnauthenticatedError, ForbiddenError) as refusal:
             # A credential that lost its access must not see cached pages either.
-            if _is_refused_as_a_whole(refusal, query, credential):
+            if _is_refused_as_a_whole(refusal, query, credential, request.calls):
                 self.store.delete_scope(credential.scope, self.clock())
                 if self.shared:
                     await self.shared.drop_scope(credential.scope)
@@ -151,10 +151,15 @@ class Fetcher:
         context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)
 
 
-def _is_refused_as_a_whole(refusal: GatewayError, query: PageQuery, credential: Credential) -> bool:
+def _is_refused_as_a_whole(
+    refusal: GatewayError, query: PageQuery, credential: Credential, calls: Sequence[UpstreamCall]
+) -> bool:
     """Whether LangSmith refused the credential, and not only what was asked for.
 
     All clients share the gateway's own credential. What one of them may have made up, such as the id of a dataset in
-    another workspace, must not cost the others their pages.
+    another workspace, must not cost the others their pages. Nor must a firewall, which has not checked the credential.
     """
-    return not (credential.is_gateways_own and isinstance(refusal, ForbiddenError) and query.is_filtered)
+    if not (credential.is_gateways_own and isinstance(refusal, ForbiddenError)):
+        return True
+    is_by_firewall = any(call.reason == "edge" for call in calls)
+    return not (is_by_firewall or query.has_clients_choice)

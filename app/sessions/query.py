@@ -18,6 +18,8 @@ Arguments = tuple[tuple[str, str], ...]
 
 MAX_LIMIT: Final = 100
 """Rows in one answer of LangSmith (Documented)."""
+_CLIENTS_TEXTS: Final = {"stats.filter", "orderBy.feedbackKey"}
+"""Arguments beside those of the filter that are a text of the client's own."""
 IDS: Final = "filter.ids"
 """The argument by which a query names sessions. A lookup by id has it although the client gave another one."""
 
@@ -79,10 +81,10 @@ class PageQuery:
         return [text for name, text in self.arguments if name == IDS]
 
     @property
-    def is_filtered(self) -> bool:
-        """Whether a client chose which sessions, or which of their runs, are asked for."""
+    def has_clients_choice(self) -> bool:
+        """Whether a client chose which sessions, which of their runs, or which feedback LangSmith is asked for."""
         names = (name for name, _ in (*self.arguments, *self.window.arguments))
-        return any(name.startswith("filter.") or name == "stats.filter" for name in names)
+        return any(name.startswith("filter.") or name in _CLIENTS_TEXTS for name in names)
 
     @property
     def requested(self) -> frozenset[str]:

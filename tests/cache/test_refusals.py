@@ -13,6 +13,7 @@ from tests.support.real_redis import RealRedis
 PAGE = "{ sessions(first: 5) { nodes { id runCount } } }"
 FILTERED = '{ sessions(first: 5, filter: {nameContains: "a"}) { nodes { id runCount } } }'
 FILTERED_RUNS = '{ sessions(first: 3, stats: {filter: "eq(error, true)"}) { nodes { id runCount } } }'
+BY_FEEDBACK = '{ sessions(first: 5, orderBy: {field: FEEDBACK, feedbackKey: "made-up"}) { nodes { id runCount } } }'
 BY_ID = "query ($id: ID!) { session(id: $id) { name extra } }"
 FORBIDDEN = Fault(status=403, body=b'{"detail": "Forbidden"}')
 OWN_KEY = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
@@ -37,7 +38,11 @@ async def cache_outcome(gateway: Gateway, query: str, variables: Any = None) -> 
     return str(field["cache"])
 
 
-@pytest.mark.parametrize("query", [FILTERED, FILTERED_RUNS, BY_ID], ids=["filter", "filter of runs", "by id"])
+@pytest.mark.parametrize(
+    "query",
+    [FILTERED, FILTERED_RUNS, BY_FEEDBACK, BY_ID],
+    ids=["filter", "filter of runs", "feedback key", "by id"],
+)
 async def test_refused_filter_leaves_the_pages_of_other_clients_of_the_gateways_own_key(
     gateways: list[Gateway], langsmith: Emulator, query: str
 ) -> None:
@@ -46,6 +51,16 @@ async def test_refused_filter_leaves_the_pages_of_other_clients_of_the_gateways_
     langsmith.faults.append(FORBIDDEN)
     variables = {"id": str(langsmith.workspaces["demo"].sessions[-1].id)} if "$id" in query else None
     assert await gateways[0].errors(query, variables, key=None)
+    assert [await cache_outcome(gateway, PAGE) for gateway in gateways] == ["HIT", "HIT"]
+
+
+async def test_firewall_that_refuses_a_request_leaves_the_pages_of_the_gateways_own_key(
+    gateways: list[Gateway], langsmith: Emulator
+) -> None:
+    for gateway in gateways:
+        await gateway.data(PAGE, key=None)
+    langsmith.faults.append(Fault(status=403, body=b"<html>Blocked</html>", headers={"content-type": "text/html"}))
+    assert await gateways[0].errors("{ sessions(first: 5, offset: 1) { nodes { id } } }", key=None)
     assert [await cache_outcome(gateway, PAGE) for gateway in gateways] == ["HIT", "HIT"]
 
 
