@@ -57,7 +57,7 @@ class OperationContext:
     )
 
     def __post_init__(self) -> None:
-        self.gate = FirstAnswerGate()
+        self.gate = FirstAnswerGate(is_gateways_own=bool(self.credential and self.credential.is_gateways_own))
         self.loader = SessionLoader(self.cache, self.gate)
 
     def fetch_context(self, info: GraphQLResolveInfo[Any]) -> FetchContext:

@@ -1,7 +1,8 @@
 """FirstAnswerGate: until an operation has its first answer, only a few of its requests to LangSmith are sent.
 
 LangSmith refuses a credential at every request. The first refusal decides for the rest of the operation, which is not
-sent: one operation with a made-up key could otherwise cause a hundred requests.
+sent: one operation with a made-up key could otherwise cause a hundred requests. The gateway's own key is not made up:
+if LangSmith denies it what one root field asks for, the others are still read.
 """
 
 import asyncio
@@ -18,9 +19,13 @@ _REFUSALS: Final = (UnauthenticatedError, ForbiddenError)
 
 
 class FirstAnswerGate:
-    """All reads of one operation pass through it. Each must cause at most one request while the gate is closed."""
+    """All reads of one operation pass through it. Each must cause at most one request while the gate is closed.
 
-    def __init__(self) -> None:
+    `is_gateways_own`: whether the credential is the gateway's own, so that a denied access does not decide.
+    """
+
+    def __init__(self, *, is_gateways_own: bool = False) -> None:
+        self._decisive = UnauthenticatedError if is_gateways_own else _REFUSALS
         self._begun = 0
         self._refusal: GatewayError | None = None
         self._answered = asyncio.Event()
@@ -57,7 +62,7 @@ class FirstAnswerGate:
     async def _run(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             return await work
-        except _REFUSALS as exc:
+        except self._decisive as exc:
             # After a success, a refusal says nothing about the other requests.
             if not self._answered.is_set():
                 self._refusal = exc

@@ -68,3 +68,15 @@ async def test_made_up_key_is_refused_the_same_way(gateway: Gateway, langsmith: 
     assert {error["extensions"]["code"] for error in errors} == {"UNAUTHENTICATED"}
     assert len(errors) == 14
     assert len(langsmith.requests) <= MAX_BEFORE_ANSWER
+
+
+async def test_access_denied_to_one_field_leaves_the_others_with_the_gateways_own_key(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    langsmith.faults.append(Fault(status=403, body=b'{"detail": "Forbidden"}', times=1))
+    own_key: dict[str, Any] = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
+    lists = "{" + " ".join(f"r{n}: sessions(first: 2, offset: {n}) {{ nodes {{ id }} }}" for n in range(14)) + "}"
+    async with serve(**LIMITS, **own_key) as gateway:
+        body = await gateway.run(lists, key=None)
+    assert len(body["errors"]) == 1
+    assert sum(value is None for value in body["data"].values()) == 1
