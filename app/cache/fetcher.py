@@ -25,7 +25,7 @@ from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
 from app.sessions.page import Page
-from app.sessions.query import PageQuery
+from app.sessions.query import IDS, PageQuery
 
 T = TypeVar("T")
 
@@ -163,3 +163,12 @@ def _is_refused_as_a_whole(
         return True
     is_by_firewall = any(call.reason == "edge" for call in calls)
     return not (is_by_firewall or query.has_clients_choice)
+
+
+def may_depend_on_ids(refusal: BadUserInputError | ForbiddenError, credential: Credential) -> bool:
+    """Whether LangSmith may have refused a batch because of some of its sessions, and not of its window or credential.
+
+    Clients that share the gateway's own credential look sessions up together, and none may fail because of another.
+    """
+    names_others = isinstance(refusal, BadUserInputError) and refusal.argument not in {None, IDS}
+    return credential.is_gateways_own and not names_others

@@ -38,9 +38,15 @@ class SessionBatches:
         return joined
 
     def start(
-        self, ids: Sequence[str], credential: Credential, need: Need, prefetch: frozenset[str]
+        self,
+        ids: Sequence[str],
+        credential: Credential,
+        need: Need,
+        prefetch: frozenset[str],
+        *,
+        is_closed: bool = False,
     ) -> list[LookupBatch]:
-        """New batches for these sessions, 100 in each."""
+        """New batches for these sessions, 100 in each. `is_closed`: no other sessions are added to them."""
         started: list[LookupBatch] = []
         while rest := remaining(ids, started):
             batch = LookupBatch(
@@ -51,6 +57,8 @@ class SessionBatches:
                 prefetch=prefetch,
                 ids={*rest[:MAX_LIMIT]},
             )
+            if is_closed:
+                batch.close(self._clock())
             self._in_flight.start(batch, self._run(batch, credential))
             started.append(batch)
         return started

@@ -25,12 +25,13 @@ from app.cache.decision import (
     settle,
 )
 from app.cache.explain import Outcome
-from app.cache.fetcher import FetchContext, Fetcher
+from app.cache.fetcher import FetchContext, Fetcher, may_depend_on_ids
 from app.cache.in_flight import Caller, LookupBatch, LookupResult, SessionPages
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
 from app.cache.session_batches import SessionBatches, merged, remaining
 from app.cache.shared.redis_records import SharedSessions
 from app.cache.store import session_key
+from app.errors import BadUserInputError, ForbiddenError
 from app.resilience.singleflight import gather_or_cancel
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, StatsWindow
@@ -57,11 +58,15 @@ class _Lookup(NamedTuple):
 
 
 class _Fetched(NamedTuple):
-    """What batches brought: sessions by id, what joined ones did not bring, and the number of dropped rows."""
+    """What batches brought: sessions by id, what they did not bring, and the number of dropped rows.
+
+    `is_refused`: LangSmith refused a batch, perhaps because of the sessions of other callers.
+    """
 
     pages: Pages
     missing: Mapping[str, Refill | Miss]
     dropped_rows: int
+    is_refused: bool
 
 
 class SessionCache:
@@ -181,13 +186,14 @@ class SessionCache:
         dropped_rows = 0
         # As with a page, a batch may bring less than it was joined for: then one that cannot do without the same
         # statistics is joined, and then none.
-        for caller in (lookup.caller(), lookup.caller(is_exact=True), None):
-            part = await self._fetch_once(missing, prefetch, lookup, caller, outcome)
+        callers = [lookup.caller(), lookup.caller(is_exact=True), None]
+        while missing:
+            part = await self._fetch_once(missing, prefetch, lookup, callers.pop(0), outcome)
             pages |= part.pages
             dropped_rows += part.dropped_rows
             missing = part.missing
-            if not missing:
-                break
+            if part.is_refused:
+                callers = [None]
         pages = {each: pages[each] for each in lookup.keys}
         fetched_at = _oldest_fetch(pages.values(), lookup.need, self._clock())
         stored = await self._store.get_many([*lookup.keys.values()])
@@ -207,7 +213,8 @@ class SessionCache:
         caller: Caller | None,
         outcome: Outcome,
     ) -> "_Fetched":
-        """Fetches sessions in batches that `caller` joins, and the others in new ones.
+        """Fetches sessions in batches that `caller` joins, and the others in new ones; without it, in batches that no
+        sessions of others are added to.
 
         `outcome` is recorded for the new ones. Those of the joined ones are examined for what they should have brought.
         """
@@ -215,12 +222,22 @@ class SessionCache:
         joined = self._batches.join([*missing], lookup.scope, need, caller) if caller else []
         trusts_age = need.max_age is None or all(batch.closed_at is None for batch in joined)
         prefetch = self._prefetch_to_fetch(missing, prefetch, need)
-        started = self._batches.start(remaining([*missing], joined), lookup.context.credential, need, prefetch)
+        credential = lookup.context.credential
+        started = self._batches.start(
+            remaining([*missing], joined), credential, need, prefetch, is_closed=caller is None
+        )
+        refused: list[LookupBatch] = []
 
         async def answer_of(batch: LookupBatch) -> SessionPages | None:
-            if batch in joined:
-                return await self._fetcher.join_other(batch, batch.statistics, lookup.context, need.statistics)
-            return await self._fetcher.join(batch, outcome, lookup.context)
+            try:
+                if batch in joined:
+                    return await self._fetcher.join_other(batch, batch.statistics, lookup.context, need.statistics)
+                return await self._fetcher.join(batch, outcome, lookup.context)
+            except (BadUserInputError, ForbiddenError) as refusal:
+                if batch.ids <= missing.keys() or not may_depend_on_ids(refusal, credential):
+                    raise
+                refused.append(batch)
+                return None
 
         answers = await gather_or_cancel(*(answer_of(batch) for batch in (*joined, *started)))
         fetched = {session_id: page for answer in answers if answer for session_id, page in answer.by_id.items()}
@@ -229,11 +246,12 @@ class SessionCache:
         # A session that an answer lacks may be among its dropped rows, and is not fetched again.
         settled = {
             each: settle(pages[each], lookup.need, joined_cutoff(pages[each], cutoff, trusts_age=trusts_age))
-            for batch, answer in zip(joined, answers, strict=False)
+            for batch, answer in zip((*joined, *started), answers, strict=True)
             for each in batch.ids.intersection(missing)
-            if answer is None or each in answer.by_id
+            if answer is None or (batch in joined and each in answer.by_id)
         }
-        return _Fetched(pages, fetches(settled), sum(answer.dropped_rows for answer in answers if answer))
+        dropped_rows = sum(answer.dropped_rows for answer in answers if answer)
+        return _Fetched(pages, fetches(settled), dropped_rows, bool(refused))
 
     def _prefetch_to_fetch(
         self, missing: Mapping[str, Refill | Miss], prefetch: frozenset[str], need: Need

@@ -1,13 +1,15 @@
 """What LangSmith refuses is dropped from the cache: with the gateway's own key, only what was refused."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from app.emulator import Emulator, Fault
-from tests.conftest import Gateway, Serve
+from app.emulator import Emulator, Fault, serving
+from app.emulator.fault_injection import RecordedRequest, Response
+from tests.conftest import Clock, Gateway, Serve, running_gateway
 from tests.support.real_redis import RealRedis
 
 PAGE = "{ sessions(first: 5) { nodes { id runCount } } }"
@@ -16,7 +18,7 @@ FILTERED_RUNS = '{ sessions(first: 3, stats: {filter: "eq(error, true)"}) { node
 BY_FEEDBACK = '{ sessions(first: 5, orderBy: {field: FEEDBACK, feedbackKey: "made-up"}) { nodes { id runCount } } }'
 BY_ID = "query ($id: ID!) { session(id: $id) { name extra } }"
 FORBIDDEN = Fault(status=403, body=b'{"detail": "Forbidden"}')
-OWN_KEY = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
+OWN_KEY: dict[str, Any] = {"auth": "server", "langsmith_api_key": "demo", "allow_anonymous": True}
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -103,3 +105,36 @@ async def test_refused_filter_drops_everything_of_a_client_that_sends_its_own_ke
         assert await gateway.errors(FILTERED)
         explained = await gateway.explain(PAGE)
         assert explained["fields"]["sessions"]["cache"] == "MISS"
+
+
+class ChoosyLangSmith(Emulator):
+    """It refuses each request for one session with a status."""
+
+    refused = ("id", "")
+    status = 403
+
+    def respond(self, request: RecordedRequest) -> Response:
+        return (
+            Response(self.status, b'{"detail": "No."}') if self.refused in request.params else super().respond(request)
+        )
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+async def test_refused_lookup_leaves_the_lookups_of_other_clients_at_the_same_moment(clock: Clock, status: int) -> None:
+    langsmith = ChoosyLangSmith(clock=clock.now)
+    refused_id, other_id = (str(session.id) for session in langsmith.workspaces["demo"].sessions[:2])
+    langsmith.refused, langsmith.status = ("id", refused_id), status
+    async with (
+        serving(langsmith) as url,
+        running_gateway(url, clock, **OWN_KEY) as gateway,
+        gateway.in_process() as both,
+    ):
+        refused, other = await asyncio.gather(
+            *(both.run(BY_ID, {"id": each}, key=None) for each in (refused_id, other_id))
+        )
+    assert refused["errors"]
+    assert other["data"]["session"]["name"] == langsmith.workspaces["demo"].sessions[1].name
+    # The lookups of both together, and each by itself.
+    assert sorted([text for name, text in request.params if name == "id"] for request in langsmith.requests) == sorted(
+        [sorted([refused_id, other_id]), [refused_id], [other_id]]
+    )
