@@ -25,7 +25,7 @@ from app.http.params import MAX_URL_BYTES
 from app.http.request_head import (
     HEAD_IS_CHECKED,
     MAX_HEADERS_BYTES,
-    RefusingApp,
+    REFUSAL,
     check_head,
     headers_bytes,
     headers_too_long,
@@ -89,12 +89,11 @@ class FramedProtocol(HttpToolsProtocol):
                 return
             self.abandon(self.cycle)
         is_first = self.running is None or self.running.response_complete or self.running.disconnected
-        self.cycle = self._create_last_cycle()
-        app = cast("Any", RefusingApp(error))
+        self.cycle = self._create_last_cycle(error)
         if is_first:
-            self._start_asgi_task(self.cycle, app)
+            self._start_asgi_task(self.cycle, self.app)
         else:
-            self.pipeline.appendleft((self.cycle, app))
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def abandon(self, cycle: RequestResponseCycle) -> None:
         """Let a request end as if its client had disconnected, without a response."""
@@ -190,9 +189,22 @@ class FramedProtocol(HttpToolsProtocol):
         self._bytes_without_body = 0
         self.parse(b"".join([head, *lines, b"\r\n", rest]))
 
-    def _create_last_cycle(self) -> RequestResponseCycle:
-        """The cycle of a response after which the connection is closed by half. It has no request."""
-        scope = {"type": "http", "method": "GET", "path": "", "query_string": b"", "http_version": "1.1", "headers": []}
+    def _create_last_cycle(self, error: HTTPError) -> RequestResponseCycle:
+        """The cycle of a refusal, after which the connection is closed by half.
+
+        Its request passes the app's middleware, so that the response has the headers that all have. Of the request that
+        is refused it has the `Origin`, without which a browser would not show the response to a page.
+        """
+        headers = self.scope["headers"] if self.is_receiving else ()
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "",
+            "query_string": b"",
+            "http_version": "1.1",
+            "headers": [header for header in headers if header[0] == b"origin"][:1],
+            "state": {**self.app_state, REFUSAL: error},
+        }
         self.expect_100_continue = False
         cycle = self._create_cycle(RequestResponseCycle, scope, keep_alive=False)
         cycle.transport = cast("Any", _HalfClosingTransport(self))

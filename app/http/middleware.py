@@ -59,7 +59,7 @@ class RequestIdAndSecurityHeadersMiddleware:
                 if recorder := state.get(REPLAY_RECORDER):
                     recorder.start_response(message["status"], headers, None if new_id else client_id)
                 headers.append(id_header)
-                if self.shutdown.has_begun and self.shutdown.closes(state):
+                if self.shutdown.has_begun and _CONNECTION_CLOSE not in headers and self.shutdown.closes(state):
                     headers.append(_CONNECTION_CLOSE)
                 message["headers"] = headers
             await send(message)

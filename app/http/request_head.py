@@ -21,6 +21,8 @@ MAX_HEADERS_BYTES: Final = 32 * 1024
 """Limit on all header lines of a request together, and on all of its trailers."""
 HEAD_IS_CHECKED: Final = "head_is_checked"
 """Key in a request's `scope["state"]`: the server has checked the head, and its headers contain no trailers."""
+REFUSAL: Final = "refusal"
+"""Key in `scope["state"]` of the HTTPError by which the server has refused a request."""
 _LINE_OVERHEAD_BYTES: Final = 4
 """Colon, space and line end of a header line."""
 
@@ -110,15 +112,16 @@ class RefusingApp:
 
 @dataclass(frozen=True)
 class RequestHeadMiddleware:
-    """Checks the heads of requests from a server that has not checked them."""
+    """Answers the requests that the server has refused, and checks the heads of those that it has not checked."""
 
     app: ASGIApp
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Not a coroutine of its own, which would cost a frame for each message of a request."""
         error = None
-        if scope["type"] == "http" and HEAD_IS_CHECKED not in scope.get("state", ()):
-            error = _check_scope(scope)
+        if scope["type"] == "http":
+            state = scope.get("state", {})
+            error = state.get(REFUSAL) if HEAD_IS_CHECKED in state else _check_scope(scope)
         return (RefusingApp(error) if error else self.app)(scope, receive, send)
 
 

@@ -70,8 +70,8 @@ def create_middleware(
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data)
     return [
         Middleware(RequestIdAndSecurityHeadersMiddleware, shutdown),
-        Middleware(RequestHeadMiddleware),
         *([cors] if settings.cors_origins else []),
+        Middleware(RequestHeadMiddleware),
         *([graphiql] if settings.graphiql else []),
         Middleware(PathRoute, path=GRAPHQL_PATH, endpoint=endpoint),
     ]

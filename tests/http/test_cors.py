@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from tests.conftest import Gateway, Serve
+from tests.support.raw_client import connect
 
 ORIGIN = "https://dashboard.example.com"
 QUERY = "{ sessions(first: 1) { nodes { name } } }"
@@ -91,3 +92,34 @@ async def test_origin_that_was_configured_in_another_spelling_is_allowed(serve: 
         assert (await preflight(gateway)).headers["access-control-allow-origin"] == ORIGIN
         query = {"query": "{ __typename }"}
         assert (await gateway.client.get("/graphql", params=query, headers={"origin": ORIGIN})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status"),
+    [
+        (b"GET /graphql?query=" + b"a" * 9000 + b" HTTP/1.1\r\n", b"", b"414"),
+        (b"POST /graphql HTTP/1.1\r\nHost: other\r\n", b"", b"400"),
+        (b"POST /graphql HTTP/1.1\r\nX-Long: " + b"a" * 33_000 + b"\r\n", b"", b"431"),
+        (b"POST /graphql HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", b"no chunk\r\n", b"400"),
+    ],
+    ids=["URL", "host", "headers", "chunk"],
+)
+@pytest.mark.parametrize("origins", [ORIGIN, "*"])
+async def test_page_can_read_why_a_request_was_refused_as_http(
+    serve: Serve, head: bytes, body: bytes, status: bytes, origins: str
+) -> None:
+    async with serve(cors_origins=origins) as gateway, connect(gateway) as connection:
+        line, _, rest = head.partition(b"\r\n")
+        first = b"Host: gateway\r\nOrigin: " + ORIGIN.encode() + b"\r\n"
+        response = await connection.request(line + b"\r\n" + first + rest + b"\r\n" + body)
+    assert status in response.status
+    assert response.headers[b"access-control-allow-origin"] == origins.encode()
+    assert response.headers[b"connection"] == b"close"
+    assert response.headers[b"x-request-id"]
+
+
+async def test_page_of_another_origin_cannot_read_why_a_request_was_refused_as_http(serve: Serve) -> None:
+    async with serve(cors_origins=ORIGIN) as gateway:
+        response = await gateway.client.get(f"/graphql?query={'a' * 9000}", headers={"origin": "https://b.example.com"})
+    assert response.status_code == 414
+    assert "access-control-allow-origin" not in response.headers

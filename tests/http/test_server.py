@@ -15,8 +15,8 @@ from app.settings import Settings
 
 ALL = [
     RequestIdAndSecurityHeadersMiddleware,
-    RequestHeadMiddleware,
     AnyHeaderCORSMiddleware,
+    RequestHeadMiddleware,
     GraphiQLMiddleware,
     PathRoute,
 ]
