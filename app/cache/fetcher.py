@@ -1,7 +1,7 @@
 """What both caches need to fetch from LangSmith: the request itself, waiting for it, storing and reporting."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -24,6 +24,8 @@ from app.langsmith.upstream import Upstream
 from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
+from app.resilience.singleflight import TaskAbandonedError
+from app.resilience.turns import Turns
 from app.sessions.page import Page
 from app.sessions.query import IDS, PageQuery
 
@@ -61,6 +63,7 @@ class Fetcher:
     - `metrics`, `tracing`: count and trace each lookup.
     - `clock`: monotonic seconds.
     - `shared`: the second tier in Redis; None without one.
+    - `turns`: for work on a hundred sessions or more.
     """
 
     upstream: Upstream
@@ -70,6 +73,7 @@ class Fetcher:
     clock: Clock
     shared: SharedCache | None = None
     tracing: Tracing = NO_TRACING
+    turns: Turns = field(default_factory=Turns)
 
     async def fetch(
         self, query: PageQuery, request: InFlight[Any], credential: Credential, keys: Sequence[str]
@@ -105,11 +109,15 @@ class Fetcher:
     ) -> T | None:
         """Waits for a request of another caller. None if it failed, perhaps because of what this caller does not need.
 
+        It is None too if the request was cancelled because its other callers have left.
+
         `required`: the statistics that the request cannot do without; `statistics`: those of this caller. Raises the
         other failures.
         """
         try:
             return await self.join(request, Outcome.COALESCED, context)
+        except TaskAbandonedError:
+            return None
         except _CAUSED_BY_STATISTICS:
             if required <= statistics:
                 raise
@@ -130,6 +138,11 @@ class Fetcher:
         """Stores a page, unless caching is switched off."""
         if self.policy.is_caching:
             await self.store.set(key, page)
+
+    async def store_pages(self, pages: Mapping[str, Page]) -> None:
+        """Stores pages by key, unless caching is switched off."""
+        if self.policy.is_caching:
+            await self.store.set_many(pages)
 
     def record_lookup(
         self,

@@ -38,7 +38,7 @@ class Entry:
 
     - `ids`: the sessions that the page shows, by row. A row that was dropped is an empty text. It is empty for the page
       of a single session, which is not indexed.
-    - `fetched_at_by_window`: when each statistic was requested (monotonic seconds), by window.
+    - `fetched_at_by_window`: when each statistic was requested (monotonic seconds), by window; empty like `ids`.
     - `generation`: that of the scope when the page was stored.
     """
 
@@ -53,7 +53,7 @@ class Entry:
     @classmethod
     def of(cls, key: str, page: Page, scope: ScopeState, *, is_indexed: bool) -> "Entry":
         ids = tuple(row.id if row else "" for row in page.rows) if is_indexed else ()
-        times = {window: stats.fetched_at for window, stats in page.stats_by_window.items()}
+        times = {window: stats.fetched_at for window, stats in page.stats_by_window.items()} if is_indexed else {}
         return cls(key, scope, scope.generation, page.version, page.fetched_at, ids, times)
 
     @property

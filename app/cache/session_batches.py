@@ -1,7 +1,7 @@
 """Batches of sessions that are fetched by id: up to 100 per request to LangSmith, shared by several operations."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from app.cache.decision import Need
@@ -32,9 +32,11 @@ class SessionBatches:
     def join(self, ids: Sequence[str], scope: str, need: Need, caller: Caller) -> list[LookupBatch]:
         """Batches in flight that answer some of these sessions, or that some were added to."""
         joined: list[LookupBatch] = []
+        rest = [*ids]
         for batch in self._in_flight:
-            if batch.try_join(remaining(ids, joined), scope, need, caller):
+            if batch.try_join(rest, scope, need, caller):
                 joined.append(batch)
+                rest = remaining(rest, [batch])
         return joined
 
     def start(
@@ -46,16 +48,19 @@ class SessionBatches:
         *,
         is_closed: bool = False,
     ) -> list[LookupBatch]:
-        """New batches for these sessions, 100 in each. `is_closed`: no other sessions are added to them."""
+        """New batches for these sessions, which are all different, 100 in each.
+
+        `is_closed`: no other sessions are added to them.
+        """
         started: list[LookupBatch] = []
-        while rest := remaining(ids, started):
+        for first in range(0, len(ids), MAX_LIMIT):
             batch = LookupBatch(
                 scope=credential.scope,
                 window=need.window,
                 max_age=need.max_age,
                 statistics=need.statistics,
                 prefetch=prefetch,
-                ids={*rest[:MAX_LIMIT]},
+                ids={*ids[first : first + MAX_LIMIT]},
             )
             if is_closed:
                 batch.close(self._clock())
@@ -102,20 +107,26 @@ class SessionBatches:
             answers = result.answers
             batch.outcome = None if answers else result.outcome
             by_id |= result.found
-        for session_id, page in by_id.items():
-            await self._store_merged(session_key(credential.scope, session_id), page)
+        await self._fetcher.turns.wait()
+        await self._store_merged({session_key(credential.scope, each): page for each, page in by_id.items()})
         return SessionPages(by_id, sum(page.dropped_rows for page in answers))
 
-    async def _store_merged(self, key: str, page: Page) -> None:
-        """Stores a session with what is cached of it, if that is fresh."""
-        cached = await self._store.get(key)
-        is_fresh = cached and cached.fetched_at > self._clock() - self._policy.lifetime(cached)
-        await self._fetcher.store_page(key, merged(cached if is_fresh else None, page))
+    async def _store_merged(self, pages: Mapping[str, Page]) -> None:
+        """Stores sessions with what is cached of them, if that is fresh."""
+        if not self._policy.is_caching:
+            return
+        cached = await self._store.get_many([*pages])
+        now = self._clock()
+        fresh = [each if each and each.fetched_at > now - self._policy.lifetime(each) else None for each in cached]
+        await self._fetcher.store_pages(
+            {key: merged(known, page) for (key, page), known in zip(pages.items(), fresh, strict=True)}
+        )
 
 
 def remaining(ids: Sequence[str], batches: Sequence[LookupBatch]) -> list[str]:
     """The ids that are in none of the batches."""
-    return [session_id for session_id in ids if not any(session_id in batch.ids for batch in batches)]
+    found = frozenset[str]().union(*(batch.ids for batch in batches))
+    return [session_id for session_id in ids if session_id not in found]
 
 
 def merged(page: Page | None, other: Page) -> Page:

@@ -34,7 +34,7 @@ from app.cache.store import session_key
 from app.errors import BadUserInputError, ForbiddenError
 from app.resilience.singleflight import gather_or_cancel
 from app.sessions.page import Page
-from app.sessions.query import ALL_RUNS, StatsWindow
+from app.sessions.query import ALL_RUNS, MAX_LIMIT, StatsWindow
 from app.sessions.row import Row
 
 Pages = Mapping[str, Page | None]
@@ -99,6 +99,8 @@ class SessionCache:
         keys = {session_id: session_key(scope, session_id) for session_id in ids}
         need = Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age)
         lookup = _Lookup(keys, need, context, self._clock())
+        if len(keys) >= MAX_LIMIT:
+            await self._fetcher.turns.wait()
         pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
         decisions = self._decide(pages, lookup)
         overall = heaviest(decisions.values())
@@ -149,8 +151,7 @@ class SessionCache:
             known |= {session_id: merged(known[session_id], page) for session_id, page in shared.pages.items()}
             recent_statistics = shared.recent_statistics
         found = {session_id: page for session_id, page in known.items() if page and page is not pages[session_id]}
-        for session_id, page in found.items():
-            await self._fetcher.store_page(lookup.keys[session_id], page)
+        await self._fetcher.store_pages({lookup.keys[session_id]: page for session_id, page in found.items()})
         return SharedSessions(found, recent_statistics)
 
     def _serve(self, outcome: Outcome, decisions: Mapping[str, Decision], lookup: _Lookup) -> LookupResult:
@@ -240,6 +241,8 @@ class SessionCache:
                 return None
 
         answers = await gather_or_cancel(*(answer_of(batch) for batch in (*joined, *started)))
+        if len(missing) >= MAX_LIMIT:
+            await self._fetcher.turns.wait()
         fetched = {session_id: page for answer in answers if answer for session_id, page in answer.by_id.items()}
         pages = {each: _completed(decision, fetched.get(each)) for each, decision in missing.items()}
         cutoff = self._policy.fresh_cutoff(lookup.arrived_at, need.max_age)

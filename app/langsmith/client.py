@@ -21,6 +21,7 @@ from app.langsmith.transport import UpstreamRequest, UpstreamTransport
 from app.langsmith.upstream import Upstream
 from app.resilience.clock import Clock
 from app.resilience.singleflight import gather_or_cancel
+from app.resilience.turns import Turns
 from app.sessions.fields import STATS
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
@@ -78,6 +79,7 @@ class LangSmithClient(Upstream):
         self._log = log
         self._clock = clock
         self._stats_select = StatsSelectSupport(clock, log)
+        self._turns = Turns()
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         parts = split_to_fit(query, self._raw_path)
@@ -150,6 +152,7 @@ class LangSmithClient(Upstream):
                 )
             finally:
                 call.milliseconds = (self._clock() - started_at) * 1000
+            await self._turns.wait()
             rows = v1.parse_rows(response.body, query, self._api_changes.record_unknown_value)
         except errors.GatewayError as exc:
             self._log_failure(exc, call)

@@ -9,6 +9,10 @@ from app.errors import UpstreamTimeoutError
 T = TypeVar("T")
 
 
+class TaskAbandonedError(Exception):
+    """A shared task was cancelled, because its last caller had left before another one began to wait."""
+
+
 class SharedTask(Generic[T]):
     """A task that several callers wait for.
 
@@ -34,8 +38,11 @@ class SharedTask(Generic[T]):
     async def join(self, deadline: float) -> T:
         """Wait for the result until the deadline, a time of the event loop's clock.
 
-        Raises the exception of the work, and UpstreamTimeoutError when the deadline has passed.
+        Raises the exception of the work, UpstreamTimeoutError when the deadline has passed, and TaskAbandonedError if
+        the task was joinable when the caller looked, but is not any more.
         """
+        if self._task.cancelled() or (self._task.cancelling() and not self._task.done()):
+            raise TaskAbandonedError
         self._waiters += 1
         try:
             async with asyncio.timeout_at(deadline):

@@ -131,18 +131,17 @@ class Page:
         The columns come from the page that was requested later. Each statistic comes from the page that requested it
         later, and from the newer page if both requested it at the same time.
         """
-        older, newer = sorted((self, other), key=lambda each: each.fetched_at)
+        older, newer = (self, other) if self.fetched_at <= other.fetched_at else (other, self)
         if not (older.rows and newer.rows):
             return newer
-        merged = {window: WindowStats(newer.rows, {}) for window in (*older.stats_by_window, *newer.stats_by_window)}
-        for page in (older, newer):
-            for window, stats in page.stats_by_window.items():
-                before = merged[window]
-                later = {name: at for name, at in stats.fetched_at.items() if at >= before.fetched_at.get(name, at)}
-                values = {name: getattr(stats.rows[0], name) for name in later}
-                previous: Any = before.rows[0]
-                row = msgspec.structs.replace(previous, **values)
-                merged[window] = WindowStats((row,), {**before.fetched_at, **later})
+        merged = dict(newer.stats_by_window)
+        for window, stats in older.stats_by_window.items():
+            known = merged.get(window) or WindowStats(newer.rows, {})
+            rest = {name: at for name, at in stats.fetched_at.items() if at > known.fetched_at.get(name, NEVER)}
+            if rest:
+                row: Any = known.rows[0]
+                values = {name: getattr(stats.rows[0], name) for name in rest}
+                merged[window] = WindowStats((msgspec.structs.replace(row, **values),), {**known.fetched_at, **rest})
         return replace(newer, stats_by_window=merged, body_bytes=max(older.body_bytes, newer.body_bytes))
 
     def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:

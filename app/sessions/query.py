@@ -34,7 +34,7 @@ class StatsWindow:
     arguments: Arguments = ()
     is_relative: bool = field(default=False, compare=False)
 
-    @property
+    @cached_property
     def text_bytes(self) -> int:
         """Memory of the texts, which clients write."""
         return sum(sys.getsizeof(text) for _, text in self.arguments)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import UpstreamTimeoutError
-from app.resilience.singleflight import SharedTask, gather_or_cancel
+from app.resilience.singleflight import SharedTask, TaskAbandonedError, gather_or_cancel
 
 
 def deadline_in(seconds: float = 60.0) -> float:
@@ -73,3 +73,15 @@ async def test_gather_or_cancel_raises_the_first_exception_and_cancels_the_other
     with pytest.raises(KeyError):
         await gather_or_cancel(endless(), failing())
     assert ended.is_set()
+
+
+async def test_join_after_the_last_caller_has_left_is_told_apart_from_being_cancelled() -> None:
+    shared = SharedTask(asyncio.sleep(60))
+    leaving = asyncio.create_task(shared.join(deadline_in()))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    for _ in range(3):
+        with pytest.raises(TaskAbandonedError):
+            await shared.join(deadline_in())
+        await asyncio.sleep(0)
