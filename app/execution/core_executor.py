@@ -1,23 +1,31 @@
-"""graphql-core's executor, with the bound of an answer."""
+"""graphql-core's executor, with the bounds of an answer."""
 
 from typing import Any
 
 import strawberry
 
 from app.execution.answer_size import AnswerSize
+from app.execution.error_bound import BoundedErrors, ErrorBound
 
 
 def bounded_executor_class(schema: strawberry.Schema) -> Any:
-    """The executor class of the schema, which takes one more keyword argument: the AnswerSize that counts its lists.
+    """The executor class of the schema, which takes two more keyword arguments.
 
-    A list that is too long fails its field with a ResultTooLargeError, as a resolver would.
+    - `answer_size`: counts its lists. One that is too long fails its field with a ResultTooLargeError, as a resolver
+      would.
+    - `error_bound`: receives its errors.
     """
     base: Any = schema.execution_context_class
 
     class BoundedExecutor(base):  # type: ignore[misc]  # the class is known at run time only
-        def __init__(self, *args: Any, answer_size: AnswerSize, **kwargs: Any) -> None:
+        def __init__(self, *args: Any, answer_size: AnswerSize, error_bound: ErrorBound, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._answer_size = answer_size
+            self.collected_errors = BoundedErrors(error_bound)
+
+        def handle_field_error(self, raw_error: Exception, return_type: Any, details: Any, path: Any) -> None:
+            if not self.collected_errors.leaves_out(raw_error, return_type, path):
+                super().handle_field_error(raw_error, return_type, details, path)
 
         def complete_list_value(
             self, return_type: Any, details: Any, info: Any, path: Any, result: Any, *context: Any

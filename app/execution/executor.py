@@ -18,6 +18,7 @@ from app.errors import GatewayError, ResultTooLargeError
 from app.execution.answer_size import AnswerEncoder, AnswerSize
 from app.execution.core_executor import bounded_executor_class
 from app.execution.documents import Document, DocumentCache
+from app.execution.error_bound import ErrorBound
 from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, format_error, with_bad_input_code
 from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Run, Values
@@ -142,21 +143,28 @@ class Executor:
             reason, data = self._project(prepared.plan, resolved, run)
             if data is not None:
                 self._count(reason)
-                return context.extra_errors, data
+                return _bounded(context.extra_errors), data
         self._count(reason)
         key = prepared.introspection
         if key and (known := self._introspections.get(key)):
-            return context.extra_errors, known
-        result = await self._run_by_graphql_core(document, request, context, resolved)
+            return _bounded(context.extra_errors), known
+        bound = ErrorBound()
+        result = await self._run_by_graphql_core(document, request, context, resolved, bound)
         data = self._encoder.encode(result.data)
         if key and not result.errors:
             self._introspections.set(key, data, len(bytes(data)))
-        return [*(result.errors or ()), *context.extra_errors], data
+        others = [] if result.errors is bound.held else result.errors or []  # if graphql-core refused to begin
+        return _bounded([*others, *context.extra_errors], bound), data
 
     async def _run_by_graphql_core(
-        self, document: Document, request: Request, context: ExecutorContext, resolved: dict[str, Any]
+        self,
+        document: Document,
+        request: Request,
+        context: ExecutorContext,
+        resolved: dict[str, Any],
+        bound: ErrorBound,
     ) -> ExecutionResult:
-        """Run an operation with graphql-core. Raises ResultTooLargeError.
+        """Run an operation with graphql-core, which adds its errors to the bound. Raises ResultTooLargeError.
 
         `resolved` holds the values of root fields that need not be resolved again, by response key. An exception among
         them is raised at its field.
@@ -181,6 +189,7 @@ class Executor:
             hide_suggestions=self._hide_suggestions,
             operation_extensions={},
             answer_size=size,
+            error_bound=bound,
             middleware=[reuse_resolved] if resolved else None,
         )
         completed = result if isinstance(result, ExecutionResult) else await result
@@ -261,6 +270,14 @@ class Executor:
 
     def _refuse(self, found: list[GraphQLError]) -> Response:
         return Response([format_error(error, self._log) for error in found])
+
+
+def _bounded(errors: Sequence[GraphQLError], bound: ErrorBound | None = None) -> list[GraphQLError]:
+    """The errors, after those that the bound holds already."""
+    bound = bound or ErrorBound()
+    for error in errors:
+        bound.add(error)
+    return bound.listed()
 
 
 def _weight(length: int) -> int:
