@@ -1,42 +1,47 @@
-"""The emulator: authentication, the routes of the API, and behaviour that tests can switch."""
+"""The emulator: authentication, and the routes of both versions of the API."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from app.emulator import timestamps
-from app.emulator.errors import ApiError
+from app.emulator import gate, timestamps
+from app.emulator.behaviour import Behaviour
+from app.emulator.cursors import Cursor, fingerprint
+from app.emulator.errors import ApiError, EdgeError
 from app.emulator.fault_injection import FaultInjectingApp, RecordedRequest, Response
-from app.emulator.filter_fields import RUN_FIELDS
-from app.emulator.listing import compile_parameter, filter_sessions, sort_sessions
+from app.emulator.listing import Ranked, filter_sessions, is_after, sort_sessions
 from app.emulator.params import SessionParams, SessionsParams
+from app.emulator.params_v2 import SessionParamsV2, SessionsParamsV2
+from app.emulator.query import SessionsQuery, StatsQuery
+from app.emulator.rows import render_row
+from app.emulator.rows_v2 import render_row_v2
 from app.emulator.session import Session
-from app.emulator.statistics import FACETS, STATISTICS, RunWindow, Statistics
-from app.emulator.timestamps import DAY, HOUR
+from app.emulator.statistics import STATISTICS, Statistics
+from app.emulator.stats_selection import StatsSelection
 from app.emulator.workspace import Workspace
 
 WORKSPACES: Mapping[str, int] = {"demo": 240, "demo-2": 60}
 """The default API keys, with the number of sessions in the workspace of each."""
 
+_MAX_PAGE_SIZE = 100
 
-class Emulator(FaultInjectingApp):
+
+class Emulator(Behaviour, FaultInjectingApp):
     """An embedded LangSmith with generated data, as an ASGI app.
+
+    Tests set the attributes of `Behaviour` to emulate variants of the real API, and those of `FaultInjectingApp` to
+    see requests and to spoil responses.
 
     Args:
         seed: The same seed and the same first time of the clock generate the same data.
         clock: Returns the current time. The data is generated around its first result. Runs of the five days after it
             are generated too, and count as soon as the clock reaches them.
         workspaces: By API key, the number of sessions in its workspace.
-
-    Attributes that tests set to emulate variants of the real API:
-        refuses_stats_select: Answer 422 to the parameter `stats_select`.
-        leaves_out_unselected: Leave unselected statistics out of the rows, instead of sending null.
-        costs_as_numbers: Send costs as JSON numbers, instead of strings.
-        sends_newer_fields: Send fields that are not in the published specification, and that the gateway does not know.
     """
 
     def __init__(
@@ -46,13 +51,11 @@ class Emulator(FaultInjectingApp):
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         workspaces: Mapping[str, int] = WORKSPACES,
     ) -> None:
-        super().__init__()
-        self.refuses_stats_select = False
-        self.leaves_out_unselected = False
-        self.costs_as_numbers = False
-        self.sends_newer_fields = True
+        Behaviour.__init__(self)
+        FaultInjectingApp.__init__(self)
         self._clock = clock
         self._statistics = Statistics()
+        self._rate_limit = gate.RateLimit()
         now = self.now()
         self.workspaces = {
             key: Workspace.generate(key, seed=seed, size=size, now=now) for key, size in workspaces.items()
@@ -63,10 +66,31 @@ class Emulator(FaultInjectingApp):
         return timestamps.from_datetime(self._clock())
 
     def respond(self, request: RecordedRequest) -> Response:
+        is_v2 = self.has_v2 and request.path.startswith("/api/v2/")
+        headers = gate.DEPRECATION if self.deprecated and not is_v2 and "/sessions" in request.path else {}
         try:
-            return self._json_response(200, self._route(request))
+            gate.check_edge(request, self)
+            body = self._route(request)
+            encode_cost = _number if is_v2 or self.costs_as_numbers else _text
+            return Response(200, orjson.dumps(body, default=encode_cost), headers)
+        except EdgeError as edge:
+            return Response(edge.status, edge.body, {"content-type": "text/html"})
         except ApiError as error:
-            return self._json_response(error.status, {"detail": error.detail})
+            headers = {**headers, **error.headers}
+            if not is_v2:
+                return Response(error.status, orjson.dumps({"detail": error.detail}), headers)
+            status = self.invalid_status if error.status == 422 else error.status
+            problem = error.problem(status=status, instance=request.path)
+            return Response(status, orjson.dumps(problem), {**headers, "content-type": self.problem_content_type})
+
+    def add_project(self, key: str, name: str) -> Session:
+        """Add a tracing project that starts now, and has no runs, to the workspace of an API key."""
+        self.workspaces[key], session = self.workspaces[key].with_project(name, started=self.now())
+        return session
+
+    def delete_session(self, key: str, identifier: UUID) -> None:
+        """Delete a session from the workspace of an API key."""
+        self.workspaces[key] = self.workspaces[key].without(identifier)
 
     def _route(self, request: RecordedRequest) -> Any:
         match request.method, request.path.removeprefix("/api/v1").split("/")[1:]:
@@ -76,88 +100,99 @@ class Emulator(FaultInjectingApp):
                 return self._list_sessions(request)
             case "GET", ["sessions", identifier]:
                 return self._get_session(request, identifier)
+            case "GET", ["api", "v2", "sessions"] if self.has_v2:
+                return self._list_sessions_v2(request)
+            case "GET", ["api", "v2", "sessions", identifier] if self.has_v2:
+                return self._get_session_v2(request, identifier)
+            case _, ["api", "v2", "sessions"] | ["api", "v2", "sessions", _] if self.has_v2:
+                raise ApiError(405, "Method Not Allowed")
             case _, ["info"] | ["sessions"] | ["sessions", _]:
                 raise ApiError(405, "Method Not Allowed")
         raise ApiError(404, "Not Found")
 
     def _list_sessions(self, request: RecordedRequest) -> list[dict[str, Any]]:
-        workspace = self._authenticate(request.headers)
+        workspace = self._enter_v1(request)
         params = SessionsParams.from_query(request.params)
-        if params.stats_select and self.refuses_stats_select:
-            raise ApiError.invalid_parameter(
-                "stats_select",
-                kind="extra_forbidden",
-                message="Extra inputs are not permitted",
-                value=list(params.stats_select),
-            )
-        window = self._window(params.stats_start_time, params.stats_filter, approximate=params.use_approx_stats)
-        sessions = sort_sessions(filter_sessions(workspace.sessions, params), params, self._statistics, window)
-        selected = (params.stats_select or STATISTICS) if params.include_stats else ()
-        # Assumed: facets need no include_stats.
-        names = [*selected, *(FACETS if params.facets else ())]
-        leaves_out = self.leaves_out_unselected and params.include_stats
+        limit = self._page_size("limit", params.limit)
+        if params.sort_by == "runs_count" and self.refuses_run_count_order:
+            message = "Input should be 'name', 'start_time' or another column"
+            raise ApiError.invalid_parameter("sort_by", kind="enum", message=message, value=params.sort_by)
+        ranked, selection = self._find(workspace, params.sessions_query(), params.stats_query())
+        # One row too far back, as if a session had come on top of the list after the first page.
+        start = params.offset - 1 if self.duplicates_across_pages and params.offset else params.offset
+        now = self.now()
         return [
-            self._row(session, window, names, leaves_out=leaves_out)
-            for session in sessions[params.offset : params.offset + params.limit]
+            render_row(session, selection.values(session), now, self) for _, session in ranked[start : start + limit]
         ]
 
     def _get_session(self, request: RecordedRequest, identifier: str) -> dict[str, Any]:
-        workspace = self._authenticate(request.headers)
+        workspace = self._enter_v1(request)
         params = SessionParams.from_query(request.params)
-        session = workspace.session(_parse_path_id(identifier))
-        if session is None:
-            raise ApiError(404, "Session not found")
-        window = self._window(params.stats_start_time)
-        return self._row(session, window, STATISTICS if params.include_stats else ())
+        session = _session_of(workspace, identifier)
+        selection = StatsSelection(params.stats_query(), self._statistics, self.now(), self)
+        return render_row(session, selection.values(session), self.now(), self)
 
-    def _authenticate(self, headers: Mapping[str, str]) -> Workspace:
-        key, tenant = headers.get("x-api-key"), headers.get("x-tenant-id")
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if key is None and scheme.lower() == "bearer":
-            key = bearer
-            # Assumed: an organization id selects the only workspace that the key has in the emulator.
-            if tenant is None and "x-organization-id" not in headers:
-                raise ApiError(403, "This credential spans workspaces: pick one with X-Tenant-ID")
-        workspace = self.workspaces.get(key) if key else None
-        if workspace is None:
-            raise ApiError(401, "Invalid token")
-        if tenant is not None and _parse_header_id(tenant) != workspace.tenant_id:
-            raise ApiError(403, "Forbidden")
+    def _list_sessions_v2(self, request: RecordedRequest) -> dict[str, Any]:
+        workspace = self._enter(request, needs_workspace=self.v2_needs_workspace)
+        params = SessionsParamsV2.from_query(request.params)
+        size = min(self._page_size("page_size", params.page_size), self.page_limit or _MAX_PAGE_SIZE)
+        query, now = params.sessions_query(), self.now()
+        ranked, selection = self._find(workspace, query, params.stats_query())
+        request_id = fingerprint(str(workspace.tenant_id), request.params)
+        rest, page_number = ranked, 0
+        if params.cursor is not None:
+            cursor = Cursor.decode(params.cursor, request=request_id, now=now, lifetime=self.cursor_lifetime)
+            page_number = cursor.page
+            rest = [each for each in ranked if is_after(each, cursor.key, cursor.id, descending=query.descending)]
+            if self.sends_empty_page and page_number == 1 and rest:
+                return {"items": [], "next_cursor": cursor.next_page()}
+            # A page of one row would never come to an end with a row of the page before.
+            if self.duplicates_across_pages and size > 1:
+                rest = [each for each in ranked if str(each.session.id) == cursor.id] + rest
+        page = rest[:size]
+        items = [render_row_v2(session, selection.values(session), now, self) for _, session in page]
+        if len(rest) <= size:
+            return {"items": items, "next_cursor": None}
+        key, session = page[-1]
+        cursor = Cursor(key=key, id=str(session.id), request=request_id, page=page_number + 1, issued=now)
+        return {"items": items, "next_cursor": cursor.encode()}
+
+    def _get_session_v2(self, request: RecordedRequest, identifier: str) -> dict[str, Any]:
+        workspace = self._enter(request, needs_workspace=self.v2_needs_workspace)
+        params = SessionParamsV2.from_query(request.params)
+        session = _session_of(workspace, identifier)
+        selection = StatsSelection(params.stats_query(), self._statistics, self.now(), self)
+        return render_row_v2(session, selection.values(session), self.now(), self)
+
+    def _enter_v1(self, request: RecordedRequest) -> Workspace:
+        workspace = self._enter(request)
+        if self.v1_status is not None:
+            raise ApiError(self.v1_status, HTTPStatus(self.v1_status).phrase)
         return workspace
 
-    def _window(self, since: datetime | None, run_filter: str | None = None, *, approximate: bool = False) -> RunWindow:
-        now = self.now()
-        start = None if since is None else timestamps.from_datetime(since)
-        # Assumed: a start that is too early is refused, not moved.
-        if start is not None and start < now - 31 * DAY:
-            raise ApiError.invalid_parameter(
-                "stats_start_time", kind="value_error", message="Must be at most 31 days back", value=str(since)
-            )
-        return RunWindow(
-            # Assumed: without a start, every run up to now counts.
-            since=start,
-            # Assumed: approximate statistics are those of the last full hour.
-            until=now // HOUR * HOUR if approximate else now,
-            filter=run_filter,
-            matches=compile_parameter("stats_filter", run_filter, RUN_FIELDS),
-        )
+    def _enter(self, request: RecordedRequest, *, needs_workspace: bool = False) -> Workspace:
+        """The workspace of a request's credential, after the request was counted."""
+        key, workspace = gate.authenticate(request.headers, self.workspaces, needs_workspace=needs_workspace)
+        self._rate_limit.count(key, self.now(), self)
+        return workspace
 
-    def _row(
-        self, session: Session, window: RunWindow, names: Collection[str], *, leaves_out: bool = False
-    ) -> dict[str, Any]:
-        """The row of a session with the statistics and facets in `names`."""
-        row = session.columns(self.now())
-        if self.sends_newer_fields:
-            row |= session.newer_columns(self.now())
-        # Assumed: an unselected statistic is in the row, and null.
-        row |= {name: None for name in (*STATISTICS, *FACETS) if not (leaves_out and name in STATISTICS)}
-        return row | self._statistics.compute(session, window, names)
+    def _find(
+        self, workspace: Workspace, query: SessionsQuery, stats: StatsQuery
+    ) -> tuple[list[Ranked], StatsSelection]:
+        """All sessions of the list in their order, and the statistics that their rows get."""
+        selection = StatsSelection(stats, self._statistics, self.now(), self)
+        # Assumed: sorting by a statistic needs neither include_stats nor its name in stats_select.
+        if self.sorting_needs_stats and not stats.include and query.sort_by in (*STATISTICS, "feedback"):
+            message = "Sorting by a statistic requires include_stats"
+            raise ApiError.invalid_parameter("sort_by", kind="value_error", message=message, value=query.sort_by)
+        sessions = filter_sessions(workspace.sessions, query, self)
+        return sort_sessions(sessions, query, self._statistics, selection.window), selection
 
-    def _json_response(self, status: int, body: Any) -> Response:
-        return Response(status, orjson.dumps(body, default=self._encode_cost))
-
-    def _encode_cost(self, cost: Decimal) -> float | str:
-        return float(cost) if self.costs_as_numbers else format(cost, "f")
+    def _page_size(self, name: str, size: int) -> int:
+        if size <= _MAX_PAGE_SIZE or self.clamps_page_size:
+            return min(size, _MAX_PAGE_SIZE)
+        message = f"Input should be less than or equal to {_MAX_PAGE_SIZE}"
+        raise ApiError.invalid_parameter(name, kind="less_than_equal", message=message, value=str(size))
 
 
 _INFO = {
@@ -168,16 +203,20 @@ _INFO = {
 }
 
 
-def _parse_header_id(text: str) -> UUID:
+def _session_of(workspace: Workspace, identifier: str) -> Session:
     try:
-        return UUID(text)
-    except ValueError:
-        raise ApiError(401, "UUID header value was not a valid UUID") from None
-
-
-def _parse_path_id(text: str) -> UUID:
-    try:
-        return UUID(text)
+        session = workspace.session(UUID(identifier))
     except ValueError:
         error = {"type": "uuid_parsing", "loc": ["path", "session_id"], "msg": "Input should be a valid UUID"}
-        raise ApiError(422, [error | {"input": text}]) from None
+        raise ApiError(422, [error | {"input": identifier}]) from None
+    if session is None:
+        raise ApiError(404, "Session not found")
+    return session
+
+
+def _number(cost: Decimal) -> orjson.Fragment:
+    return orjson.Fragment(_text(cost))
+
+
+def _text(cost: Decimal) -> str:
+    return format(cost, "f")

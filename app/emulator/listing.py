@@ -1,92 +1,129 @@
-"""Filtering and sorting of sessions by the parameters of the list endpoint."""
+"""Filtering and sorting of sessions, and the rows that follow a position in their order."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 from app.emulator import timestamps
+from app.emulator.behaviour import Behaviour
 from app.emulator.errors import ApiError
 from app.emulator.filter_compiler import Fields, Predicate, compile_filter, includes
 from app.emulator.filter_fields import SESSION_FIELDS
 from app.emulator.filter_parser import FilterError
-from app.emulator.params import SessionsParams
+from app.emulator.query import SessionsQuery
 from app.emulator.session import Session
 from app.emulator.statistics import RunWindow, Statistics
 
+SortKey = str | float | None
 
-def filter_sessions(sessions: Iterable[Session], params: SessionsParams) -> list[Session]:
-    """The sessions that meet every filter of the parameters. Raises ApiError for an invalid filter expression."""
-    conditions = list(_conditions(params))
+
+class Ranked(NamedTuple):
+    """A session, with the value that the list is sorted by."""
+
+    key: SortKey
+    session: Session
+
+
+def filter_sessions(sessions: Iterable[Session], query: SessionsQuery, behaviour: Behaviour) -> list[Session]:
+    """The sessions that meet every filter of the query. Raises ApiError for an invalid filter expression."""
+    conditions = list(_conditions(query, behaviour))
     return [session for session in sessions if all(condition(session) for condition in conditions)]
 
 
 def sort_sessions(
-    sessions: list[Session], params: SessionsParams, statistics: Statistics, window: RunWindow
-) -> list[Session]:
-    """The sessions in the order of the parameters. In both directions nulls come last, and equal keys sort by id.
+    sessions: Iterable[Session], query: SessionsQuery, statistics: Statistics, window: RunWindow
+) -> list[Ranked]:
+    """The sessions in the order of the query. In both directions nulls come last, and equal keys sort by id.
 
     Statistics to sort by are computed for the window.
     """
-    # Assumed: sorting by a statistic needs neither include_stats nor its name in stats_select.
-    key = _sort_key(params, statistics, window)
-    keys = {session.id: key(session) for session in sessions}
-    by_id = sorted(sessions, key=lambda session: session.id)
-    with_key = [session for session in by_id if keys[session.id] is not None]
-    without_key = [session for session in by_id if keys[session.id] is None]
-    return sorted(with_key, key=lambda session: keys[session.id], reverse=params.sort_by_desc) + without_key
+    key = _sort_key(query, statistics, window)
+    ranked = sorted((Ranked(key(session), session) for session in sessions), key=lambda each: each.session.id)
+    with_key = [each for each in ranked if each.key is not None]
+    without_key = [each for each in ranked if each.key is None]
+    return sorted(with_key, key=lambda each: _comparable(each.key), reverse=query.descending) + without_key
 
 
-def compile_parameter(parameter: str, text: str | None, fields: Fields) -> Predicate | None:
-    """The predicate of a parameter that is a filter expression; None if it is not given. Raises ApiError."""
+def is_after(ranked: Ranked, key: SortKey, identifier: str, *, descending: bool) -> bool:
+    """Whether a session follows the position of a key and an id, which need not be in the list any more."""
+    if ranked.key == key:
+        return str(ranked.session.id) > identifier
+    if ranked.key is None or key is None:
+        return ranked.key is None
+    return (_comparable(ranked.key) < _comparable(key)) == descending
+
+
+def compile_parameter(
+    parameter: str, text: str | None, fields: Fields, *, refused: Iterable[str] = ()
+) -> Predicate | None:
+    """The predicate of a parameter that is a filter expression; None if it is not given.
+
+    Raises ApiError for an invalid expression, and for fields in `refused`.
+    """
     if text is None:
         return None
     try:
-        return compile_filter(text, fields)
+        return compile_filter(text, {name: field for name, field in fields.items() if name not in refused})
     except (FilterError, RecursionError) as exc:
-        # Assumed: the real API answers 422, with a string as its detail.
+        # Assumed: version 1 answers 422, with a string as its detail.
         raise ApiError(422, f"Invalid {parameter}: {exc}.") from None
 
 
-def _conditions(params: SessionsParams) -> Iterable[Callable[[Session], bool]]:
-    if params.reference_free is not None:
-        # Assumed: false returns experiments only.
-        yield lambda session: (session.reference_dataset_id is None) == params.reference_free
-    if params.reference_dataset:
-        yield lambda session: session.reference_dataset_id in params.reference_dataset
-    if params.id:
-        yield lambda session: session.id in params.id
-    if params.name is not None:
-        yield lambda session: session.name == params.name
-    if (part := params.name_contains) is not None:
+def _conditions(query: SessionsQuery, behaviour: Behaviour) -> Iterable[Callable[[Session], bool]]:
+    yield lambda session: session.type in query.types
+    if query.reference_datasets:
+        yield lambda session: session.reference_dataset_id in query.reference_datasets
+    if query.ids:
+        yield lambda session: session.id in query.ids
+    if query.name is not None:
+        yield lambda session: session.name == query.name
+    if query.name_contains is not None:
         # Assumed: case is ignored.
-        yield lambda session: part.casefold() in session.name.casefold()
-    if params.dataset_version is not None:
-        # Assumed: the version is the metadata entry of that name, compared as text.
-        yield lambda session: session.metadata.get("dataset_version") == params.dataset_version
-    if params.metadata is not None:
-        yield lambda session: includes(session.metadata, params.metadata)
-    if params.tag_value_id:
-        yield lambda session: session.tag_value_ids.issuperset(params.tag_value_id)
-    if (predicate := compile_parameter("filter", params.filter, SESSION_FIELDS)) is not None:
+        fold = str if behaviour.matches_case else str.casefold
+        part = fold(query.name_contains)
+        yield lambda session: part in fold(session.name)
+    if query.dataset_version is not None:
+        # Assumed: the version is the metadata entry of that name.
+        yield lambda session: _is_version(session.metadata.get("dataset_version"), query.dataset_version)
+    if query.metadata is not None:
+        yield lambda session: includes(session.metadata, query.metadata)
+    if query.tag_values:
+        yield lambda session: session.tag_value_ids.issuperset(query.tag_values)
+    refused = ("start_time",) if behaviour.refuses_session_times else ()
+    if (predicate := compile_parameter("filter", query.filter, SESSION_FIELDS, refused=refused)) is not None:
         yield predicate
 
 
-def _sort_key(params: SessionsParams, statistics: Statistics, window: RunWindow) -> Callable[[Session], Any]:
-    if params.sort_by == "name":
+def _is_version(text: str | None, version: str | datetime | None) -> bool:
+    if text is None or not isinstance(version, datetime):
+        return text == version
+    return timestamps.in_utc(datetime.fromisoformat(text)) == version
+
+
+def _sort_key(query: SessionsQuery, statistics: Statistics, window: RunWindow) -> Callable[[Session], SortKey]:
+    if query.sort_by == "name":
         # Assumed: names sort by code point, so that capital letters come first.
         return lambda session: session.name
-    if params.sort_by == "start_time":
+    if query.sort_by == "start_time":
         return lambda session: session.started
-    if params.sort_by == "feedback":
-        # Assumed: feedback sorts by its average, and feedback of runs is the default source.
-        source = "session_feedback_stats" if params.sort_by_feedback_source == "session" else "feedback_stats"
-        key = params.sort_by_feedback_key
-        return lambda session: statistics.compute(session, window, [source])[source].get(key, {}).get("avg")
-    name = "run_count" if params.sort_by == "runs_count" else params.sort_by
-    if name == "last_run_start_time":
-        return lambda session: _parse_time(statistics.compute(session, window, [name])[name])
-    return lambda session: statistics.compute(session, window, [name])[name]
+    if query.sort_by == "feedback":
+        # Assumed: feedback sorts by its average.
+        source = "session_feedback_stats" if query.feedback_source == "session" else "feedback_stats"
+
+        def average(session: Session) -> SortKey:
+            stats = statistics.compute(session, window, [source])[source]
+            found: float | None = stats.get(query.feedback_key, {}).get("avg")
+            return found
+
+        return average
+
+    def statistic(session: Session) -> SortKey:
+        found: float | None = statistics.compute(session, window, [query.sort_by])[query.sort_by]
+        return found
+
+    return statistic
 
 
-def _parse_time(text: str | None) -> int | None:
-    return None if text is None else timestamps.from_datetime(datetime.fromisoformat(text))
+def _comparable(key: SortKey) -> tuple[float, str]:
+    """A key that is not null, for comparisons. The keys of one list are all numbers, or all texts."""
+    return (0, key) if isinstance(key, str) else (key or 0, "")

@@ -1,4 +1,4 @@
-"""Query parameters of the endpoints, parsed strictly: a parameter that the API does not define is refused."""
+"""Query parameters of version 1, parsed strictly: a parameter that the API does not define is refused."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from app.emulator.errors import ApiError
+from app.emulator.query import EVERY_TYPE, EXPERIMENTS, SessionsQuery, StatsQuery
 from app.emulator.statistics import STATISTICS
 
 SortBy = Literal[
@@ -89,6 +90,9 @@ class SessionParams(Params):
     # LangSmith's SDK sends `limit=1` to this endpoint too, so the real one must accept it.
     limit: int | None = None
 
+    def stats_query(self) -> StatsQuery:
+        return StatsQuery(include=self.include_stats, since=self.stats_start_time)
+
 
 class SessionsParams(Params):
     """Parameters of `GET /sessions`. A list that is not given is empty."""
@@ -105,7 +109,7 @@ class SessionsParams(Params):
     sort_by_feedback_key: str | None = Field(None, validate_default=True)
     sort_by_feedback_source: Literal["session", "run"] | None = None
     offset: int = Field(0, ge=0)
-    limit: int = Field(100, ge=1, le=100)
+    limit: int = Field(100, ge=1)
     tag_value_id: list[UUID] = []
     facets: Boolean = False
     filter: str | None = None
@@ -121,3 +125,33 @@ class SessionsParams(Params):
         if key is None and info.data.get("sort_by") == "feedback":
             raise ValueError("needed to sort by feedback")
         return key
+
+    def sessions_query(self) -> SessionsQuery:
+        # Assumed: false returns experiments only, and true everything else.
+        types = {None: EVERY_TYPE, True: EVERY_TYPE - EXPERIMENTS, False: EXPERIMENTS}
+        return SessionsQuery(
+            types=types[self.reference_free],
+            reference_datasets=frozenset(self.reference_dataset),
+            ids=frozenset(self.id),
+            name=self.name,
+            name_contains=self.name_contains,
+            dataset_version=self.dataset_version,
+            metadata=self.metadata,
+            tag_values=frozenset(self.tag_value_id),
+            filter=self.filter,
+            sort_by="run_count" if self.sort_by == "runs_count" else self.sort_by,
+            descending=self.sort_by_desc,
+            feedback_key=self.sort_by_feedback_key,
+            # Assumed: feedback of runs is the default source.
+            feedback_source=self.sort_by_feedback_source or "run",
+        )
+
+    def stats_query(self) -> StatsQuery:
+        return StatsQuery(
+            include=self.include_stats,
+            select=tuple(self.stats_select),
+            facets=self.facets,
+            since=self.stats_start_time,
+            filter=self.stats_filter,
+            approximate=self.use_approx_stats,
+        )

@@ -1,11 +1,11 @@
-"""A session, which is a tracing project or an experiment: its columns, its feedback and its runs."""
+"""A session, which is a tracing project or an experiment: its attributes, its feedback and its runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.emulator import timestamps
+from app.emulator.query import SessionType
 from app.emulator.run import Feedback, Runs
 
 
@@ -13,8 +13,8 @@ from app.emulator.run import Feedback, Runs
 class Session:
     """One session. `started` and `ended` are timestamps.
 
-    `old_format` sessions look as the API returned them in the past: times have no offset, sources of feedback are plain
-    strings, and feedback has no `contains_thread_feedback`.
+    `old_format` sessions look as the API returned them in the past: times have no offset; on version 1, sources of
+    feedback are plain strings, and feedback has no `contains_thread_feedback`.
     """
 
     id: UUID
@@ -41,37 +41,9 @@ class Session:
     def tags(self) -> list[str]:
         return list(self.extra.get("tags", ()))
 
-    def columns(self, now: int) -> dict[str, Any]:
-        """The row of the session, without statistics and facets. Runs count if they started before `now`."""
-        runs = self.runs.between(None, now)
-        return {
-            "id": str(self.id),
-            "tenant_id": str(self.tenant_id),
-            "start_time": self.format_time(self.started),
-            "end_time": None if self.ended is None else self.format_time(self.ended),
-            "extra": dict(self.extra),
-            "name": self.name,
-            "description": self.description,
-            "default_dataset_id": _uuid_text(self.default_dataset_id),
-            "reference_dataset_id": _uuid_text(self.reference_dataset_id),
-            "trace_tier": self.trace_tier,
-            # Assumed: the live time of the last run is a column, which is exact and needs no statistics.
-            "last_run_start_time_live": self.format_time(runs[-1].started) if runs else None,
-            "test_run_number": self.test_run_number,
-        }
-
-    def newer_columns(self, now: int) -> dict[str, Any]:
-        """Columns that the published specification lacks."""
-        progress = {"expected_run_count": len(self.runs.between(None, now)), "run_progress": 1.0}
-        return {
-            "experiment_progress": None if self.reference_dataset_id is None else progress,
-            "longlived_ttl_days": 400 if self.trace_tier == "longlived" else None,
-        }
-
-    def format_time(self, timestamp: int) -> str:
-        time = timestamps.to_datetime(timestamp)
-        return (time.replace(tzinfo=None) if self.old_format else time).isoformat()
-
-
-def _uuid_text(identifier: UUID | None) -> str | None:
-    return None if identifier is None else str(identifier)
+    @property
+    def type(self) -> SessionType:
+        """A stable share of the tracing projects, by id, belongs to agents."""
+        if self.reference_dataset_id is not None:
+            return "EXPERIMENT"
+        return "AGENT" if self.id.int % 5 == 0 else "PROJECT"

@@ -39,7 +39,10 @@ class Statistics:
         self._cache: dict[tuple[object, ...], dict[str, Any]] = {}
 
     def compute(self, session: Session, window: RunWindow, names: Iterable[str]) -> dict[str, Any]:
-        """Statistics and facets of a session in a window, by name in the given order."""
+        """Statistics and facets of a session in a window, by name in the given order.
+
+        Costs are decimals, times are timestamps, and feedback has all parts that either version of the API sends.
+        """
         run_range = session.runs.range_of(window.since, window.until)
         cached = self._cached((session.id, run_range, window.filter))
         requested = list(names)
@@ -59,21 +62,20 @@ class Statistics:
         return cached
 
 
-def feedback_stats(feedback: Iterable[Feedback], *, old_format: bool) -> dict[str, Any]:
+def feedback_stats(feedback: Iterable[Feedback]) -> dict[str, Any]:
     """Aggregated feedback by key, as LangSmith's columns `feedback_stats` and `session_feedback_stats` have it."""
     by_key: dict[str, list[Feedback]] = {}
     for each in feedback:
         by_key.setdefault(each.key, []).append(each)
-    return {key: _feedback_stat(by_key[key], old_format=old_format) for key in sorted(by_key)}
+    return {key: _feedback_stat(by_key[key]) for key in sorted(by_key)}
 
 
-def _feedback_stat(group: list[Feedback], *, old_format: bool) -> dict[str, Any]:
+def _feedback_stat(group: list[Feedback]) -> dict[str, Any]:
     scores = sorted(each.score for each in group if each.score is not None)
     labels = Counter(each.value for each in group if each.value is not None)
-    sources = sorted({each.source for each in group})
     mean = fsum(scores) / len(scores) if scores else 0.0
     # Assumed: `n` counts scores, not labels, and `stdev` is the population standard deviation.
-    stat = {
+    return {
         "n": len(scores),
         "avg": round(mean, 6) if scores else None,
         "stdev": round(sqrt(fsum((score - mean) ** 2 for score in scores) / len(scores)), 6) if scores else None,
@@ -83,9 +85,9 @@ def _feedback_stat(group: list[Feedback], *, old_format: bool) -> dict[str, Any]
         "max": scores[-1] if scores else None,
         "median": _quantile(scores, 0.5),
         "comments": list(dict.fromkeys(each.comment for each in group if each.comment)),
-        "sources": sources if old_format else [{"type": source} for source in sources],
+        "sources": sorted({each.source for each in group}),
+        "contains_thread_feedback": False,
     }
-    return stat if old_format else stat | {"contains_thread_feedback": False}
 
 
 def _run_facets(_: Session, runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -140,12 +142,10 @@ STATISTICS: Mapping[str, Statistic] = {
     "total_cost": lambda _, runs: _cost(sum(run.prompt_cost + run.completion_cost for run in runs)),
     "prompt_cost": lambda _, runs: _cost(sum(run.prompt_cost for run in runs)),
     "completion_cost": lambda _, runs: _cost(sum(run.completion_cost for run in runs)),
-    "last_run_start_time": lambda session, runs: session.format_time(runs[-1].started) if runs else None,
-    "feedback_stats": lambda session, runs: feedback_stats(
-        (each for run in runs for each in run.feedback), old_format=session.old_format
-    ),
+    "last_run_start_time": lambda _, runs: runs[-1].started if runs else None,
+    "feedback_stats": lambda _, runs: feedback_stats(each for run in runs for each in run.feedback),
     # Assumed: windows and run filters do not apply to the feedback of the session itself.
-    "session_feedback_stats": lambda session, _: feedback_stats(session.feedback, old_format=session.old_format),
+    "session_feedback_stats": lambda session, _: feedback_stats(session.feedback),
     "error_rate": lambda _, runs: _rate(runs, lambda run: run.error is not None),
     "streaming_rate": lambda _, runs: _rate(runs, lambda run: run.streaming),
 }

@@ -1,11 +1,11 @@
 """A workspace and its sessions, generated from a seed and an API key."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from app.emulator.run import Feedback, Pace, Runs
 from app.emulator.session import Session
@@ -32,6 +32,34 @@ class Workspace:
 
     def session(self, identifier: UUID) -> Session | None:
         return next((session for session in self.sessions if session.id == identifier), None)
+
+    def with_project(self, name: str, *, started: int) -> tuple["Workspace", Session]:
+        """This workspace with one more tracing project, which has no runs, and the project."""
+        identifier = uuid5(self.tenant_id, name)
+        runs = Runs(str(identifier), pace="idle", born=started, ended=started, now=started, huge=False)
+        project = Session(
+            id=identifier,
+            tenant_id=self.tenant_id,
+            name=name,
+            description=None,
+            started=started,
+            ended=None,
+            extra={},
+            trace_tier=None,
+            default_dataset_id=None,
+            reference_dataset_id=None,
+            test_run_number=None,
+            tag_value_ids=frozenset(),
+            feedback=(),
+            runs=runs,
+            old_format=False,
+        )
+        sessions = sorted((*self.sessions, project), key=lambda session: session.id)
+        return replace(self, sessions=tuple(sessions)), project
+
+    def without(self, identifier: UUID) -> "Workspace":
+        """This workspace without one of its sessions."""
+        return replace(self, sessions=tuple(session for session in self.sessions if session.id != identifier))
 
     @classmethod
     @lru_cache(maxsize=8)
