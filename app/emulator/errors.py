@@ -28,10 +28,9 @@ class ApiError(Exception):
 
     def problem(self, *, status: int, instance: str) -> dict[str, Any]:
         """The error in the form of version 2 (RFC 7807). `instance` is the path of the request."""
-        title = HTTPStatus(status).phrase
         problem = {
-            "type": f"https://docs.langchain.com/errors/{title.lower().replace(' ', '-')}",
-            "title": title,
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": self.detail if isinstance(self.detail, str) else "; ".join(map(_sentence, self.detail)),
             "instance": instance,

@@ -74,7 +74,7 @@ def _feedback_entry(session: Session, entry: Mapping[str, Any]) -> dict[str, Any
 
 def _format_time(session: Session, timestamp: int, behaviour: Behaviour) -> str:
     time = timestamps.to_datetime(timestamp)
-    has_offset = {"some": not session.old_format, "all": True, "none": False}[behaviour.time_offsets]
+    has_offset = not session.old_format if behaviour.time_offsets == "some" else behaviour.time_offsets == "all"
     return (time if has_offset else time.replace(tzinfo=None)).isoformat()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.emulator import Emulator, serving
 from tests.conftest import create_http_client
-from tests.emulator.expected import NOW, ListSessions, Rows
+from tests.emulator.expected import NOW, GetPage, ListSessions, Page, Rows
 
 
 class Clock:
@@ -68,3 +68,32 @@ def all_rows(page: ListSessions) -> ListSessions:
         return rows + found
 
     return all_rows
+
+
+@pytest.fixture
+def page_v2(client: httpx.AsyncClient) -> GetPage:
+    """Returns one page of version 2."""
+
+    async def page_v2(**params: Any) -> Page:
+        response = await client.get("/api/v2/sessions", params=params)
+        assert response.status_code == 200, response.text
+        body = response.json()
+        assert body.keys() == {"items", "next_cursor"}
+        return Page(body["items"], body["next_cursor"])
+
+    return page_v2
+
+
+@pytest.fixture
+def walk_v2(page_v2: GetPage) -> ListSessions:
+    """Returns the sessions of all pages of version 2."""
+
+    async def walk_v2(**params: Any) -> Rows:
+        page = await page_v2(**{"page_size": 100} | params)
+        rows = page.items
+        while page.next_cursor is not None:
+            page = await page_v2(**{"page_size": 100} | params, cursor=page.next_cursor)
+            rows += page.items
+        return rows
+
+    return walk_v2

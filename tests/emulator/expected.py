@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.emulator import Emulator
 from app.emulator.run import Run
@@ -18,6 +18,16 @@ STATISTICS = {
 
 Rows = list[dict[str, Any]]
 ListSessions = Callable[..., Awaitable[Rows]]
+
+
+class Page(NamedTuple):
+    """A page of version 2."""
+
+    items: Rows
+    next_cursor: str | None
+
+
+GetPage = Callable[..., Awaitable[Page]]
 
 
 def sessions_of(langsmith: Emulator, key: str = "demo") -> tuple[Session, ...]:
