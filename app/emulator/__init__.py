@@ -13,8 +13,9 @@ tests can do to requests), `emulator` (the routes) and `server` (serves it on a 
 small values that the others use.
 """
 
+from app.emulator.behaviour import Behaviour
 from app.emulator.emulator import Emulator
 from app.emulator.fault_injection import Fault, RecordedRequest
 from app.emulator.server import serving, serving_in_thread
 
-__all__ = ["Emulator", "Fault", "RecordedRequest", "serving", "serving_in_thread"]
+__all__ = ["Behaviour", "Emulator", "Fault", "RecordedRequest", "serving", "serving_in_thread"]

@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(kw_only=True, eq=False)
 class Behaviour:
-    """Switches of the emulator. Each is an attribute of `Emulator`; the default is what the gateway expects.
+    """Switches of the emulator. Each is an attribute of `Emulator`; the defaults are what the gateway is built on.
 
     Statistics, on both versions of the API:
         refuses_stats_select: Refuse the parameter `stats_select`.
@@ -14,6 +14,7 @@ class Behaviour:
         facets_need_stats: Send facets only with `include_stats`.
         sorting_needs_stats: Refuse to sort by a statistic without `include_stats`.
         moves_early_windows: Move a start of statistics that is more than 31 days back, instead of refusing it.
+        stats_latency: Seconds that a response with statistics takes longer than one without.
         refuses_run_times: Refuse the field `start_time` in `stats_filter`.
 
     Sessions, on both versions:
@@ -51,6 +52,7 @@ class Behaviour:
     facets_need_stats: bool = False
     sorting_needs_stats: bool = False
     moves_early_windows: bool = False
+    stats_latency: float = 0.0
     refuses_run_times: bool = False
     clamps_page_size: bool = False
     max_ids: int | None = None

@@ -83,6 +83,10 @@ class Emulator(Behaviour, FaultInjectingApp):
             problem = error.problem(status=status, instance=request.path)
             return Response(status, orjson.dumps(problem), {**headers, "content-type": self.problem_content_type})
 
+    def latency_of(self, request: RecordedRequest) -> float:
+        has_stats = any(name == "include_stats" and value.lower() == "true" for name, value in request.params)
+        return self.latency + (self.stats_latency if has_stats else 0.0)
+
     def add_project(self, key: str, name: str) -> Session:
         """Add a tracing project that starts now, and has no runs, to the workspace of an API key."""
         self.workspaces[key], session = self.workspaces[key].with_project(name, started=self.now())

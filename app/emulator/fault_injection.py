@@ -81,6 +81,10 @@ class FaultInjectingApp(ABC):
     def respond(self, request: RecordedRequest) -> Response:
         """The correct response to a request."""
 
+    def latency_of(self, request: RecordedRequest) -> float:  # noqa: ARG002, which subclasses use
+        """Seconds before the response to a request."""
+        return self.latency
+
     def pause(self) -> asyncio.Event:
         """Pause all requests that arrive from now on, until the returned event is set."""
         self._pause = asyncio.Event()
@@ -101,7 +105,7 @@ class FaultInjectingApp(ABC):
             raise ValueError(f"The emulator supports HTTP, not {scope['type']}.")
         request, fault, pause = self._record(scope), self._take_fault(), self._pause
         await self._notify()
-        if not await _finishes_before_disconnect(self._delay(pause), receive):
+        if not await _finishes_before_disconnect(_delay(self.latency_of(request), pause), receive):
             self.disconnects += 1
             await self._notify()
             return
@@ -137,12 +141,6 @@ class FaultInjectingApp(ABC):
         async with self._change:
             self._change.notify_all()
 
-    async def _delay(self, pause: asyncio.Event | None) -> None:
-        if self.latency:
-            await asyncio.sleep(self.latency)
-        if pause is not None:
-            await pause.wait()
-
     def _faulty_response(self, request: RecordedRequest, fault: Fault) -> Response:
         if fault.status is not None or fault.body is not None:
             status = fault.status or 200
@@ -169,6 +167,13 @@ async def _finishes_before_disconnect(delay: Coroutine[Any, Any, None], receive:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _delay(seconds: float, pause: asyncio.Event | None) -> None:
+    if seconds:
+        await asyncio.sleep(seconds)
+    if pause is not None:
+        await pause.wait()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
