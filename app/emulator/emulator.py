@@ -66,22 +66,19 @@ class Emulator(Behaviour, FaultInjectingApp):
         return timestamps.from_datetime(self._clock())
 
     def respond(self, request: RecordedRequest) -> Response:
-        is_v2 = self.has_v2 and request.path.startswith("/api/v2/")
-        headers = gate.DEPRECATION if self.deprecated and not is_v2 and "/sessions" in request.path else {}
         try:
             gate.check_edge(request, self)
             body = self._route(request)
-            encode_cost = _number if is_v2 or self.costs_as_numbers else _text
-            return Response(200, orjson.dumps(body, default=encode_cost), headers)
         except EdgeError as edge:
             return Response(edge.status, edge.body, {"content-type": "text/html"})
         except ApiError as error:
-            headers = {**headers, **error.headers}
-            if not is_v2:
-                return Response(error.status, orjson.dumps({"detail": error.detail}), headers)
-            status = self.invalid_status if error.status == 422 else error.status
-            problem = error.problem(status=status, instance=request.path)
-            return Response(status, orjson.dumps(problem), {**headers, "content-type": self.problem_content_type})
+            status = self.invalid_status if error.status == 422 and self._is_v2(request) else error.status
+            return self._error_response(request, status, error)
+        encode_cost = _number if self.costs_as_numbers or self._is_v2(request) else _text
+        return Response(200, orjson.dumps(body, default=encode_cost), self._announcement(request))
+
+    def error_response(self, request: RecordedRequest, status: int) -> Response:
+        return self._error_response(request, status, ApiError(status, HTTPStatus(status).phrase))
 
     def latency_of(self, request: RecordedRequest) -> float:
         has_stats = any(name == "include_stats" and value.lower() == "true" for name, value in request.params)
@@ -95,6 +92,21 @@ class Emulator(Behaviour, FaultInjectingApp):
     def delete_session(self, key: str, identifier: UUID) -> None:
         """Delete a session from the workspace of an API key."""
         self.workspaces[key] = self.workspaces[key].without(identifier)
+
+    def _error_response(self, request: RecordedRequest, status: int, error: ApiError) -> Response:
+        if not self._is_v2(request):
+            body = orjson.dumps({"detail": error.detail})
+            return Response(status, body, {**self._announcement(request), **error.headers})
+        body = orjson.dumps(error.problem(status=status, instance=request.path))
+        return Response(status, body, {**error.headers, "content-type": self.problem_content_type})
+
+    def _announcement(self, request: RecordedRequest) -> Mapping[str, str]:
+        """The headers that announce the end of version 1."""
+        is_deprecated = self.deprecated and "/sessions" in request.path and not self._is_v2(request)
+        return gate.DEPRECATION if is_deprecated else {}
+
+    def _is_v2(self, request: RecordedRequest) -> bool:
+        return self.has_v2 and request.path.startswith("/api/v2/")
 
     def _route(self, request: RecordedRequest) -> Any:
         match request.method, request.path.removeprefix("/api/v1").split("/")[1:]:

@@ -40,6 +40,7 @@ class Fault:
         rewrite: Changes the decoded JSON body of a successful response in place, or returns a new one.
         hang_up: Close the connection: before the response, or in the middle of `body` if it is given.
         times: Number of requests that get the fault; None for all.
+        path: Only requests whose path begins with this text get the fault.
     """
 
     status: int | None = None
@@ -48,6 +49,7 @@ class Fault:
     rewrite: Callable[[Any], Any] | None = None
     hang_up: bool = False
     times: int | None = 1
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class FaultInjectingApp(ABC):
 
     Attributes:
         requests: Every request so far. Tests may clear the list.
-        faults: Faults to inject. Requests get the first one, until it has been injected `times` times.
+        faults: Faults to inject. Requests get the first one for their path, until it has been injected `times` times.
         latency: Seconds before each response.
         disconnects: Number of clients that disconnected before their response.
     """
@@ -80,6 +82,10 @@ class FaultInjectingApp(ABC):
     @abstractmethod
     def respond(self, request: RecordedRequest) -> Response:
         """The correct response to a request."""
+
+    def error_response(self, request: RecordedRequest, status: int) -> Response:  # noqa: ARG002, which subclasses use
+        """The response to a request that a fault gives an error status, and no body."""
+        return Response(status, orjson.dumps({"detail": HTTPStatus(status).phrase}))
 
     def latency_of(self, request: RecordedRequest) -> float:  # noqa: ARG002, which subclasses use
         """Seconds before the response to a request."""
@@ -103,7 +109,7 @@ class FaultInjectingApp(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"The emulator supports HTTP, not {scope['type']}.")
-        request, fault, pause = self._record(scope), self._take_fault(), self._pause
+        request, fault, pause = self._record(scope), self._take_fault(scope["path"]), self._pause
         await self._notify()
         if not await _finishes_before_disconnect(_delay(self.latency_of(request), pause), receive):
             self.disconnects += 1
@@ -129,13 +135,13 @@ class FaultInjectingApp(ABC):
         self.requests.append(request)
         return request
 
-    def _take_fault(self) -> Fault | None:
-        if not self.faults:
-            return None
-        fault = self.faults[0]
-        if fault.times is not None:
-            self.faults[:1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
-        return fault
+    def _take_fault(self, path: str) -> Fault | None:
+        for index, fault in enumerate(self.faults):
+            if path.startswith(fault.path):
+                if fault.times is not None:
+                    self.faults[index : index + 1] = [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
+                return fault
+        return None
 
     async def _notify(self) -> None:
         async with self._change:
@@ -144,10 +150,10 @@ class FaultInjectingApp(ABC):
     def _faulty_response(self, request: RecordedRequest, fault: Fault) -> Response:
         if fault.status is not None or fault.body is not None:
             status = fault.status or 200
-            body = fault.body
-            if body is None:
-                body = orjson.dumps({"detail": HTTPStatus(status).phrase})
-            return Response(status, body, fault.headers)
+            if fault.body is not None:
+                return Response(status, fault.body, fault.headers)
+            response = self.error_response(request, status)
+            return Response(status, response.body, {**response.headers, **fault.headers})
         response = self.respond(request)
         body = response.body
         if fault.rewrite is not None and response.status == HTTPStatus.OK:

@@ -21,14 +21,22 @@ def _check_rfc_3339(value: object) -> object:
     return value
 
 
+def _check_iso_8601(value: object) -> object:
+    if isinstance(value, str) and not _RFC_3339.fullmatch(value) and not _RFC_3339.fullmatch(f"{value}Z"):
+        raise ValueError("must be an ISO 8601 timestamp")
+    return value
+
+
 Rfc3339Time = Annotated[datetime, BeforeValidator(_check_rfc_3339)]
+Iso8601Time = Annotated[datetime, BeforeValidator(_check_iso_8601)]
+"""A time whose offset is optional, because LangSmith's SDK sends naive times as they are."""
 
 
 class SessionParamsV2(Params):
     """Parameters of `GET /api/v2/sessions/{id}`."""
 
     include_stats: Boolean = False
-    stats_start_time: datetime | None = None
+    stats_start_time: Iso8601Time | None = None
 
     def stats_query(self) -> StatsQuery:
         return StatsQuery(include=self.include_stats, since=self.stats_start_time)
@@ -56,7 +64,7 @@ class SessionsParamsV2(Params):
     sort_by_feedback_source: Literal["RUN", "SESSION"] = "RUN"
     stats_filter: str | None = None
     stats_select: list[Statistic] = Field([])
-    stats_start_time: datetime | None = None
+    stats_start_time: Iso8601Time | None = None
     tag_value_id: list[UUID] = Field([])
     type: list[SessionType] = Field([])
     use_approx_stats: Boolean = False

@@ -35,7 +35,7 @@ class Workspace:
 
     def with_project(self, name: str, *, started: int) -> tuple["Workspace", Session]:
         """This workspace with one more tracing project, which has no runs, and the project."""
-        identifier = uuid5(self.tenant_id, name)
+        identifier = uuid5(self.tenant_id, f"{name}/{len(self.sessions)}")
         runs = Runs(str(identifier), pace="idle", born=started, ended=started, now=started, huge=False)
         project = Session(
             id=identifier,

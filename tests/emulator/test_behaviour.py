@@ -46,7 +46,7 @@ def test_each_switch_is_documented_and_an_attribute_of_the_emulator(langsmith: E
 
 
 class Refusal(NamedTuple):
-    """A parameter that a switch refuses or accepts. `expected` is the value of the switch that accepts it."""
+    """A request that a switch refuses or accepts, with `status` if it is refused: 422 or 400 by default."""
 
     switch: str
     refusing: Any

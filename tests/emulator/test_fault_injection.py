@@ -41,6 +41,12 @@ async def test_a_permanent_fault_replaces_every_response(langsmith: Emulator, cl
     assert (await client.get("/sessions")).status_code == 200
 
 
+async def test_a_fault_can_be_for_one_path_only(langsmith: Emulator, client: httpx.AsyncClient) -> None:
+    langsmith.faults = [Fault(status=500, path="/api/v2"), Fault(status=502, times=None, path="/api/v1/")]
+    paths = ("/api/v1/sessions", "/sessions", "/api/v2/sessions", "/api/v2/sessions", "/api/v1/sessions")
+    assert [(await client.get(path)).status_code for path in paths] == [502, 200, 500, 200, 502]
+
+
 async def test_a_fault_can_rewrite_the_rows(langsmith: Emulator, client: httpx.AsyncClient, page: ListSessions) -> None:
     def without_name(rows: Rows) -> None:
         rows[0]["feedback_stats"] = "odd"

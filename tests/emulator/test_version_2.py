@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 
-from app.emulator import Emulator
+from app.emulator import Emulator, Fault
 from app.emulator.session import Session
 from tests.conftest import create_http_client
 from tests.emulator.expected import NOW, STATISTICS, GetPage, ListSessions, ids, sessions_of
@@ -167,7 +167,9 @@ REFUSED = [
     (f"sort_by=FEEDBACK&reference_dataset_id={uuid4()}", "sort_by_feedback_key: Value error, needed to sort by"),
     ("sort_by=FEEDBACK&sort_by_feedback_key=x", "reference_dataset_id: Value error, needed to sort by FEEDBACK"),
     ("stats_select=runCount", "stats_select[0]: Value error, unknown statistic"),
-    ("stats_start_time=yesterday", "stats_start_time: Input should be a valid datetime"),
+    ("stats_start_time=yesterday", "stats_start_time: Value error, must be an ISO 8601 timestamp"),
+    ("stats_start_time=1748781000", "stats_start_time: Value error, must be an ISO 8601 timestamp"),
+    ("stats_start_time=2026-13-01T00:00:00", "stats_start_time: Input should be a valid datetime"),
     ("filter=eq(name", "Invalid filter: "),
     ("stats_filter=eq(nothing,1)", "Invalid stats_filter: unknown field nothing."),
 ]
@@ -199,6 +201,13 @@ async def test_an_error_is_a_problem_in_the_form_of_rfc_7807(langsmith: Emulator
     response = await client.get(f"{PATH}/{uuid4()}")
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.status_code, response.json()["title"]) == (404, "Not Found")
+
+
+async def test_an_injected_status_is_a_problem_too(langsmith: Emulator, client: httpx.AsyncClient) -> None:
+    langsmith.faults = [Fault(status=422), Fault(status=503, headers={"Retry-After": "3"})]
+    first, second = [await client.get(PATH) for _ in range(2)]
+    assert (first.status_code, first.json()["status"]) == (422, 422)
+    assert (second.json()["title"], second.headers["retry-after"]) == ("Service Unavailable", "3")
 
 
 async def test_other_methods_and_paths_are_problems_too(langsmith: Emulator, client: httpx.AsyncClient) -> None:
