@@ -23,19 +23,23 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Workspace:
-    """The data that one API key gives access to. `sessions` are sorted by id."""
+    """The data that one API key gives access to.
+
+    `sessions` are sorted by id. `added` is the number of projects that were added after the data was generated.
+    """
 
     tenant_id: UUID
     datasets: tuple[Dataset, ...]
     tag_values: tuple[UUID, ...]
     sessions: tuple[Session, ...]
+    added: int = 0
 
     def session(self, identifier: UUID) -> Session | None:
         return next((session for session in self.sessions if session.id == identifier), None)
 
     def with_project(self, name: str, *, started: int) -> tuple["Workspace", Session]:
         """This workspace with one more tracing project, which has no runs, and the project."""
-        identifier = uuid5(self.tenant_id, f"{name}/{len(self.sessions)}")
+        identifier = uuid5(self.tenant_id, str(self.added))
         runs = Runs(str(identifier), pace="idle", born=started, ended=started, now=started, huge=False)
         project = Session(
             id=identifier,
@@ -55,7 +59,7 @@ class Workspace:
             old_format=False,
         )
         sessions = sorted((*self.sessions, project), key=lambda session: session.id)
-        return replace(self, sessions=tuple(sessions)), project
+        return replace(self, sessions=tuple(sessions), added=self.added + 1), project
 
     def without(self, identifier: UUID) -> "Workspace":
         """This workspace without one of its sessions."""

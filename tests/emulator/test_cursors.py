@@ -1,6 +1,7 @@
 """Version 2 is walked with cursors, which belong to the parameters of their request."""
 
 import base64
+import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -152,6 +153,29 @@ async def test_a_walk_continues_after_a_session_that_was_deleted(langsmith: Emul
     rest = await rest_of(page_v2, first, page_size=50)
     assert len(rest) == len(set(rest)) == 190
     assert not set(rest) & ids(first.items)
+
+
+@pytest.mark.parametrize("order", [{"sort_by": "NAME", "sort_order": "asc"}, {"sort_by": "START_TIME"}], ids=str)
+async def test_a_walk_meets_every_session_that_stays_once_while_others_come_and_go(
+    langsmith: Emulator, page_v2: GetPage, order: dict[str, str]
+) -> None:
+    rng = random.Random(1)
+    staying, found = ids(sessions_of(langsmith)), list[str]()
+    cursor: dict[str, str] = {}
+    while True:
+        page = await page_v2(page_size=9, **order, **cursor)
+        found += [row["id"] for row in page.items]
+        if page.next_cursor is None:
+            break
+        cursor = {"cursor": page.next_cursor}
+        for _ in range(3):
+            langsmith.add_project("demo", rng.choice("aAmzZ客") * rng.randint(1, 9))
+            deleted = rng.choice(sessions_of(langsmith)).id
+            langsmith.delete_session("demo", deleted)
+            staying.discard(str(deleted))
+    assert len(found) == len(set(found))
+    assert staying <= set(found)
+    assert len(staying) > 100
 
 
 async def test_pages_can_be_shorter_than_requested(langsmith: Emulator, page_v2: GetPage) -> None:
