@@ -87,10 +87,12 @@ def create_app(
         retries=settings.upstream_retries,
         concurrency=settings.upstream_concurrency,
         rate=settings.upstream_rate,
+        version=None if settings.upstream_api == "auto" else settings.upstream_api,
+        project_types=settings.upstream_project_types,
         max_requests_per_operation=settings.max_cost,
         has_one_tenant=settings.auth == "server" and len(settings.client_tokens) < 2,
     )
-    upstream = create_upstream(options, redis=redis, metrics=metrics, log=log, clock=clock, tracing=tracing)
+    upstream = create_upstream(options, redis=redis, metrics=metrics, log=log, clock=clock, wall=wall, tracing=tracing)
 
     freshness = FreshnessPolicy(settings.cache_ttl, settings.cache_stale)
     store = MemoryStore(settings.cache_max_bytes, lifetime_seconds=freshness.longest_seconds, clock=clock)
@@ -100,7 +102,7 @@ def create_app(
     executor = Executor(
         schema,
         limits,
-        cost_by(graphql_core_schema(schema)),
+        cost_by(graphql_core_schema(schema), walks=lambda: upstream.tells_whether_rows_follow),
         Encoding(PLAIN, AS_ATTRIBUTE),
         introspection=settings.introspection,
         log=log,

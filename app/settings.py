@@ -115,6 +115,17 @@ class Settings(BaseSettings):
         description="Maximum rate of requests to LangSmith for each credential, such as `900/10s`. It is counted in "
         "the Redis of `GATEWAY_CACHE_URL` for all processes, or else in each process. Empty: no limit.",
     )
+    upstream_api: Literal["auto", "v1", "v2"] = Field(
+        "auto",
+        description="Version of LangSmith's API: `v1`, `v2`, or `auto` to ask version 1 as long as its list of "
+        "sessions answers, and then version 2.",
+    )
+    upstream_project_types: Annotated[tuple[Literal["PROJECT", "AGENT"], ...], NoDecode] = Field(
+        ("PROJECT", "AGENT"),
+        min_length=1,
+        description="Types of session that `referenceFree: true` means in version 2, separated by commas: `PROJECT`, "
+        "`AGENT` or both.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Origins of the web pages that may call the gateway, such as `https://dashboard.example.com`, "
@@ -180,12 +191,12 @@ class Settings(BaseSettings):
         except ValidationError as exc:
             raise SettingsError(describe_error(exc, cls, names)) from None
 
-    @field_validator("auth", "log_format", "log_level", mode="before")
+    @field_validator("auth", "log_format", "log_level", "upstream_api", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("client_tokens", "cors_origins", mode="before")
+    @field_validator("client_tokens", "cors_origins", "upstream_project_types", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -31,6 +31,8 @@ TIMEOUT_SECONDS = 20.0
 # Without a deadline and health checks, no property test depends on the speed of the machine.
 hypothesis.settings.register_profile("gateway", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.load_profile("gateway")
+DEFAULT_ORDER = {("sort_by", "start_time"), ("sort_by_desc", "true")}
+"""Parameters of the order that a list has without `orderBy`."""
 NOON = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 
@@ -205,7 +207,11 @@ async def gateway(serve: Serve) -> AsyncIterator[Gateway]:
 
 
 def take_recorded_params(langsmith: Emulator) -> list[list[tuple[str, str]]]:
-    """Return the parameters of each request that LangSmith received since the last call, and forget the requests."""
+    """Return the parameters of each request that LangSmith received since the last call, and forget the requests.
+
+    Every request has an order. Where it is the default one, it is left out here.
+    """
     params = [request.params for request in langsmith.requests]
     langsmith.requests.clear()
-    return params
+    assert all({"sort_by", "sort_by_desc"} <= dict(each).keys() for each in params)
+    return [[pair for pair in each if pair not in DEFAULT_ORDER] for each in params]

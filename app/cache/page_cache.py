@@ -83,6 +83,11 @@ class PageCache:
         """The present time in monotonic seconds, on the clock of `Page.fetched_at`."""
         return self._clock()
 
+    @property
+    def tells_whether_rows_follow(self) -> bool:
+        """Whether a page says by itself if the list goes on, so that nobody has to ask for one row more."""
+        return self._upstream.tells_whether_rows_follow
+
     async def lookup(
         self,
         ids: Sequence[str],
@@ -171,6 +176,9 @@ class PageCache:
                 return page
         request = self._start(key, full_query, context.credential, context.max_age)
         page = await self._fetcher.join(request, Outcome.MISS, context)
+        missing = page.missing_statistics(query.window, query.statistics, since=-math.inf) if page.rows else None
+        if missing and (refilled := await self._refill(key, page, query, missing, context)):
+            return refilled
         context.trace.dependencies.append(self._policy.dependency(key, page, page.fetched_at))
         return page
 

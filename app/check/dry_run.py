@@ -19,7 +19,9 @@ from app.credentials import API_KEY, Credential
 from app.errors import BadUserInputError, OperationTooExpensiveError
 from app.execution import Encoding, Executor, Request, Response, graphql_core_schema
 from app.execution.limits import OperationLimits
-from app.langsmith import v1
+from app.langsmith.api_version import ApiVersion
+from app.langsmith.v1 import V1
+from app.langsmith.v2 import V2
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.schema.context import OperationContext
@@ -38,6 +40,7 @@ class DryRun:
 
     def __init__(self, settings: Settings, schema: strawberry.Schema) -> None:
         self._settings = settings
+        self._api: ApiVersion = V2(settings.upstream_project_types) if settings.upstream_api == "v2" else V1()
         self._schema = schema
         self._core_schema = graphql_core_schema(schema)
         self._log = create_log(settings.log_format, settings.log_level)
@@ -78,7 +81,7 @@ class DryRun:
     ) -> tuple[tuple[PlannedRequest, ...], Response]:
         base_url = self._settings.langsmith_endpoint
         clock = asyncio.get_running_loop().time
-        upstream = RecordingUpstream(v1.sessions_url(base_url), variables.placeholders, clock)
+        upstream = RecordingUpstream(self._api, base_url, variables.placeholders, clock)
         store = MemoryStore(self._settings.cache_max_bytes, lifetime_seconds=_SECONDS, clock=clock)
         cache = PageCache(Fetcher(upstream, store, FreshnessPolicy(_SECONDS, 0), Metrics(), clock))
         executor = Executor(

@@ -22,7 +22,7 @@ from graphql import (
 
 from app.check.operations import FrontendOperation
 from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, OperationVariables
-from app.schema.pagination import cursor_of
+from app.schema.pagination import cursor_at
 from app.sessions.scalars import format_datetime
 
 _UUID_NAMESPACE: Final = uuid.UUID(int=0)
@@ -36,7 +36,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Duration": "PT24H",
     "JSON": {"key": "value"},
     # A cursor, because `after` and `before` are strings too and refuse other text.
-    "String": lambda number: cursor_of(19 + 20 * number),
+    "String": lambda number: cursor_at(19 + 20 * number),
     "ID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
     "UUID": lambda number: str(uuid.uuid5(_UUID_NAMESPACE, f"${number}")),
     "DateTime": lambda number: format_datetime(datetime(2000, 1, 1, tzinfo=UTC) + timedelta(days=number)),

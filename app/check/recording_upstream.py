@@ -11,11 +11,12 @@ import msgspec
 
 from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, PlannedRequest, insert_placeholders
 from app.credentials import Credential
-from app.langsmith import v1
+from app.langsmith.api_version import ApiVersion, Params
 from app.langsmith.call import UpstreamCall
 from app.langsmith.upstream import Upstream
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, PageQuery
+from app.sessions.row import decode_rows
 
 NOW: Final = datetime(9000, 1, 1, tzinfo=UTC)
 """The time at which operations run. It is so far off that a time near it must have been computed from it."""
@@ -29,14 +30,20 @@ class RecordingUpstream(Upstream):
     """An `Upstream` without a network: records each request in `requests`, and returns a full page of sessions.
 
     Args:
-        url: URL of LangSmith's sessions list; only its path is recorded.
+        api: The version of LangSmith's API.
+        base_url: LangSmith's URL; only the path of a request is recorded.
         placeholders: By example value of a variable, the placeholder to record in its place.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, url: str, placeholders: Mapping[str, str], clock: Callable[[], float]) -> None:
+    tells_whether_rows_follow = False
+
+    def __init__(
+        self, api: ApiVersion, base_url: str, placeholders: Mapping[str, str], clock: Callable[[], float]
+    ) -> None:
         self.requests: list[PlannedRequest] = []
-        self._path = "/" + url.split("/", 3)[3]
+        self._api = api
+        self._path = api.url(base_url).path
         self._placeholders = placeholders
         self._clock = clock
         self._returned_ids: set[str] = set()
@@ -45,7 +52,8 @@ class RecordingUpstream(Upstream):
         return False
 
     async def fetch(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
-        params = v1.params(query)
+        self._api.check(query)
+        params = self._api.params(query)
         calls.append(UpstreamCall(self._path, params, status=200, attempts=1))
         self.requests.append(PlannedRequest(self._path, tuple(self._with_placeholders(params))))
         # The request stays in flight for a moment, so that other fields of the operation join it as they would.
@@ -56,14 +64,14 @@ class RecordingUpstream(Upstream):
             self._returned_ids.update(ids)
         body = json.dumps([{"id": each, "tenant_id": _TENANT_ID} for each in ids[: query.limit]]).encode()
         return Page.from_rows(
-            v1.parse_rows(body, query),
+            decode_rows(body),
             query,
             statistics=query.settled_statistics(),
             at=self._clock(),
             body_bytes=len(body),
         )
 
-    def _with_placeholders(self, params: v1.Params) -> Iterator[tuple[str, str]]:
+    def _with_placeholders(self, params: Params) -> Iterator[tuple[str, str]]:
         """The parameters, with all ids of sessions that were returned before replaced by one placeholder."""
         row_ids = [pair for pair in params if pair[0] == _ID_PARAM and pair[1] in self._returned_ids]
         for pair in params:

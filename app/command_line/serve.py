@@ -113,7 +113,6 @@ def _serve_in_workers(
 def _embedded_langsmith() -> Iterator[None]:
     """Run the embedded LangSmith in this process. The factory of the app learns its URL from the environment."""
     emulator = Emulator()
-    emulator.sends_newer_fields = False
     with serving_in_thread(emulator) as url:
         os.environ[DEMO_ENDPOINT] = url
         try:

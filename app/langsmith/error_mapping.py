@@ -13,13 +13,14 @@ import httpx
 
 from app import errors
 from app.credentials import Credential
-from app.langsmith import v1
 from app.langsmith.failed_attempt import FailedAttemptError, Reason
 from app.langsmith.retry_after import parse_retry_after
 from app.langsmith.transport import UpstreamRequest
 
 _BAD_INPUT_STATUSES: Final = {400, 413, 414, 422}
 _QUOTED_STATUSES: Final = {400, 422}
+MISSING_STATUSES: Final = frozenset({404, 405, 410, 501})
+"""Statuses of an endpoint that does not exist, or no longer does."""
 _TRANSIENT_STATUSES: Final = {408, 425, 429}
 """Beside 5xx. The vendor's own clients retry the same ones (Observed)."""
 _MAX_QUOTED_LENGTH: Final = 300
@@ -86,7 +87,7 @@ def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) 
         return _map_bad_input(status, body, request)
     if status == 403:
         return _map_forbidden(response, body)
-    if status in _TRANSIENT_STATUSES or status >= 500:
+    if status in _TRANSIENT_STATUSES or (status >= 500 and status != 501):
         return _map_transient(status, parse_retry_after(response.headers))
     return _map_final(status)
 
@@ -113,7 +114,7 @@ def _map_final(status: int) -> FailedAttemptError:
             "refusal",
             errors.UnauthenticatedError("LangSmith does not accept this credential. Check the key and its region."),
         )
-    if status == 404:
+    if status in MISSING_STATUSES:
         return _final("path", errors.UpstreamError(f"LangSmith has no list of sessions at this URL. {_CHECK_ENDPOINT}"))
     if 300 <= status < 400:
         message = f"LangSmith redirects to another URL (status {status}), which is not followed. {_CHECK_ENDPOINT}"
@@ -142,10 +143,10 @@ def _map_forbidden(response: httpx.Response, body: bytes) -> FailedAttemptError:
 
 def _map_bad_input(status: int, body: bytes, request: UpstreamRequest) -> Exception:
     """The error names the argument that the body points to, as the client gave it."""
-    if request.selected_statistics_count and v1.is_stats_select_refused(body):
+    if request.selected_statistics_count and request.api.is_stats_select_refused(body):
         return StatsSelectRefusedError()
-    argument = v1.refused_argument(body, request.query)
-    detail = v1.detail_of_filter(body, request.query) if status in _QUOTED_STATUSES else ""
+    argument = request.api.refused_argument(body, request.query)
+    detail = request.api.detail_of_filter(body, request.query) if status in _QUOTED_STATUSES else ""
     quoted = "" if _may_hold_a_credential(detail, request.credential) else _printable(detail)
     says = f" It says: {quoted}" if quoted else ""
     if argument:

@@ -6,8 +6,8 @@ from typing import Final
 import httpx
 
 from app import __version__
-from app.langsmith import v1
 from app.langsmith.api_changes import ApiChangeReporter
+from app.langsmith.api_version import query_string
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.error_mapping import check_body, map_status, map_transport_error
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
@@ -25,10 +25,9 @@ _HEADERS: Final = {
 
 
 class HttpTransport:
-    """Sends requests to one URL.
+    """Sends requests.
 
     connections: a pool with the interface of an httpx transport, which obeys the extension `target`.
-    url: the list of sessions, without a query string.
     timeout_seconds: bound of one read; the deadline of the request ends it earlier.
     metrics: counts requests by outcome, and observes how long they took.
     api_changes: is told of headers that announce the end of the endpoint.
@@ -39,7 +38,6 @@ class HttpTransport:
     def __init__(
         self,
         connections: httpx.AsyncBaseTransport,
-        url: str,
         *,
         timeout_seconds: float,
         metrics: Metrics,
@@ -48,11 +46,9 @@ class HttpTransport:
         tracing: Tracing,
     ) -> None:
         self._connections = connections
-        self._url = httpx.URL(url)
         # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
         timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None)
         self._timeout = timeout.as_dict()
-        self._target = self._url.raw_path + b"?"
         self._metrics = metrics
         self._api_changes = api_changes
         self._clock = clock
@@ -71,7 +67,7 @@ class HttpTransport:
         started_at = self._clock()
         outcome = "cancelled"
         span = call.span = self._tracing.start_request(
-            str(self._url), attempts=call.attempts, statistics=request.selected_statistics_count
+            str(request.url), attempts=call.attempts, statistics=request.selected_statistics_count
         )
         try:
             response = await self._connections.handle_async_request(self._http_request(request, span.headers))
@@ -97,10 +93,11 @@ class HttpTransport:
         return UpstreamResponse(body)
 
     def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:
+        target = request.url.raw_path.decode("ascii") + "?" + query_string(request.params)
         return httpx.Request(
             "GET",
-            self._url,
+            request.url,
             headers={**_HEADERS, **span_headers, **request.credential.headers},
             # The target, and not a URL of its own: httpx would parse and check every character of it again.
-            extensions={"timeout": self._timeout, "target": self._target + v1.query_string(request.params).encode()},
+            extensions={"timeout": self._timeout, "target": target.encode()},
         )

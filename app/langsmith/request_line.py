@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import quote_plus
 
 from app.errors import BadUserInputError
-from app.langsmith import v1
+from app.langsmith.api_version import ApiVersion, query_string
 from app.sessions.query import MAX_LIMIT, PageQuery
 
 MAX_BYTES: Final = 8 * 1024 - len("\r\n")
@@ -23,7 +23,7 @@ _MAX_BYTES_OF_OTHERS: Final = 2048
 """More than the names of all parameters and statistics take together (a test checks it)."""
 
 
-def split_to_fit(query: PageQuery, path: str) -> list[PageQuery]:
+def split_to_fit(query: PageQuery, path: str, api: ApiVersion) -> list[PageQuery]:
     """The query; for a lookup by id that is too long, several lookups of a part of the ids each.
 
     `path`: the path of the URL, percent-encoded. Raises BadUserInputError, which names the longest argument, if the
@@ -33,10 +33,10 @@ def split_to_fit(query: PageQuery, path: str) -> list[PageQuery]:
     if _fits_certainly(query, path):
         return [query]
     if not query.is_lookup:
-        if _length(query, path) > MAX_BYTES:
+        if _length(query, path, api) > MAX_BYTES:
             raise _too_long(query)
         return [query]
-    room = (MAX_BYTES - _length(replace(query, arguments=()), path)) // _BYTES_PER_ID
+    room = (MAX_BYTES - _length(replace(query, arguments=()), path, api)) // _BYTES_PER_ID
     if room < _MIN_IDS:
         raise _too_long(query)
     ids = query.arguments
@@ -52,8 +52,8 @@ def _fits_certainly(query: PageQuery, path: str) -> bool:
     return length <= MAX_BYTES
 
 
-def _length(query: PageQuery, path: str) -> int:
-    return len(path) + _METHOD_AND_VERSION + len(v1.query_string(v1.params(query)))
+def _length(query: PageQuery, path: str, api: ApiVersion) -> int:
+    return len(path) + _METHOD_AND_VERSION + len(query_string(api.params(query)))
 
 
 def _part(query: PageQuery, ids: Sequence[tuple[str, str]]) -> PageQuery:

@@ -1,23 +1,29 @@
 """create_upstream: the client of LangSmith with its stack of transports. Only here is the order of the layers."""
 
+import time
 from dataclasses import dataclass
 
 import httpx
 from structlog.typing import FilteringBoundLogger
 
-from app.langsmith import v1
 from app.langsmith.api_changes import ApiChangeReporter
+from app.langsmith.api_selection import ApiSelection
+from app.langsmith.api_version import Version
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport, create_circuit_breaker
 from app.langsmith.client import LangSmithClient
 from app.langsmith.concurrency_limit import ConcurrencyLimitTransport
 from app.langsmith.connection_pool import create_connection_pool
 from app.langsmith.http_transport import HttpTransport
+from app.langsmith.known_positions import KnownPositions
 from app.langsmith.rate_limit import RateLimitTransport, UpstreamRateLimit
 from app.langsmith.retry import RetryTransport
+from app.langsmith.v1 import V1
+from app.langsmith.v2 import PROJECT_TYPES, V2
+from app.langsmith.walker import Walker
 from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 from app.redis.connection import RedisConnection
-from app.resilience.clock import Clock
+from app.resilience.clock import Clock, Clocks
 from app.resilience.rate import Rate
 
 
@@ -30,6 +36,8 @@ class UpstreamOptions:
     retries: tries beyond the first.
     concurrency: maximum number of requests in flight.
     rate: maximum number of requests for each credential; None for no limit of the gateway's own.
+    version: the version of the API that is asked; None to find out.
+    project_types: types of session that `referenceFree: true` means in version 2.
     max_requests_per_operation: number of requests that one operation may make.
     has_one_tenant: whether all clients share one identity, so that there is nobody to reserve places for.
     """
@@ -39,6 +47,8 @@ class UpstreamOptions:
     retries: int
     concurrency: int
     rate: Rate | None = None
+    version: Version | None = None
+    project_types: tuple[str, ...] = PROJECT_TYPES
     max_requests_per_operation: int = 0
     has_one_tenant: bool = False
 
@@ -50,6 +60,7 @@ def create_upstream(
     metrics: Metrics,
     log: FilteringBoundLogger,
     clock: Clock,
+    wall: Clock = time.time,
     tracing: Tracing = NO_TRACING,
     connections: httpx.AsyncBaseTransport | None = None,
 ) -> LangSmithClient:
@@ -59,11 +70,11 @@ def create_upstream(
     redis: where the processes count their requests together; None if this process counts alone.
     metrics, log, tracing: where requests, failures and spans are reported.
     clock: monotonic seconds.
+    wall: seconds since the epoch, on which the processes that share a Redis agree.
     connections: an httpx transport in place of the gateway's own connection pool.
     """
     if connections is None:
         connections = create_connection_pool(options.concurrency)
-    url = v1.sessions_url(options.endpoint)
     api_changes = ApiChangeReporter(metrics, log)
     breaker = create_circuit_breaker(clock, metrics, log)
     rate_limit = UpstreamRateLimit(options.rate, redis, metrics=metrics, log=log)
@@ -71,7 +82,6 @@ def create_upstream(
     # From the innermost layer to the outermost one.
     http = HttpTransport(
         connections,
-        url,
         timeout_seconds=options.timeout_seconds,
         metrics=metrics,
         api_changes=api_changes,
@@ -92,7 +102,10 @@ def create_upstream(
     metrics.watch_upstream(in_flight=lambda: limited.in_flight, waiting=lambda: limited.waiting)
     return LangSmithClient(
         retrying,
-        url=url,
+        endpoint=options.endpoint,
+        versions={"v1": V1(), "v2": V2(options.project_types)},
+        selection=ApiSelection(options.version, clock, metrics, log),
+        walker=Walker(KnownPositions(redis, Clocks(clock, wall)), clock),
         timeout_seconds=options.timeout_seconds,
         rate_limit=rate_limit,
         api_changes=api_changes,

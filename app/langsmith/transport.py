@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import httpx
+
 from app.credentials import Credential
+from app.langsmith.api_version import ApiVersion
 from app.langsmith.call import UpstreamCall
 from app.sessions.query import PageQuery
 
@@ -15,7 +18,9 @@ class UpstreamRequest:
 
     credential: whose request it is.
     query: what is asked for, in the gateway's own terms.
-    params: the query string, as the adapter of the API version spells it.
+    api: the version of the API that is asked.
+    url: the list of sessions, without a query string.
+    params: the query string, as the version spells it.
     selected_statistics_count: number of statistics that are selected by name.
     deadline: time of the event loop's clock, in seconds, at which the client cancels the request.
     call: the record of the request, which the layers update.
@@ -23,6 +28,8 @@ class UpstreamRequest:
 
     credential: Credential
     query: PageQuery
+    api: ApiVersion
+    url: httpx.URL
     params: Sequence[tuple[str, str]]
     selected_statistics_count: int
     deadline: float

@@ -11,6 +11,10 @@ from app.sessions.query import PageQuery
 class Upstream(Protocol):
     """Fetches pages of sessions. `LangSmithClient` asks LangSmith; the one of `app/check` only records the queries."""
 
+    @property
+    def tells_whether_rows_follow(self) -> bool:
+        """Whether an answer says by itself if the list goes on, so that nobody has to ask for one row more."""
+
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         """The page that the query asks for.
 

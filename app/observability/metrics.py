@@ -73,6 +73,12 @@ class Metrics:
             ["outcome"],
             registry=self._registry,
         )
+        self.upstream_api_v2 = Gauge(
+            "gateway_upstream_api_v2",
+            "1 while version 2 of LangSmith's API is asked, 0 while it is version 1.",
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
         self.unknown_fields = Counter(
             "gateway_upstream_unknown_fields",
             "Fields in responses of LangSmith that this version of the gateway does not know.",

@@ -1,12 +1,14 @@
 """How a connection is read: from its arguments and selection to pages, and from pages to its rows and page info."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Self
 
 from app.errors import BadUserInputError
 from app.schema.lookup import load_windows
-from app.schema.pagination import Slice, cursor_of
+from app.schema.pagination import Slice, cursor_at
 from app.schema.pushdown import statistics_in, window_of, windows_in
 from app.schema.row_reader import ConnectionRows, RowReader
 from app.schema.types import Info, PageInfo, SessionConnection, SessionEdge, as_session
@@ -23,6 +25,7 @@ class ConnectionPlan:
         pages: The queries that return those rows, in order.
         probe: A query for one row without statistics. With another `offset` it tells whether a row exists there.
         windows: The statistics over further windows, which the `stats` fields of the rows select.
+        began: When the client began to page, if the window depends on that.
         selected: Names of the selected fields of the connection and of its `pageInfo`.
     """
 
@@ -31,20 +34,26 @@ class ConnectionPlan:
     probe: PageQuery
     windows: Mapping[StatsWindow, frozenset[str]]
     selected: frozenset[str]
+    began: datetime | None
 
     @classmethod
     def create(cls, query: PageQuery, rows: Slice, stats: StatsOptions | None, info: Info) -> Self:
         """The plan for these rows of a query. Raises BadUserInputError for invalid and too long arguments."""
         selection = info.selection("SessionConnection")
         sessions = selection.at("nodes") + selection.at("edges", "node")
-        window = window_of(stats, info.context)
+        if rows.began is not None:
+            info.context.continue_walk(info.root_key, rows.began)
+        window = window_of(stats, info.context, info.root_key)
         check_encoded_length(query.arguments + window.arguments)
-        windows = windows_in(sessions, info.context)
+        windows = windows_in(sessions, info.context, info.root_key)
         statistics = statistics_in(sessions) | windows.pop(window, frozenset())
         page = query.with_statistics(statistics, window)
         selected = selection.names | selection.at("pageInfo").names
-        pages = tuple(rows.queries(page, one_more="hasNextPage" in selected))
-        return cls(rows, pages, replace(page.with_statistics(frozenset(), window), limit=1), windows, selected)
+        one_more = "hasNextPage" in selected and not info.context.cache.tells_whether_rows_follow
+        pages = tuple(rows.queries(page, one_more=one_more))
+        began = (rows.began or info.context.now) if window.is_relative else None
+        probe = replace(page.with_statistics(frozenset(), window), limit=1)
+        return cls(rows, pages, probe, windows, selected, began)
 
 
 async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnection:
@@ -62,6 +71,7 @@ async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnect
         has_previous = "hasPreviousPage" in plan.selected and await _has_previous(reader, plan, found)
     context.report_dropped(found.dropped_rows, info.raw)
     rows = found.rows
+    cursor_of = functools.partial(cursor_at, began=plan.began)
     if plan.windows:
         await load_windows(plan.windows, [row.id for _, row in rows], info, fetch_context)
     return SessionConnection(
@@ -80,10 +90,9 @@ async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnect
 
 async def _has_next(reader: RowReader, plan: ConnectionPlan, found: ConnectionRows) -> bool:
     # Full pages leave no room for the additional row that would answer the question.
-    return found.has_more or (
-        found.is_continued
-        and await reader.exists(replace(plan.probe, offset=found.next_position), since=found.fetched_at)
-    )
+    if found.has_more is not None:
+        return found.has_more
+    return await reader.exists(replace(plan.probe, offset=found.next_position), since=found.fetched_at)
 
 
 async def _has_previous(reader: RowReader, plan: ConnectionPlan, found: ConnectionRows) -> bool:

@@ -4,8 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from graphql import GraphQLError, GraphQLResolveInfo
 
@@ -19,6 +19,11 @@ from app.schema.first_answer import FirstAnswerGate
 from app.schema.loader import FailedLookup, SessionLoader
 from app.sessions.arguments import StatsOptions, check_encoded_length, given_options, stats_window
 from app.sessions.query import Arguments, StatsWindow
+
+_WALK: Final = timedelta(minutes=10)
+"""How long the windows of a walk stay as they were for its first page: its pages then belong together."""
+_LONGEST_FROZEN: Final = timedelta(days=30)
+"""Longest `last` whose window may stay: LangSmith takes starts of at most 31 days ago (Documented)."""
 
 
 @dataclass
@@ -51,7 +56,8 @@ class OperationContext:
     extra_errors: list[GraphQLError] = field(default_factory=list)
     gate: FirstAnswerGate = field(init=False)
     loader: SessionLoader = field(init=False)
-    _windows: dict[Arguments, tuple[StatsWindow, str]] = field(default_factory=dict)
+    _walk_starts: dict[str, datetime] = field(default_factory=dict)
+    _windows: dict[tuple[datetime, Arguments], tuple[StatsWindow, str]] = field(default_factory=dict)
     _window_results: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[LookupResult | FailedLookup | None, str]] = (
         field(default_factory=dict)
     )
@@ -72,21 +78,30 @@ class OperationContext:
         """The cached pages that the answer was made from."""
         return [each for trace in self.traces.values() for each in trace.dependencies]
 
-    def window(self, options: StatsOptions) -> tuple[StatsWindow, str]:
-        """The window of the options at `now`, and a label that depends on the options only: part of `SessionStats.id`.
+    def continue_walk(self, root_key: str, began: datetime) -> None:
+        """Compute the windows below this root field as they were when the client began to page, unless long ago."""
+        if timedelta() <= self.now - began <= _WALK:
+            self._walk_starts[root_key] = began
 
-        Raises BadUserInputError for invalid options, and for options that are too long.
+    def window(self, options: StatsOptions, root_key: str) -> tuple[StatsWindow, str]:
+        """The window of the options below this root field, and a label that depends on the options only.
+
+        The label is part of `SessionStats.id`. Raises BadUserInputError for invalid options, and for options that are
+        too long.
         """
+        now = self._walk_starts.get(root_key, self.now)
+        if options.last and options.last > _LONGEST_FROZEN:
+            now = self.now
         given = given_options(options)
-        if given not in self._windows:
+        if (now, given) not in self._windows:
             label = hashlib.blake2b(repr(given).encode(), digest_size=8).hexdigest()
-            window = stats_window(options, self.now)
+            window = stats_window(options, now)
             check_encoded_length(window.arguments)
-            self._windows[given] = (window, label)
+            self._windows[now, given] = (window, label)
             if options.last:
                 # Start times are rounded down to the minute, so the window is another one from the next minute on.
                 self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
-        return self._windows[given]
+        return self._windows[now, given]
 
     def window_result(
         self, root_key: str, options: tuple[tuple[str, Any], ...]
@@ -99,7 +114,7 @@ class OperationContext:
         key = (root_key, options)
         if found := self._window_results.get(key):
             return found
-        window, label = self.window(StatsOptions(**dict(options)))
+        window, label = self.window(StatsOptions(**dict(options)), root_key)
         result = self._window_results[key] = (self.results_by_window.get((root_key, window)), label)
         return result
 

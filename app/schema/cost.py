@@ -5,11 +5,13 @@ Rows are counted in hundreds, as LangSmith returns them; each begun hundred coun
 - 1 for each request: for each hundred rows of a root field, the same for each further window, and for each probe
   (whether sessions follow a full page, or precede an empty one). Equal calls share their requests.
 - 1 for each statistic in a request.
+- While version 2 of LangSmith's API is asked, whose list has no offsets: 1 for each hundred rows before the first one,
+  10 at most, because their positions may have to be found.
 - For each hundred rows that the answer shows, 1 for the rows, 1 for each `stats` field, and 1 for each opaque value in
   a row: `extra`, `runFacets`, and `values` and `raw` of feedback. Each alias counts, because each is sent.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from graphql import GraphQLSchema, OperationDefinitionNode
@@ -17,7 +19,8 @@ from graphql.execution.values import VariableValues
 
 from app.execution import CostOf, Document
 from app.execution.selection import Selection
-from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS
+from app.langsmith.walk import MAX_REQUESTS
+from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS, start_of
 from app.schema.pushdown import statistics_in
 from app.sessions.query import MAX_LIMIT
 
@@ -28,11 +31,15 @@ _OPAQUE: Final = "JSON"
 """The scalar of opaque values. There is no limit to their size but that of the answer."""
 
 
-def cost_by(schema: GraphQLSchema) -> CostOf:
-    """The cost function of a schema. It raises GraphQLError for arguments that cannot be coerced."""
+def cost_by(schema: GraphQLSchema, *, walks: Callable[[], bool] = lambda: False) -> CostOf:
+    """The cost function of a schema. It raises GraphQLError for arguments that cannot be coerced.
+
+    `walks`: whether LangSmith's list is walked from one page to the next.
+    """
 
     def cost_of(operation: OperationDefinitionNode, document: Document, variables: VariableValues) -> int:
-        return sum(_root_costs(Selection.of_operation(schema, operation, document.fragments, variables)))
+        roots = Selection.of_operation(schema, operation, document.fragments, variables)
+        return sum(_root_costs(roots)) + (sum(_walk_costs(roots)) if walks() else 0)
 
     return cost_of
 
@@ -59,6 +66,11 @@ def _request_costs(roots: Selection) -> Iterator[int]:
             yield _cost_of_requests(1, below)
     for arguments, below in _merged(roots.calls("nodes", _SESSION)):
         yield _cost_of_requests(_valid(len(arguments["ids"])), below)
+
+
+def _walk_costs(roots: Selection) -> Iterator[int]:
+    for arguments, _ in _merged(roots.calls("sessions")):
+        yield min(_hundreds(start_of(arguments)), MAX_REQUESTS)
 
 
 def _cost_of_requests(rows: int, sessions: Selection) -> int:

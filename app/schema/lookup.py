@@ -24,7 +24,7 @@ async def load_sessions(info: Info, ids: Sequence[str | None], window: StatsWind
     context = info.context
     fetch_context = context.fetch_context(info.raw)
     selection = info.selection("Session")
-    windows = windows_in(selection, context)
+    windows = windows_in(selection, context, info.root_key)
     statistics = statistics_in(selection) | windows.pop(window, frozenset())
     requested = [each for each in ids if each]
     if not requested:

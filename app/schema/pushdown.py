@@ -20,19 +20,19 @@ def statistics_in(selection: Selection) -> frozenset[str]:
     return frozenset(_BY_GRAPHQL_NAME[name] for name in selection.names & _BY_GRAPHQL_NAME.keys())
 
 
-def windows_in(sessions: Selection, context: OperationContext) -> dict[StatsWindow, frozenset[str]]:
-    """The statistics that the `stats` fields of sessions select, by window.
+def windows_in(sessions: Selection, context: OperationContext, root_key: str) -> dict[StatsWindow, frozenset[str]]:
+    """The statistics that the `stats` fields of sessions below a root field select, by window.
 
     A window of which no statistic is selected is left out. Raises BadUserInputError for invalid options.
     """
     windows: dict[StatsWindow, frozenset[str]] = {}
     for arguments, below in sessions.calls("stats"):
-        window, _ = context.window(stats_options(arguments))
+        window, _ = context.window(stats_options(arguments), root_key)
         if statistics := statistics_in(below):
             windows[window] = windows.get(window, frozenset()) | statistics
     return windows
 
 
-def window_of(stats: StatsOptions | None, context: OperationContext) -> StatsWindow:
+def window_of(stats: StatsOptions | None, context: OperationContext, root_key: str) -> StatsWindow:
     """The window of a root field's `stats` argument. Raises BadUserInputError for invalid options."""
-    return context.window(stats)[0] if stats else ALL_RUNS
+    return context.window(stats, root_key)[0] if stats else ALL_RUNS

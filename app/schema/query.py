@@ -119,7 +119,7 @@ class Query:
             session_id = str(parse_uuid(id))
         except BadUserInputError as exc:
             raise BadUserInputError(str(exc), argument="id") from None
-        [found] = await load_sessions(info, [session_id], window_of(stats, info.context))
+        [found] = await load_sessions(info, [session_id], window_of(stats, info.context, info.root_key))
         return found
 
     @strawberry.field(

@@ -34,17 +34,15 @@ class ConnectionRows:
     Args:
         rows: The rows. Each session is in it once.
         dropped_rows: Number of rows that are left out because they lacked an id or a workspace.
-        is_continued: Whether LangSmith may have more rows: the last page was as long as requested.
         next_position: The position after the last row that was read for the answer.
-        has_more: Whether a further row was read, beyond those of the answer.
+        has_more: Whether more rows follow those of the answer; None if that is not known.
         fetched_at: When the oldest of the pages was requested, in monotonic seconds; None if no page was needed.
     """
 
     rows: list[tuple[int, Row]]
     dropped_rows: int
-    is_continued: bool
     next_position: int
-    has_more: bool
+    has_more: bool | None
     fetched_at: float | None
 
 
@@ -66,7 +64,7 @@ class RowReader:
         duplicates = sum(min(len(page.rows), query.limit) for query, page in zip(queries, pages, strict=True)) - len(
             found
         )
-        if duplicates and _is_full(queries[-1], pages[-1]):
+        if duplicates and _continues(queries, pages) is not False:
             last = queries[-1]
             next_rows = replace(last, offset=last.offset + last.limit, limit=min(duplicates, MAX_LIMIT))
             with contextlib.suppress(*_LANGSMITH_FAILED):  # the answer is then shorter, and can be continued
@@ -78,9 +76,8 @@ class RowReader:
         return ConnectionRows(
             rows=rows,
             dropped_rows=len(shown) - len(rows),
-            is_continued=not queries or _is_full(queries[-1], pages[-1]),
             next_position=shown[-1][0] + 1 if shown else requested.end,
-            has_more=len(found) > requested.count,
+            has_more=len(found) > requested.count or _continues(queries, pages),
             fetched_at=min((page.fetched_at for page in pages), default=None),
         )
 
@@ -147,5 +144,6 @@ def unique_rows(queries: Sequence[PageQuery], pages: Sequence[Page]) -> list[tup
     return [(position, row) for position, row in found if row is None or first_positions[row.id] == position]
 
 
-def _is_full(query: PageQuery, page: Page) -> bool:
-    return len(page.rows) >= query.limit
+def _continues(queries: Sequence[PageQuery], pages: Sequence[Page]) -> bool | None:
+    """Whether the list has rows after these pages; None if that is not known."""
+    return pages[-1].continues_after(queries[-1].limit) if pages else None

@@ -11,5 +11,6 @@ The rest, in reading order:
 - `query.py`: `PageQuery` and `StatsWindow`, what is requested of LangSmith. `page.py`: `Page`, what it returned.
 - `row.py`: the struct of a session, generated from the fields. `decoding.py`: bytes into structs.
   `malformed.py`: the same for answers with odd values, row by row.
-- `feedback.py`: feedback statistics. `scalars.py`: how values are parsed and formatted.
+- `feedback.py`: feedback statistics. `experiment_progress.py`: how far an experiment has come. `scalars.py`: how values
+  are parsed and formatted.
 """

@@ -19,7 +19,7 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from app.errors import BadUserInputError
-from app.sessions.fields import FIELDS, Kind
+from app.sessions.fields import FIELDS, Kind, SessionType
 from app.sessions.query import ALL_RUNS, Arguments, StatsWindow
 from app.sessions.scalars import JSON, format_datetime
 
@@ -49,6 +49,9 @@ class SessionFilter:
     name_contains: str | None = argument('Only sessions whose name contains this text, such as `"checkout"`.')
     reference_free: bool | None = argument(
         "`true`: only tracing projects, which have no reference dataset. `false`: only experiments."
+    )
+    types: list[SessionType] | None = argument(
+        "Only sessions of these types, such as `[PROJECT, AGENT]`. Excludes `referenceFree`."
     )
     reference_datasets: list[UUID] | None = argument("Only experiments on one of these datasets, given by their UUIDs.")
     dataset_version: str | None = argument(
@@ -132,6 +135,8 @@ def filter_arguments(where: SessionFilter | None) -> Arguments:
         return ()
     if where.metadata not in (None, strawberry.UNSET) and not _is_json_object(where.metadata):
         raise BadUserInputError('It must be a JSON object, such as {env: "prod"}.', argument="filter.metadata")
+    if where.types and where.reference_free is not None and where.reference_free is not strawberry.UNSET:
+        raise BadUserInputError("Give either `types` or `referenceFree`, not both.", argument="filter.types")
     for line in fields(where):
         if getattr(where, line.name) == []:
             raise BadUserInputError(

@@ -19,6 +19,7 @@ import strawberry
 from strawberry.types.base import get_object_definition
 
 from app.sessions.decoding import array_resolver
+from app.sessions.experiment_progress import ExperimentProgress, progress_resolver
 from app.sessions.feedback import FeedbackStat, feedback_resolver
 from app.sessions.scalars import JSON, BigInt
 
@@ -36,10 +37,31 @@ class Kind(enum.Enum):
     FACET = "facet"
 
 
+class SpelledEnum(enum.Enum):
+    """An enumeration of LangSmith, whose versions spell a value in different ways, such as `longlived`, `LONG_LIVED`.
+
+    A value is in lower case and without underscores.
+    """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Any:
+        spelled = value.lower().replace("_", "") if isinstance(value, str) else value
+        return None if spelled == value else cls._value2member_map_.get(spelled)
+
+
 @strawberry.enum(description="How long LangSmith retains the traces of a session.")
-class TraceTier(enum.Enum):
+class TraceTier(SpelledEnum):
     LONGLIVED = strawberry.enum_value("longlived", description="Extended retention, the longer of the two.")
     SHORTLIVED = strawberry.enum_value("shortlived", description="Base retention, the shorter of the two.")
+
+
+@strawberry.enum(description="What a session is.")
+class SessionType(SpelledEnum):
+    PROJECT = strawberry.enum_value("project", description="A tracing project, which collects the runs of a program.")
+    AGENT = strawberry.enum_value(
+        "agent", description="A tracing project of an agent. Only newer versions of LangSmith tell it from a project."
+    )
+    EXPERIMENT = strawberry.enum_value("experiment", description="A run of a program over the examples of a dataset.")
 
 
 _ON_SELECTION: Final = "Computed on selection."
@@ -73,6 +95,12 @@ def facet(description: str, *, list_of: str) -> Any:
     )
 
 
+def progress(name: str) -> Any:
+    """Declare the column that holds the progress of an experiment."""
+    description = "How far an experiment has come. Null for a tracing project, and if LangSmith does not say."
+    return _line(Kind.COLUMN, description, resolver=progress_resolver(name))
+
+
 def _line(kind: Kind, description: str, *, resolver: Any = None, **metadata: object) -> Any:
     return strawberry.field(resolver=resolver, description=description, metadata={"kind": kind, **metadata})
 
@@ -102,6 +130,11 @@ class Columns(Node):
     last_run_start_time_live: datetime | None = column(
         "Time at which the latest run started, as LangSmith keeps it with the session. Unlike `lastRunStartTime`, it "
         "is not computed and does not depend on a window."
+    )
+    type: SessionType | None = column("What the session is.")
+    experiment_progress: ExperimentProgress | None = progress("experiment_progress")
+    longlived_ttl_days: BigInt | None = column(
+        "Days for which LangSmith keeps traces that have extended retention. Null if it does not say."
     )
     test_run_number: BigInt | None = column(
         "Sequence number of the experiment on its reference dataset, starting at 1. Null for a tracing project."

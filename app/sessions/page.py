@@ -38,6 +38,7 @@ class Page:
         limit: The number of rows that were requested.
         fetched_at: The time at which the rows were requested, in monotonic seconds.
         stats_by_window: The known statistics, by window.
+        has_more: Whether LangSmith said that rows follow the page, or that none do; None if it did not say.
         body_bytes: Size of the answer's body.
         version: Identifies the answer. Pages with more statistics of the same rows have the same version.
     """
@@ -46,12 +47,20 @@ class Page:
     limit: int
     fetched_at: float
     stats_by_window: Mapping[StatsWindow, WindowStats] = field(default_factory=dict)
+    has_more: bool | None = None
     body_bytes: int = 0
     version: int = field(default_factory=_versions.__next__)
 
     @classmethod
     def from_rows(
-        cls, rows: list[Row | None], query: PageQuery, *, statistics: frozenset[str], at: float, body_bytes: int
+        cls,
+        rows: list[Row | None],
+        query: PageQuery,
+        *,
+        statistics: frozenset[str],
+        at: float,
+        body_bytes: int,
+        has_more: bool | None = None,
     ) -> Self:
         """The page of an answer.
 
@@ -61,10 +70,18 @@ class Page:
             statistics: Names of the statistics that the answer makes known. They can be more than the selected ones.
             at: The time at which it was requested, in monotonic seconds.
             body_bytes: Size of its decompressed body.
+            has_more: Whether it says that rows follow.
         """
         rows_ = tuple(rows)
         stats = {query.window: WindowStats(rows_, dict.fromkeys(statistics, at))} if statistics else {}
-        return cls(rows=rows_, limit=query.limit, fetched_at=at, stats_by_window=stats, body_bytes=body_bytes)
+        return cls(
+            rows=rows_,
+            limit=query.limit,
+            fetched_at=at,
+            stats_by_window=stats,
+            has_more=has_more,
+            body_bytes=body_bytes,
+        )
 
     @property
     def weight_bytes(self) -> int:
@@ -91,12 +108,18 @@ class Page:
         """Whether the page has that many rows, or all rows that there are."""
         return len(self.rows) >= limit or len(self.rows) < self.limit
 
+    def continues_after(self, count: int) -> bool | None:
+        """Whether the list has rows after the first `count` rows of the page; None if that is unknown."""
+        if len(self.rows) > count:
+            return True
+        return False if len(self.rows) < self.limit else self.has_more
+
     def first(self, limit: int) -> Self:
         """A page of the first `limit` rows."""
         if limit >= len(self.rows):
             return self
         stats = {window: replace(each, rows=each.rows[:limit]) for window, each in self.stats_by_window.items()}
-        return replace(self, rows=self.rows[:limit], limit=limit, stats_by_window=stats)
+        return replace(self, rows=self.rows[:limit], limit=limit, stats_by_window=stats, has_more=True)
 
     def missing_statistics(self, window: StatsWindow, statistics: frozenset[str], *, since: float) -> frozenset[str]:
         """Those of the statistics that were not requested after the time `since`, in monotonic seconds."""

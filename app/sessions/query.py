@@ -92,10 +92,15 @@ class PageQuery:
         return self.statistics | self.prefetch
 
     @cached_property
+    def list_key(self) -> str:
+        """Identifies the list that the page is a part of."""
+        parts = self.arguments + self.window.arguments if self.sorted_by_stat else self.arguments
+        return urlencode(parts)
+
+    @cached_property
     def key(self) -> str:
         """Identifies the page. Its length and statistics are not part of the key."""
-        parts = self.arguments + self.window.arguments if self.sorted_by_stat else self.arguments
-        return f"{self.offset}?{urlencode(parts)}"
+        return f"{self.offset}?{self.list_key}"
 
     @cached_property
     def digest(self) -> str:

@@ -7,6 +7,7 @@ import msgspec
 import strawberry
 
 from app.sessions.decoding import MALFORMED, NULL, decode_structs
+from app.sessions.experiment_progress import ExperimentProgress
 from app.sessions.feedback import FeedbackStat, as_list
 from app.sessions.fields import FIELDS, LISTED_SUFFIX, Field
 from app.sessions.malformed import OnUnknown
@@ -67,6 +68,7 @@ def _copy(value: Any) -> Any:
 _DECODED_AS: Final[dict[Any, Any]] = {
     strawberry.ID: UUID,
     JSON | None: msgspec.Raw,
+    ExperimentProgress | None: msgspec.Raw,
     list[JSON] | None: msgspec.Raw,
     list[FeedbackStat] | None: dict[str, msgspec.Raw] | None,
 }

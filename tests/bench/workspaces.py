@@ -22,8 +22,8 @@ import msgspec
 
 from app.credentials import Credential
 from app.emulator import Emulator, RecordedRequest
-from app.langsmith import v1
 from app.langsmith.call import UpstreamCall
+from app.langsmith.v1 import V1
 from app.sessions import row
 from app.sessions.fields import FACETS, FIELDS, STATS, Kind
 from app.sessions.page import Page
@@ -150,7 +150,7 @@ class SimulatedLangSmith:
         self.requests_by_scope: Counter[str] = Counter()
 
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
-        call = UpstreamCall("/api/v1/sessions", v1.params(query), attempts=1)
+        call = UpstreamCall("/api/v1/sessions", V1().params(query), attempts=1)
         calls.append(call)
         kind, step = CAUSE.get()
         when = self._when(credential.scope, query.ids or [query.key], query.window)
@@ -204,5 +204,5 @@ def _emulated_body() -> bytes:
 _BODY: Final = _emulated_body()
 _TEMPLATES: Final = [each for each in row.decode_rows(_BODY) if each]
 _SIZES: Final = {
-    name: sum(len(json.dumps({name: row[name]})) for row in json.loads(_BODY)) // len(_TEMPLATES) for name in FIELDS
+    name: sum(len(json.dumps({name: row.get(name)})) for row in json.loads(_BODY)) // len(_TEMPLATES) for name in FIELDS
 }

@@ -8,6 +8,7 @@ import pytest
 from app.emulator import Emulator, Fault
 from tests.conftest import Clock, Gateway, Serve
 
+ORDER = {"sort_by": "start_time", "sort_by_desc": "true"}
 NAMES = "{ sessions(first: 2) { nodes { name } } }"
 
 
@@ -23,7 +24,7 @@ async def test_explain_lists_the_requests_of_each_root_field(gateway: Gateway, c
     assert explained == {
         "cost": 6,
         "fields": {
-            "sessions": {"cache": "MISS", "age": 0, "requests": [{**request, "params": {"limit": "2"}}]},
+            "sessions": {"cache": "MISS", "age": 0, "requests": [{**request, "params": {**ORDER, "limit": "2"}}]},
             "ranked": {
                 "cache": "MISS",
                 "age": 0,
@@ -31,6 +32,7 @@ async def test_explain_lists_the_requests_of_each_root_field(gateway: Gateway, c
                     {
                         **request,
                         "params": {
+                            **ORDER,
                             "sort_by": "error_rate",
                             "limit": "1",
                             "include_stats": "true",

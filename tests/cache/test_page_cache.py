@@ -256,8 +256,10 @@ STEPS = st.lists(
 
 
 @settings(max_examples=40)
-@given(steps=STEPS)
-def test_answers_with_cache_equal_those_without(steps: list[tuple[list[tuple[str, Operation]], float]]) -> None:
+@given(steps=STEPS, version=st.sampled_from(["v1", "v2"]))
+def test_answers_with_cache_equal_those_without(
+    steps: list[tuple[list[tuple[str, Operation]], float]], version: str
+) -> None:
     """Concurrent operations of several clients get the answers that each gets alone from a gateway without a cache."""
 
     async def run() -> None:
@@ -265,7 +267,9 @@ def test_answers_with_cache_equal_those_without(steps: list[tuple[list[tuple[str
         clock = Clock()
         async with serving(langsmith) as url, AsyncExitStack() as stack:
             with_cache, without = [
-                await stack.enter_async_context(running_gateway(url, clock, now=lambda: NOON, cache_ttl=ttl))
+                await stack.enter_async_context(
+                    running_gateway(url, clock, now=lambda: NOON, cache_ttl=ttl, upstream_api=version)
+                )
                 for ttl in (15, 0)
             ]
             for step, pause in steps:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from app.emulator import Emulator
-from app.langsmith import v1
+from app.langsmith.v1 import V1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
@@ -63,7 +63,7 @@ async def test_page_larger_than_the_bound_is_served_but_not_stored(serve: Serve,
 async def test_estimated_weight_of_a_page_covers_its_memory(upstream_url: str, statistics: frozenset[str]) -> None:
     query = PageQuery(statistics=statistics)
     async with create_http_client(upstream_url, key="demo") as client:
-        answer = await client.get("/sessions", params=[*v1.params(query)])
+        answer = await client.get("/sessions", params=[*V1().params(query)])
     copies = 10
     gc.collect()
     tracemalloc.start()

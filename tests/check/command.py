@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from app.__main__ import main
 
 ID = "00000000-0000-4000-8000-00000000000a"
+ORDER = "sort_by=start_time&sort_by_desc=true"
+"""The order of a list without `orderBy`."""
 
 
 def run(*arguments: str, stdin: bytes = b"", environment: Mapping[str, str] = {}) -> Result:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.check.command import ID, run
+from tests.check.command import ID, ORDER, run
 from tests.support.paths import APP
 from tests.test_command_line import ended
 
@@ -18,9 +18,9 @@ def test_check_joins_fragments_over_files() -> None:
     assert printed.stderr == ""
     assert printed.stdout == (
         "query A    deep/a.graphql:1:1     cost 3 of 150\n"
-        "  GET /api/v1/sessions?limit=3&include_stats=true&stats_select=run_count\n"
+        f"  GET /api/v1/sessions?{ORDER}&limit=3&include_stats=true&stats_select=run_count\n"
         "query Bee  deep/er/b.graphql:2:1  cost 3 of 150\n"
-        f"  GET /api/v1/sessions?id={ID}&limit=1&include_stats=true&stats_select=run_count\n"
+        f"  GET /api/v1/sessions?id={ID}&{ORDER}&limit=1&include_stats=true&stats_select=run_count\n"
         "\n2 operations, 2 requests, 0 errors, 0 warnings\n"
     )
     assert printed.exit_code == 0
@@ -36,7 +36,7 @@ def test_check_exits_with_2_for_a_bad_setting_and_without_patterns() -> None:
 
 def test_check_prints_only_its_report_and_exits_with_1_for_errors(tmp_path: Path) -> None:
     (tmp_path / "a.graphql").write_text("query A { sessions(first: 3) { nodes { name } } }")
-    report = "query A  a.graphql:1:1  cost 2 of 150\n  GET /api/v1/sessions?limit=3\n"
+    report = f"query A  a.graphql:1:1  cost 2 of 150\n  GET /api/v1/sessions?{ORDER}&limit=3\n"
     code, out, err = ended("-m", "app", "check", "**/*.graphql", cwd=tmp_path, PYTHONWARNINGS="error")
     assert (code, out, err) == (0, f"{report}\n1 operation, 1 request, 0 errors, 0 warnings\n", "")
     (tmp_path / "b.graphql").write_text("query B { nope }")

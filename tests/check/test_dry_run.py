@@ -12,7 +12,7 @@ from app import check as checking
 from app.execution.limits import OperationLimits
 from app.sessions.scalars import format_datetime, parse_duration
 from app.settings import Settings
-from tests.check.command import ID, check, requests
+from tests.check.command import ID, ORDER, check, requests
 from tests.conftest import NOON, Gateway
 from tests.schema.test_cost import COSTS
 from tests.support.markdown import examples
@@ -49,11 +49,13 @@ async def test_check_computes_the_cost_that_the_gateway_computes_and_plans_no_re
 
 def test_check_plans_one_request_per_hundred_rows_and_one_per_hundred_ids_of_a_window() -> None:
     query = '{ sessions(first: 200) { nodes { stats(last: "P1W") { errorRate } } pageInfo { hasNextPage } } }'
-    by_ids = "GET /api/v1/sessions?id=<100 of the rows above>&limit=100&include_stats=true&stats_select=error_rate"
+    by_ids = (
+        f"GET /api/v1/sessions?id=<100 of the rows above>&{ORDER}&limit=100&include_stats=true&stats_select=error_rate"
+    )
     assert requests(query) == [
-        "GET /api/v1/sessions?limit=100",
-        "GET /api/v1/sessions?limit=100&offset=100",
-        "GET /api/v1/sessions?limit=1&offset=200",
+        f"GET /api/v1/sessions?{ORDER}&limit=100",
+        f"GET /api/v1/sessions?{ORDER}&limit=100&offset=100",
+        f"GET /api/v1/sessions?{ORDER}&limit=1&offset=200",
         f"{by_ids}&stats_start_time=<now - P7D>  (2 times)",
     ]
 
@@ -66,8 +68,8 @@ def test_check_plans_one_request_for_root_fields_that_share_it() -> None:
       d: node(id: "{ID}") {{ ... on Session {{ latencyP50 }} }}
     }}"""
     assert requests(text) == [
-        "GET /api/v1/sessions?limit=5&include_stats=true&stats_select=run_count&stats_select=error_rate",
-        f"GET /api/v1/sessions?id={ID}&limit=1&include_stats=true&stats_select=latency_p50",
+        f"GET /api/v1/sessions?{ORDER}&limit=5&include_stats=true&stats_select=run_count&stats_select=error_rate",
+        f"GET /api/v1/sessions?id={ID}&{ORDER}&limit=1&include_stats=true&stats_select=latency_p50",
     ]
 
 

@@ -10,7 +10,7 @@ from graphql import GraphQLScalarType
 from app import check as checking
 from app.execution import graphql_core_schema
 from app.schema.query import create_schema
-from tests.check.command import check, run
+from tests.check.command import ORDER, check, run
 
 VARIABLES = """
 query Listed(
@@ -31,11 +31,11 @@ def test_required_variables_get_examples_and_optional_ones_are_left_out() -> Non
     assert requested == [
         (
             "  GET /api/v1/sessions?id=<$ids>&name_contains=<$search>&metadata=%7B%22key%22%3A%22value%22%7D"
-            "&sort_by=name&limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"
+            "&sort_by=name&sort_by_desc=true&limit=20&include_stats=true&stats_select=run_count&stats_select=error_rate"
             "&stats_select=streaming_rate&stats_start_time=<$since>&stats_filter=<$search>"
         ),
         (
-            "  GET /api/v1/sessions?id=<$id>&limit=1&include_stats=true&stats_select=run_count"
+            f"  GET /api/v1/sessions?id=<$id>&{ORDER}&limit=1&include_stats=true&stats_select=run_count"
             "&stats_start_time=<now - P1D>"
         ),
     ]
@@ -53,7 +53,7 @@ def test_check_reads_variables_from_a_file() -> None:
         "query Some($first: Int!, $name: String) { sessions(first: $first, filter: {name: $name}) { nodes { id } } }"
     )
     operation, _ = check(query, "--variables", "variables.json")
-    assert operation == ["  GET /api/v1/sessions?name=a+b&limit=7"]
+    assert operation == [f"  GET /api/v1/sessions?name=a+b&{ORDER}&limit=7"]
 
 
 @pytest.mark.parametrize(

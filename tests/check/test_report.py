@@ -29,6 +29,7 @@ def test_json_contains_operations_requests_variables_and_findings() -> None:
         ("OPERATION_TOO_EXPENSIVE", "GATEWAY_MAX_COST=2")
     ]
     path = "/api/v1/sessions"
+    order = {"sort_by": "start_time", "sort_by_desc": "true"}
     statistics = {"include_stats": "true", "stats_select": ["run_count", "error_rate"]}
     assert found == {
         "operations": [
@@ -40,12 +41,13 @@ def test_json_contains_operations_requests_variables_and_findings() -> None:
                 "column": 1,
                 "cost": 8,
                 "requests": [
-                    {"path": path, "params": {"limit": "20"}},
-                    {"path": path, "params": {"id": "<$id>", "limit": "1"}},
+                    {"path": path, "params": {**order, "limit": "20"}},
+                    {"path": path, "params": {"id": "<$id>", **order, "limit": "1"}},
                     {
                         "path": path,
                         "params": {
                             "id": "<the 20 rows above>",
+                            **order,
                             "limit": "20",
                             **statistics,
                             "stats_start_time": "<now - P1D>",

@@ -60,7 +60,7 @@ def test_an_error_in_a_shared_fragment_is_reported_once_in_the_file_of_the_fragm
         "query A  a.graphql:1:1  not run",
         "query B  b.graphql:1:1  not run",
         "",
-        "row.graphql:3:6: error: Cannot query field 'nope' on type 'Session'. Did you mean 'name'?",
+        "row.graphql:3:6: error: Cannot query field 'nope' on type 'Session'. Did you mean 'name' or 'type'?",
         "2 operations, 0 requests, 1 error, 0 warnings",
     ]
 

@@ -1,6 +1,5 @@
 """Both versions of the emulated API take the parameters, and send the fields, of LangSmith's specifications."""
 
-import json
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -11,10 +10,10 @@ from app.emulator import Emulator
 from app.emulator.params import SessionsParams
 from app.emulator.params_v2 import SessionParamsV2, SessionsParamsV2
 from tests.emulator.expected import NOW, sessions_of
-from tests.support.paths import TESTS
+from tests.support.paths import v1_specification, v2_specification
 
-V1: dict[str, Any] = json.loads((TESTS / "spec.json").read_text())
-V2: dict[str, Any] = json.loads((TESTS / "spec_v2.json").read_text())
+V1: dict[str, Any] = v1_specification()
+V2: dict[str, Any] = v2_specification()
 PATHS = {"v1": "/api/v1/sessions", "v2": "/api/v2/sessions"}
 SPECIFIED = {"v1": V1["params"], "v2": V2["parameters"]}
 DEFINED = {"v1": SessionsParams.model_fields, "v2": SessionsParamsV2.model_fields}

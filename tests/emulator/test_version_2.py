@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import orjson
@@ -164,7 +164,7 @@ REFUSED = [
     ("dataset_version=2025-06-01T12:30:00", "dataset_version: Value error, must be an RFC 3339 timestamp"),
     ("dataset_version=1748781000", "dataset_version: Value error, must be an RFC 3339 timestamp"),
     ("sort_by_feedback_source=run", "sort_by_feedback_source: Input should be "),
-    (f"sort_by=FEEDBACK&reference_dataset_id={uuid4()}", "sort_by_feedback_key: Value error, needed to sort by"),
+    (f"sort_by=FEEDBACK&reference_dataset_id={UUID(int=7)}", "sort_by_feedback_key: Value error, needed to sort by"),
     ("sort_by=FEEDBACK&sort_by_feedback_key=x", "reference_dataset_id: Value error, needed to sort by FEEDBACK"),
     ("stats_select=runCount", "stats_select[0]: Value error, unknown statistic"),
     ("stats_start_time=yesterday", "stats_start_time: Value error, must be an ISO 8601 timestamp"),

@@ -2,9 +2,12 @@
 
 import asyncio
 
+import httpx
+
 from app.credentials import Credential
 from app.langsmith.call import UpstreamCall
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
+from app.langsmith.v1 import V1
 from app.sessions.query import PageQuery
 
 RESPONSE = UpstreamResponse(b"[]")
@@ -41,6 +44,8 @@ def upstream_request(scope: str = "a", *, seconds_left: float = 60.0) -> Upstrea
     return UpstreamRequest(
         Credential(scope, {}),
         PageQuery(limit=1),
+        V1(),
+        httpx.URL("http://langsmith/api/v1/sessions"),
         params=(),
         selected_statistics_count=0,
         deadline=deadline,

@@ -22,7 +22,7 @@ async def test_announced_end_of_the_endpoint_is_counted_and_logged_once(
 
 
 async def test_unknown_field_is_counted_and_logged_once(serve: Serve) -> None:
-    news = {"experiment_progress": None, "brand_new": 400}
+    news = {"older_news": None, "brand_new": 400}
     new, old = listed(row() | news), listed(row())
     async with raw_upstream(new, new, old) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         for number in range(3):

@@ -90,7 +90,7 @@ async def test_circuit_stays_closed_when_a_success_interrupts_the_failures(
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429])
 async def test_refusal_of_one_tenant_does_not_open_the_circuit(serve: Serve, langsmith: Emulator, status: int) -> None:
-    async with serve(upstream_retries=0) as gateway:
+    async with serve(upstream_retries=0, upstream_api="v1") as gateway:
         langsmith.faults.append(Fault(status=status, times=None))
         for number in range(2 * FAILURE_THRESHOLD):
             assert await code_of(gateway, page(number)) is not None

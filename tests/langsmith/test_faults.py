@@ -163,7 +163,9 @@ async def test_fault_is_reported_in_time_and_leaves_nothing_behind(serve: Serve,
     case = CASES[name]
     async with (
         raw_upstream(*case.acts) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=SECONDS, upstream_retries=RETRIES) as gateway,
+        serve(
+            langsmith_endpoint=upstream.url, upstream_timeout=SECONDS, upstream_retries=RETRIES, upstream_api="v1"
+        ) as gateway,
     ):
         (request,) = await run_and_check(gateway, case.code)
         assert request["attempts"] == case.tries

@@ -10,8 +10,8 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app.emulator import Emulator, serving
 from app.errors import BadUserInputError
-from app.langsmith import v1
 from app.langsmith.request_line import MAX_BYTES, split_to_fit
+from app.langsmith.v1 import V1
 from app.sessions.arguments import ARGUMENT_PATHS
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import ALL_RUNS, MAX_LIMIT, PageQuery, StatsWindow
@@ -31,12 +31,13 @@ query ($part: String, $version: String, $expression: String, $runs: String, $met
 NODES = (
     "query ($ids: [ID!]!, $runs: String) { nodes(ids: $ids) { ... on Session { stats(filter: $runs) { runCount } } } }"
 )
+API = V1()
 LONG_RUNS = "or(" + ", ".join(['eq(run_type, "llm")'] * 130) + ")"
 """A filter of 3 KB, of which half of a request line is left."""
 
 
 def line_of(query: PageQuery) -> str:
-    return f"GET {PATH}?{urlencode(v1.params(query))} HTTP/1.1"
+    return f"GET {PATH}?{urlencode(API.params(query))} HTTP/1.1"
 
 
 def ids_of(count: int) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ def test_no_request_line_is_too_long_and_no_session_is_lost(
     page = PageQuery(arguments=(("filter.nameContains", text),)).with_statistics(statistics, window)
     for query in (lookup, page):
         try:
-            parts = split_to_fit(query, PATH)
+            parts = split_to_fit(query, PATH, API)
         except BadUserInputError:
             assert len(line_of(query)) > MAX_BYTES - 25 * len("&id=" + ids_of(1)[0])
             continue

@@ -26,7 +26,7 @@ async def test_retryable_statuses_are_tried_again(serve: Serve, langsmith: Emula
 
 
 async def test_final_statuses_are_not_tried_again(serve: Serve, langsmith: Emulator) -> None:
-    async with serve(upstream_retries=5) as gateway:
+    async with serve(upstream_retries=5, upstream_api="v1") as gateway:
         for number, status in enumerate((400, 401, 403, 404, 409, 413, 422, 301)):
             langsmith.faults.append(Fault(status=status, headers=IMMEDIATELY))
             assert await attempts_at(gateway, page(number)) == (1, status)

@@ -70,7 +70,10 @@ async def test_record_of_a_failed_request_is_kept(clock: Clock) -> None:
         await client_over(httpx.MockTransport(lambda _: httpx.Response(404)), clock).fetch(
             PageQuery(limit=1), CREDENTIAL, calls
         )
-    assert [(call.path, call.attempts, call.status) for call in calls] == [("/api/v1/sessions", 1, 404)]
+    assert [(call.path, call.attempts, call.status) for call in calls] == [
+        ("/api/v1/sessions", 1, 404),
+        ("/api/v2/sessions", 1, 404),
+    ]
 
 
 async def test_closing_the_client_closes_its_connections(clock: Clock) -> None:

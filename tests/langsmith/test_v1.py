@@ -3,7 +3,7 @@
 import pytest
 
 from app.emulator import Emulator
-from app.langsmith.v1 import sessions_url
+from app.langsmith.v1 import V1
 from tests.conftest import Serve
 from tests.langsmith.operations import page
 
@@ -13,11 +13,11 @@ from tests.langsmith.operations import page
     ["https://langsmith", "https://langsmith/", "https://langsmith/api", "https://langsmith/api/v1/"],
 )
 def test_url_of_the_list_follows_from_each_form_of_the_endpoint(base_url: str) -> None:
-    assert sessions_url(base_url) == "https://langsmith/api/v1/sessions"
+    assert V1().url(base_url) == "https://langsmith/api/v1/sessions"
 
 
 def test_url_of_the_list_keeps_a_path_before_the_api() -> None:
-    assert sessions_url("https://host/tools/langsmith/api") == "https://host/tools/langsmith/api/v1/sessions"
+    assert V1().url("https://host/tools/langsmith/api") == "https://host/tools/langsmith/api/v1/sessions"
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/api", "/api/", "/api/v1", "/api/v1/"])

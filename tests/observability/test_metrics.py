@@ -67,7 +67,7 @@ async def test_requests_to_langsmith_are_counted_by_status_or_failure(serve: Ser
 
 
 async def test_deprecations_and_unknown_fields_of_langsmith_are_counted(gateway: Gateway, langsmith: Emulator) -> None:
-    langsmith.faults.append(Fault(headers={"Deprecation": "true"}))
+    langsmith.faults.append(Fault(headers={"Deprecation": "true"}, rewrite=lambda rows: rows[0].update(brand_new=1)))
     before = await scrape(gateway, "gateway_upstream_unknown_fields_total")
     await gateway.data(NAMES)
     assert await scrape(gateway, "gateway_upstream_deprecations_total") == {"": 1}

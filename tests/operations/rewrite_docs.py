@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from app.emulator import Emulator, serving
-from tests.conftest import Clock, running_gateway, take_recorded_params
+from tests.conftest import Clock, running_gateway
 from tests.support.markdown import GENERATED, pages, rewrite_examples
 from tests.support.reference_parts import generated_part
 
@@ -22,7 +22,7 @@ async def run_example(query: str) -> tuple[str, str]:
     langsmith = Emulator(clock=clock.now)
     async with serving(langsmith) as url, running_gateway(url, clock) as gateway:
         data = await gateway.data(query)
-        requests = "".join(f"GET /api/v1/sessions?{urlencode(params)}\n" for params in take_recorded_params(langsmith))
+        requests = "".join(f"GET {each.path}?{urlencode(each.params)}\n" for each in langsmith.requests)
     return json.dumps({"data": data}, indent=2, ensure_ascii=False) + "\n", requests
 
 

@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.schema.pagination import cursor_of
+from app.schema.pagination import cursor_at
 from tests.conftest import Gateway
 from tests.support.paths import SCHEMA_FILE
 
@@ -112,7 +112,7 @@ async def test_any_request_headers_are_answered(gateway: Gateway, headers: dict[
 
 @settings(fixed, max_examples=200)
 @given(
-    cursor=st.text(max_size=30) | st.integers(-5, 10**12).map(cursor_of),
+    cursor=st.text(max_size=30) | st.integers(-5, 10**12).map(cursor_at),
     length=st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 600),
     backward=st.booleans(),
 )

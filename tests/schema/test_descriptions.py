@@ -54,6 +54,7 @@ def test_schema_has_exactly_these_types() -> None:
     names = {name for name in schema().type_map if not name.startswith("__")}
     assert names - {"String", "Int", "Float", "Boolean", "ID"} == {
         *("Query", "Session", "SessionStats", "SessionConnection", "SessionEdge", "PageInfo", "FeedbackStat", "Node"),
+        *("SessionType", "ExperimentProgress", "EvaluatorProgress"),
         *("SessionFilter", "SessionOrder", "StatsOptions"),
         *("SessionOrderField", "OrderDirection", "FeedbackSource", "TraceTier"),
         *("BigInt", "DateTime", "Decimal", "Duration", "JSON", "UUID"),

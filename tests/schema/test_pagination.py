@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.emulator import Emulator, Fault
 from app.errors import BadUserInputError
-from app.schema.pagination import MAX_SESSIONS, cursor_of, parse_slice
+from app.schema.pagination import MAX_SESSIONS, cursor_at, parse_slice
 from app.sessions.query import PageQuery
 from tests.conftest import Gateway, Serve, take_recorded_params
 
@@ -79,7 +79,7 @@ async def test_numbered_pages_cover_the_whole_list(size: int, gateway: Gateway) 
     assert [found["pageInfo"]["hasPreviousPage"] for found in pages] == [False] + [True] * (len(pages) - 1)
 
 
-async def test_cursor_of_a_numbered_page_continues_from_its_position(gateway: Gateway) -> None:
+async def test_cursor_at_a_numbered_page_continues_from_its_position(gateway: Gateway) -> None:
     expected = await all_ids(gateway)
     found = await page(gateway, first=10, offset=30)
     assert ids(await page(gateway, first=5, after=found["pageInfo"]["endCursor"])) == expected[40:45]
@@ -115,7 +115,7 @@ async def test_page_before_the_first_session_is_empty_with_a_next_page(size: int
 
 async def test_backward_page_that_reaches_the_beginning_is_shorter(gateway: Gateway) -> None:
     expected = await all_ids(gateway)
-    found = await page(gateway, last=10, before=cursor_of(4))
+    found = await page(gateway, last=10, before=cursor_at(4))
     assert ids(found) == expected[:4]
 
 
@@ -160,7 +160,7 @@ async def test_row_without_an_id_is_dropped_and_keeps_its_position(gateway: Gate
     body = await gateway.run(PAGE, {"first": 5, "offset": 10})
     found = body["data"]["sessions"]
     assert ids(found) == [expected[11], expected[12], expected[14]]
-    assert [edge["cursor"] for edge in found["edges"]] == [cursor_of(11), cursor_of(12), cursor_of(14)]
+    assert [edge["cursor"] for edge in found["edges"]] == [cursor_at(11), cursor_at(12), cursor_at(14)]
     assert found["pageInfo"]["hasNextPage"] is True
     (error,) = body["errors"]
     assert (error["path"], error["extensions"]["code"]) == (["sessions"], "UPSTREAM_MALFORMED")
@@ -188,7 +188,7 @@ async def test_rows_dropped_from_several_pages_are_one_error(serve: Serve, langs
     text=st.text(max_size=40) | st.text("djE6MTIzNDU2Nzg5=-_+/ ", max_size=24) | st.binary(max_size=12).map(bytes.hex)
 )
 async def test_text_that_is_not_a_cursor_is_refused(text: str, gateway: Gateway, langsmith: Emulator) -> None:
-    if text in {cursor_of(position) for position in range(10_000)}:
+    if text in {cursor_at(position) for position in range(10_000)}:
         return
     for argument in ("after", "before"):
         (error,) = await gateway.errors(PAGE, {argument: text} | ({"last": 1} if argument == "before" else {}))
@@ -219,7 +219,7 @@ def test_other_spelling_of_a_cursor_is_refused(cursor: str) -> None:
 
 @given(position=st.integers(0, 10**8))
 def test_cursor_is_parsed_to_its_position(position: int) -> None:
-    rows = parse_slice(first=3, after=cursor_of(position), offset=None, last=None, before=None)
+    rows = parse_slice(first=3, after=cursor_at(position), offset=None, last=None, before=None)
     assert (rows.start, rows.count) == (position + 1, 3)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.schema.pagination import cursor_of
+from app.schema.pagination import cursor_at
 from app.sessions.arguments import SessionFilter, StatsOptions, filter_arguments, stats_window
 from app.sessions.query import StatsWindow
 from app.sessions.scalars import JSON
@@ -19,7 +19,7 @@ from tests.conftest import NOON, Clock, Gateway, take_recorded_params
 
 A = "3c90c3cc-0d44-4b50-8888-8dd25736052a"
 B = "00000000-0000-4000-8000-000000000000"
-CURSOR = cursor_of(4)
+CURSOR = cursor_at(4)
 
 
 def sessions(arguments: str, below: str = "nodes { id }") -> str:
@@ -204,8 +204,8 @@ EQUAL = [
     ('stats: {since: "2026-11-18T00:00:00Z"}', 'stats: {since: "2026-11-18T05:30:00.000+05:30"}'),
     ('stats: {last: "P1D"}', 'stats: {last: "PT24H"}'),
     ('stats: {last: "P7D", filter: "eq(error, true)"}', 'stats: {filter: "eq(error, true)", last: "P1W"}'),
-    (f'after: "{cursor_of(9)}", first: 5', "first: 5, offset: 10"),
-    ("first: 5, offset: 10", f'last: 5, before: "{cursor_of(15)}"'),
+    (f'after: "{cursor_at(9)}", first: 5', "first: 5, offset: 10"),
+    ("first: 5, offset: 10", f'last: 5, before: "{cursor_at(15)}"'),
     ("first: 100, offset: 0", "first: 10"),
 ]
 

@@ -18,6 +18,7 @@ ID, TENANT = "3c90c3cc-0d44-4b50-8888-8dd25736052a", "00000000-0000-4000-8000-00
 OTHER_ID = "3c90c3cc-0d44-4b50-8888-8dd25736052b"
 COMPOSITE = {"feedback_stats": " { key n avg stdev errors min max median values raw }"}
 COMPOSITE["session_feedback_stats"] = COMPOSITE["feedback_stats"]
+COMPOSITE["experiment_progress"] = " { expectedRunCount runProgress evaluators { key progress } }"
 
 
 def camel(name: str) -> str:
@@ -35,6 +36,8 @@ MALFORMED: dict[str, Any] = {
     "default_dataset_id": "not-a-uuid",
     "reference_dataset_id": 7,
     "trace_tier": 7,
+    "type": ["PROJECT"],
+    "longlived_ttl_days": "many",
     "last_run_start_time_live": "2026-11-20",
     "test_run_number": "1",
     "run_count": 1.5,
@@ -68,7 +71,7 @@ async def shown(gateway: Gateway, langsmith: Emulator, body: object, fields: str
 
 
 def test_every_field_that_can_be_malformed_has_a_malformed_value() -> None:
-    assert MALFORMED.keys() == FIELDS.keys() - {"id", "tenant_id", "extra"}
+    assert MALFORMED.keys() == FIELDS.keys() - {"id", "tenant_id", "extra", "experiment_progress"}
 
 
 async def test_malformed_value_fails_its_field_only_if_it_is_selected(serve: Serve, langsmith: Emulator) -> None:
@@ -80,7 +83,9 @@ async def test_malformed_value_fails_its_field_only_if_it_is_selected(serve: Ser
             assert error["path"] == ["sessions", "nodes", 1, camel(name)]
             assert error["extensions"] == {"code": "UPSTREAM_MALFORMED"}
             valid, malformed = body["data"]["sessions"]["nodes"]
-            assert malformed == {**valid, "id": OTHER_ID, camel(name): None}, name
+            # Version 1 says what a session is by its reference dataset only.
+            derived = {"type": "EXPERIMENT"} if name == "reference_dataset_id" else {}
+            assert malformed == {**valid, **derived, "id": OTHER_ID, camel(name): None}, name
             others = " ".join(camel(each) + COMPOSITE.get(each, "") for each in FIELDS if each != name)
             assert "errors" not in await shown(gateway, langsmith, sent, others)
 
@@ -144,7 +149,7 @@ async def test_absent_values_are_null(gateway: Gateway, langsmith: Emulator) -> 
     body = await shown(gateway, langsmith, [{"id": ID, "tenant_id": TENANT}])
     assert "errors" not in body
     (node,) = body["data"]["sessions"]["nodes"]
-    assert (node.pop("id"), node.pop("tenantId")) == (ID, TENANT)
+    assert (node.pop("id"), node.pop("tenantId"), node.pop("type")) == (ID, TENANT, "PROJECT")
     assert set(map(str, node.values())) == {"None"}
 
 

@@ -1,4 +1,4 @@
-"""Every field of LangSmith's specification is a field of `Session`, with the value that LangSmith sent."""
+"""Every field of either version of LangSmith's API is a field of `Session`, with the value that LangSmith sent."""
 
 from typing import Any
 
@@ -8,10 +8,16 @@ from app.emulator import Emulator, Fault
 from app.schema.query import create_schema
 from app.sessions.fields import FIELDS
 from tests.conftest import Gateway, take_recorded_params
-from tests.support.paths import v1_specification
+from tests.support.paths import v1_specification, v2_specification
 
-SPEC: dict[str, Any] = v1_specification()
-COMPOSITE = {"feedback_stats": "{ key }", "session_feedback_stats": "{ key }"}
+SPEC_FIELDS: dict[str, dict[str, Any]] = {
+    field["name"]: field for field in (*v1_specification()["fields"], *v2_specification()["fields"])
+}
+COMPOSITE = {
+    "feedback_stats": "{ key }",
+    "session_feedback_stats": "{ key }",
+    "experiment_progress": "{ expectedRunCount runProgress evaluators { key progress } }",
+}
 
 
 def camel(name: str) -> str:
@@ -19,10 +25,10 @@ def camel(name: str) -> str:
     return head + "".join(part.title() for part in tail)
 
 
-ALL = " ".join(camel(each["name"]) + " " + COMPOSITE.get(each["name"], "") for each in SPEC["fields"])
+ALL = " ".join(camel(each["name"]) + " " + COMPOSITE.get(each["name"], "") for each in SPEC_FIELDS.values())
 
 
-@pytest.mark.parametrize("field", SPEC["fields"], ids=lambda field: field["name"])
+@pytest.mark.parametrize("field", SPEC_FIELDS.values(), ids=lambda field: field["name"])
 def test_every_field_of_the_specification_is_declared(field: dict[str, Any]) -> None:
     assert field["name"] in FIELDS, f"app/sessions/fields.py lacks a line for {field['name']}"
     assert FIELDS[field["name"]].kind.value == field["kind"]
@@ -30,7 +36,7 @@ def test_every_field_of_the_specification_is_declared(field: dict[str, Any]) -> 
 
 
 def test_every_declared_field_is_in_the_specification() -> None:
-    assert FIELDS.keys() == {field["name"] for field in SPEC["fields"]}
+    assert FIELDS.keys() == SPEC_FIELDS.keys()
 
 
 async def test_all_fields_have_the_values_that_langsmith_sent(gateway: Gateway, langsmith: Emulator) -> None:

@@ -15,3 +15,9 @@ def v1_specification() -> dict[str, Any]:
     """Load LangSmith's published description of `GET /api/v1/sessions`: its parameters and fields."""
     specification: dict[str, Any] = json.loads((TESTS / "spec.json").read_text())
     return specification
+
+
+def v2_specification() -> dict[str, Any]:
+    """Load the description of `GET /api/v2/sessions`, as the vendor's shipped clients know it."""
+    specification: dict[str, Any] = json.loads((TESTS / "spec_v2.json").read_text())
+    return specification

@@ -22,7 +22,7 @@ from app import errors
 from app.__main__ import main
 from app.errors import GatewayError
 from app.execution import limits
-from app.langsmith.v1 import ARGUMENTS
+from app.langsmith.v1 import V1
 from app.main import create_app
 from app.observability.metrics import Metrics
 from app.sessions.fields import FIELDS, Kind
@@ -105,7 +105,8 @@ def settings() -> str:
 def parameters() -> str:
     """Every query parameter of LangSmith's list with its argument."""
     names = [each["name"] for each in v1_specification()["params"]]
-    rows = ((f"`{name}`", NOT_ARGUMENTS.get(name) or f"`{ARGUMENTS[name]}`") for name in names)
+    arguments = V1().arguments
+    rows = ((f"`{name}`", NOT_ARGUMENTS.get(name) or f"`{arguments[name][0]}`") for name in names)
     return _table(("LangSmith", "GraphQL"), rows)
 
 

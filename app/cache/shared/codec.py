@@ -76,15 +76,16 @@ def window_key(window: StatsWindow) -> str:
 
 
 class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """The sessions of a page, in order."""
+    """The sessions of a page, in order, and what is known of the rows after it."""
 
     limit: int
     ids: tuple[str, ...]
+    has_more: bool | None
 
 
 def encode_page(page: Page) -> bytes:
     """The page as a `PageRecord`; its sessions are stored on their own. No row of the page was dropped."""
-    return msgspec.json.encode(PageRecord(page.limit, tuple(row.id for row in page.rows if row)))
+    return msgspec.json.encode(PageRecord(page.limit, tuple(row.id for row in page.rows if row), page.has_more))
 
 
 def decode_page(text: bytes) -> PageRecord | None:

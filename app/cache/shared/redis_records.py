@@ -17,7 +17,7 @@ A selection is `0 <selected at> ` only, and `dropped` is microseconds only.
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from app.cache.prefetch import MAX_REMEMBERED_IDS
@@ -198,7 +198,8 @@ class RedisRecords:
         rows = [sessions[each].rows[0] if each in sessions and sessions[each].rows else None for each in page.ids]
         if None in rows:
             return None  # a session of the page is missing
-        return _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
+        built = _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
+        return replace(built, has_more=page.has_more)
 
     def _session(
         self,

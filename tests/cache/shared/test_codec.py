@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cache.shared import codec
-from app.langsmith import v1
+from app.langsmith.v1 import V1
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import PageQuery
 from app.sessions.row import Row, decode_rows
@@ -64,7 +64,7 @@ def test_generated_sessions_decode_to_what_was_encoded(values: dict[str, Any]) -
 
 
 async def test_sessions_of_the_emulator_decode_to_what_was_encoded(upstream_url: str) -> None:
-    params = v1.params(PageQuery(statistics=STATS | FACETS))
+    params = V1().params(PageQuery(statistics=STATS | FACETS))
     async with create_http_client(upstream_url, key="demo") as client:
         answer = await client.get("/sessions", params=[*params])
     for row in decode_rows(answer.content):
