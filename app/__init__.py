@@ -15,6 +15,7 @@ imports only from lower floors: the `layers` in pyproject.toml, which tests/test
     resilience/     singleflight, LRU caches, circuit breaker, clocks
     observability/  logs, metrics, traces
     check/          `sessions-gateway check`: which requests a frontend's operations would send to LangSmith
+    doctor/         `sessions-gateway doctor`: which assumptions about LangSmith hold for the configured one
     emulator/       the embedded LangSmith of the demo and the tests; imports nothing else of the package
     web/            the built files of GraphiQL and the dashboard
 

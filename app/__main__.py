@@ -1,4 +1,4 @@
-"""The command line: `sessions-gateway serve`, `settings`, `schema` and `check`. `python -m app` is the same.
+"""The command line: `sessions-gateway serve`, `settings`, `schema`, `check` and `doctor`. `python -m app` is the same.
 
 Each command imports what it needs when it runs, so that `--help` and `--version` answer at once.
 """
@@ -99,6 +99,41 @@ def check_documents(*, patterns: tuple[str, ...], variables: IO[bytes] | None, a
             raise click.UsageError(str(exc)) from None
     click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False) if as_json else "\n".join(text_lines(report)))
     raise SystemExit(1 if report.error_count else 0)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def doctor(*, as_json: bool) -> None:
+    """Find out which assumptions of the gateway hold for your LangSmith, and which settings fit it.
+
+    Sends at most some forty small requests with LANGSMITH_API_KEY to LANGSMITH_ENDPOINT, one after another, which only
+    read. Both, and LANGSMITH_WORKSPACE_ID, are read from environment variables and `.env`, as for `serve --own-key`.
+    The report has no names, ids, keys or hosts of yours, so that you can paste it into a bug report.
+
+    The exit status is 0, or 1 if an assumption that the gateway is built on does not hold, and 2 if a setting is wrong
+    or there is no key.
+    """
+    import asyncio
+
+    from app.doctor import examine, text_lines
+    from app.settings import Settings
+
+    with _exit_2_on_settings_error():
+        try:
+            report = asyncio.run(examine(Settings.load(), on_request=_show_progress))
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise SystemExit(130) from None
+        finally:
+            _show_progress(None)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(text_lines(report)))
+    raise SystemExit(1 if report.broken else 0)
+
+
+def _show_progress(number: int | None) -> None:
+    """Show the number of a request in the last line of a terminal; None clears the line."""
+    if sys.stderr.isatty():
+        click.echo("\r\033[K" + (f"Request {number} to LangSmith" if number else ""), err=True, nl=False)
 
 
 def _read_variables(file: IO[bytes] | None) -> dict[str, dict[str, Any]]:

@@ -19,7 +19,7 @@ from tests.support.paths import APP, ROOT
 OWNERS: dict[str, set[str]] = {
     "aiocache": {"cache/store", "redis/connection"},
     "aiohappyeyeballs": {"langsmith/connection_pool"},
-    "click": {"__main__", "check/text_report", "command_line/serve"},
+    "click": {"__main__", "check/text_report", "command_line/serve", "doctor/text_report"},
     "dotenv": {"settings_errors"},
     "fastapi": {"http"},
     "graphql": {"check", "execution", "schema"},

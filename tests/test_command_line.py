@@ -224,6 +224,7 @@ def test_help_lists_commands_and_options() -> None:
         assert printed.exit_code == 0
         assert "serve" in printed.output
         assert "schema" in printed.output
+        assert "doctor" in printed.output
     printed = CliRunner().invoke(main, ["serve", "--help"])
     for option in ("--demo", "--own-key", "--host", "--port", "--workers"):
         assert option in printed.output
@@ -244,7 +245,8 @@ SLOW_TO_IMPORT = {
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["serve", "--help"], ["check", "--help"], ["settings"]]
+    "arguments",
+    [["--help"], ["--version"], ["serve", "--help"], ["check", "--help"], ["doctor", "--help"], ["settings"]],
 )
 def test_command_that_serves_nothing_imports_no_large_library(tmp_path: Path, arguments: list[str]) -> None:
     program = (

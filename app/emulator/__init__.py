@@ -2,8 +2,8 @@
 
 The demo and the tests run against it. It needs no API key and no network. It imports nothing else of the gateway, so
 that an error in the gateway's understanding of LangSmith is not repeated here. It is strict: it refuses requests that
-the real API does not define. Behaviour of the real API that is unknown is marked `# Assumed:` where it is implemented;
-`behaviour` has the switches for behaving otherwise.
+the real API does not define. Behaviour of the real API that is unknown is marked as `Assumed` where it is implemented,
+with its row in the table of `app/doctor`; `behaviour` has the switches for behaving otherwise.
 
 Read the files in this order: `run`, `session` and `workspace` (the data, generated from a seed), `statistics` (computed
 from the runs), `filter_parser`, `filter_compiler` and `filter_fields` (filter expressions), `params`, `params_v2` and

@@ -10,6 +10,7 @@ class Behaviour:
 
     Statistics, on both versions of the API:
         refuses_stats_select: Refuse the parameter `stats_select`.
+        names_refused_parameters: Name the parameter in a refusal, instead of saying only that there is one.
         leaves_out_unselected: Leave unselected statistics out of the rows, instead of sending null.
         facets_need_stats: Send facets only with `include_stats`.
         sorting_needs_stats: Refuse to sort by a statistic without `include_stats`.
@@ -30,6 +31,7 @@ class Behaviour:
         deprecated: Announce the end of version 1 in the headers `Deprecation` and `Sunset`.
         refuses_run_count_order: Refuse `sort_by=runs_count`.
         costs_as_numbers: Send costs as JSON numbers, instead of strings. Version 2 always sends numbers.
+        leaves_out_agents: Leave agents out of what `reference_free` finds.
         sends_newer_fields: Send fields that are not in the published specification of version 1.
 
     Version 2:
@@ -39,6 +41,7 @@ class Behaviour:
         problem_content_type: Content type of errors; `application/problem+json` is the other one.
         page_limit: Number of rows of a page, even if `page_size` is larger.
         sends_empty_page: The second page of a list is empty, and has a `next_cursor` nevertheless.
+        binds_cursors: Refuse a cursor in a request with other parameters than the one that it came from.
         cursor_lifetime: Seconds until a cursor expires; None if it never does.
 
     In front of both versions:
@@ -48,6 +51,7 @@ class Behaviour:
     """
 
     refuses_stats_select: bool = False
+    names_refused_parameters: bool = True
     leaves_out_unselected: bool = False
     facets_need_stats: bool = False
     sorting_needs_stats: bool = False
@@ -64,6 +68,7 @@ class Behaviour:
     deprecated: bool = False
     refuses_run_count_order: bool = False
     costs_as_numbers: bool = False
+    leaves_out_agents: bool = False
     sends_newer_fields: bool = True
     has_v2: bool = True
     v2_needs_workspace: bool = False
@@ -71,6 +76,7 @@ class Behaviour:
     problem_content_type: str = "application/json"
     page_limit: int | None = None
     sends_empty_page: bool = False
+    binds_cursors: bool = True
     cursor_lifetime: float | None = None
     strict_edge: bool = False
     rate_limit: int | None = None

@@ -51,7 +51,7 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
         if cursor.request != request:
             detail = "The cursor belongs to a request with other parameters."
             raise ApiError(400, detail, remedy="Repeat all parameters of that request, or omit the cursor.")
-        # Assumed: an expired cursor is refused like any other cursor that is not accepted.
+        # Assumed (cursor-expiry): an expired cursor is refused like any other cursor that is not accepted.
         if lifetime is not None and now - cursor.issued > lifetime * SECOND:
             raise ApiError(400, "The cursor has expired.", remedy=_REMEDY)
         return cursor

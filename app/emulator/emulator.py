@@ -1,6 +1,7 @@
 """The emulator: authentication, and the routes of both versions of the API."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from app.emulator.fault_injection import FaultInjectingApp, RecordedRequest, Res
 from app.emulator.listing import Ranked, filter_sessions, is_after, sort_sessions
 from app.emulator.params import SessionParams, SessionsParams
 from app.emulator.params_v2 import SessionParamsV2, SessionsParamsV2
-from app.emulator.query import SessionsQuery, StatsQuery
+from app.emulator.query import AGENTS, SessionsQuery, StatsQuery
 from app.emulator.rows import render_row
 from app.emulator.rows_v2 import render_row_v2
 from app.emulator.session import Session
@@ -72,7 +73,10 @@ class Emulator(Behaviour, FaultInjectingApp):
         except EdgeError as edge:
             return Response(edge.status, edge.body, {"content-type": "text/html"})
         except ApiError as error:
-            status = self.invalid_status if error.status == 422 and self._is_v2(request) else error.status
+            is_invalid = error.status == 422
+            status = self.invalid_status if is_invalid and self._is_v2(request) else error.status
+            if is_invalid and not self.names_refused_parameters:
+                error = ApiError(422, "A parameter is invalid.")
             return self._error_response(request, status, error)
         encode_cost = _number if self.costs_as_numbers or self._is_v2(request) else _text
         return Response(200, orjson.dumps(body, default=encode_cost), self._announcement(request))
@@ -133,7 +137,10 @@ class Emulator(Behaviour, FaultInjectingApp):
         if params.sort_by == "runs_count" and self.refuses_run_count_order:
             message = "Input should be 'name', 'start_time' or another column"
             raise ApiError.invalid_parameter("sort_by", kind="enum", message=message, value=params.sort_by)
-        ranked, selection = self._find(workspace, params.sessions_query(), params.stats_query())
+        query = params.sessions_query()
+        if params.reference_free and self.leaves_out_agents:
+            query = replace(query, types=query.types - AGENTS)
+        ranked, selection = self._find(workspace, query, params.stats_query())
         # One row too far back, as if a session had come on top of the list after the first page.
         start = params.offset - 1 if self.duplicates_across_pages and params.offset else params.offset
         now = self.now()
@@ -154,7 +161,7 @@ class Emulator(Behaviour, FaultInjectingApp):
         size = min(self._page_size("page_size", params.page_size), self.page_limit or _MAX_PAGE_SIZE)
         query, now = params.sessions_query(), self.now()
         ranked, selection = self._find(workspace, query, params.stats_query())
-        request_id = fingerprint(str(workspace.tenant_id), request.params)
+        request_id = fingerprint(str(workspace.tenant_id), request.params if self.binds_cursors else ())
         rest, page_number = ranked, 0
         if params.cursor is not None:
             cursor = Cursor.decode(params.cursor, request=request_id, now=now, lifetime=self.cursor_lifetime)
@@ -197,7 +204,8 @@ class Emulator(Behaviour, FaultInjectingApp):
     ) -> tuple[list[Ranked], StatsSelection]:
         """All sessions of the list in their order, and the statistics that their rows get."""
         selection = StatsSelection(stats, self._statistics, self.now(), self)
-        # Assumed: sorting by a statistic needs neither include_stats nor its name in stats_select.
+        # Assumed (sort-without-statistics): sorting by a statistic needs neither include_stats nor its name in
+        # stats_select.
         if self.sorting_needs_stats and not stats.include and query.sort_by in (*STATISTICS, "feedback"):
             message = "Sorting by a statistic requires include_stats"
             raise ApiError.invalid_parameter("sort_by", kind="value_error", message=message, value=query.sort_by)

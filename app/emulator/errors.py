@@ -35,7 +35,7 @@ class ApiError(Exception):
             "detail": self.detail if isinstance(self.detail, str) else "; ".join(map(_sentence, self.detail)),
             "instance": instance,
         }
-        # Assumed: there is no remedy if the status says enough.
+        # Assumed (problem-remedy): there is no remedy if the status says enough.
         return problem if self.remedy is None else problem | {"remedy": self.remedy}
 
 

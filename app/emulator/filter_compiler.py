@@ -129,7 +129,7 @@ class _Compiler:
             raise FilterError(f"{name} cannot be compared with {literal!r}") from None
 
     def _search_all_fields(self, text: str) -> Predicate:
-        # Assumed: a search without a field looks into every text field, and ignores case.
+        # Assumed (search-text): a search without a field looks into every text field, and ignores case.
         lowered = text.lower()
         text_fields = [field for field in self._fields.values() if field.literal is str]
         return lambda record: any(
@@ -156,7 +156,7 @@ def _any_entry(entries: Callable[[Any], Iterable[Any]], conditions: list[Predica
 
 def _comparison(name: str, read: Callable[[Any], Any], literal: Any) -> Predicate:
     if isinstance(literal, bool):
-        # Assumed: eq(error, true) asks whether there is an error.
+        # Assumed (error-condition): eq(error, true) asks whether there is an error.
         return lambda holder: ((read(holder) is not None) == literal) == (name == "eq")
     if name == "has":
         return lambda holder: includes(read(holder), literal)

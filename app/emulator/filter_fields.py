@@ -35,7 +35,8 @@ _SHARED: Fields = {
     "feedback_score": Field(read=lambda feedback: feedback.score, literal=as_number, entries=_feedback),
 }
 
-# Assumed: the filter of sessions knows the columns of a session, besides the fields that runs and sessions share.
+# Assumed (session-filter-fields): the filter of sessions knows the columns of a session, besides the fields that runs
+# and sessions share.
 SESSION_FIELDS: Fields = {
     **_SHARED,
     "description": Field(read=lambda session: session.description),

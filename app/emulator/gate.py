@@ -39,7 +39,7 @@ def authenticate(
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if key is None and scheme.lower() == "bearer":
         key = bearer
-        # Assumed: an organization id selects the only workspace that the key has in the emulator.
+        # Assumed (organization): an organization id selects the only workspace that the key has in the emulator.
         needs_workspace |= "x-organization-id" not in headers
     else:
         key = key or ""

@@ -65,7 +65,7 @@ def compile_parameter(
     try:
         return compile_filter(text, {name: field for name, field in fields.items() if name not in refused})
     except (FilterError, RecursionError) as exc:
-        # Assumed: version 1 answers 422, with a string as its detail.
+        # Assumed (filter-refusal): version 1 answers 422, with a string as its detail.
         raise ApiError(422, f"Invalid {parameter}: {exc}.") from None
 
 
@@ -78,12 +78,12 @@ def _conditions(query: SessionsQuery, behaviour: Behaviour) -> Iterable[Callable
     if query.name is not None:
         yield lambda session: session.name == query.name
     if query.name_contains is not None:
-        # Assumed: case is ignored.
+        # Assumed (name-contains-case): case is ignored.
         fold = str if behaviour.matches_case else str.casefold
         part = fold(query.name_contains)
         yield lambda session: part in fold(session.name)
     if query.dataset_version is not None:
-        # Assumed: the version is the metadata entry of that name.
+        # Assumed (dataset-version): the version is the metadata entry of that name.
         yield lambda session: _is_version(session.metadata.get("dataset_version"), query.dataset_version)
     if query.metadata is not None:
         yield lambda session: includes(session.metadata, query.metadata)
@@ -102,12 +102,12 @@ def _is_version(text: str | None, version: str | datetime | None) -> bool:
 
 def _sort_key(query: SessionsQuery, statistics: Statistics, window: RunWindow) -> Callable[[Session], SortKey]:
     if query.sort_by == "name":
-        # Assumed: names sort by code point, so that capital letters come first.
+        # Assumed (name-order): names sort by code point, so that capital letters come first.
         return lambda session: session.name
     if query.sort_by == "start_time":
         return lambda session: session.started
     if query.sort_by == "feedback":
-        # Assumed: feedback sorts by its average.
+        # Assumed (feedback-order): feedback sorts by its average.
         source = "session_feedback_stats" if query.feedback_source == "session" else "feedback_stats"
 
         def average(session: Session) -> SortKey:

@@ -43,7 +43,8 @@ def _parse_object(value: object) -> object:
 
 
 def _check_statistic(name: str) -> str:
-    # Assumed: `stats_select` takes the names that statistics have in the response, and refuses others.
+    # Assumed (stats-select-names): `stats_select` takes the names that statistics have in the response, and refuses
+    # others.
     if name not in STATISTICS:
         raise ValueError("unknown statistic")
     return name
@@ -127,7 +128,7 @@ class SessionsParams(Params):
         return key
 
     def sessions_query(self) -> SessionsQuery:
-        # Assumed: false returns experiments only, and true everything else.
+        # Assumed (reference-free): false returns experiments only, and true everything else.
         types = {None: EVERY_TYPE, True: EVERY_TYPE - EXPERIMENTS, False: EXPERIMENTS}
         return SessionsQuery(
             types=types[self.reference_free],
@@ -142,7 +143,7 @@ class SessionsParams(Params):
             sort_by="run_count" if self.sort_by == "runs_count" else self.sort_by,
             descending=self.sort_by_desc,
             feedback_key=self.sort_by_feedback_key,
-            # Assumed: feedback of runs is the default source.
+            # Assumed (feedback-source): feedback of runs is the default source.
             feedback_source=self.sort_by_feedback_source or "run",
         )
 

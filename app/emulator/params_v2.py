@@ -54,9 +54,9 @@ class SessionsParamsV2(Params):
     metadata: JsonObject | None = None
     name: str | None = None
     name_contains: str | None = None
-    # Assumed: the default is that of similar endpoints of version 2.
+    # Assumed (page-size-default): the default is that of similar endpoints of version 2.
     page_size: int = Field(20, ge=1)
-    # Assumed: defaults are those of version 1.
+    # Assumed (order-default): defaults are those of version 1.
     sort_by: SortByV2 = "START_TIME"
     sort_order: Literal["asc", "desc"] = "desc"
     reference_dataset_id: list[UUID] = Field([], validate_default=True)

@@ -9,6 +9,7 @@ from uuid import UUID
 SessionType = Literal["PROJECT", "AGENT", "EXPERIMENT"]
 
 EVERY_TYPE: frozenset[SessionType] = frozenset({"PROJECT", "AGENT", "EXPERIMENT"})
+AGENTS: frozenset[SessionType] = frozenset({"AGENT"})
 EXPERIMENTS: frozenset[SessionType] = frozenset({"EXPERIMENT"})
 
 

@@ -37,7 +37,7 @@ def render_columns(session: Session, now: int, behaviour: Behaviour) -> dict[str
         "default_dataset_id": _uuid_text(session.default_dataset_id),
         "reference_dataset_id": _uuid_text(session.reference_dataset_id),
         "trace_tier": session.trace_tier,
-        # Assumed: the live time of the last run is a column, which is exact and needs no statistics.
+        # Assumed (last-run-column): the live time of the last run is a column, which is exact and needs no statistics.
         "last_run_start_time_live": _format_time(session, runs[-1].started, behaviour) if runs else None,
         "test_run_number": session.test_run_number,
     }

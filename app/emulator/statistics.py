@@ -74,7 +74,7 @@ def _feedback_stat(group: list[Feedback]) -> dict[str, Any]:
     scores = sorted(each.score for each in group if each.score is not None)
     labels = Counter(each.value for each in group if each.value is not None)
     mean = fsum(scores) / len(scores) if scores else 0.0
-    # Assumed: `n` counts scores, not labels, and `stdev` is the population standard deviation.
+    # Assumed (feedback-numbers): `n` counts scores, not labels, and `stdev` is the population standard deviation.
     return {
         "n": len(scores),
         "avg": round(mean, 6) if scores else None,
@@ -91,7 +91,8 @@ def _feedback_stat(group: list[Feedback]) -> dict[str, Any]:
 
 
 def _run_facets(_: Session, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    # Assumed: a facet is one value of one run field, with the filter that finds its runs and their number.
+    # Assumed (facet-items): a facet is one value of one run field, with the filter that finds its runs and their
+    # number.
     counts = Counter(("name", run.name) for run in runs)
     counts.update(("run_type", run.run_type) for run in runs)
     counts.update(("tags", tag) for run in runs for tag in run.tags)
@@ -121,7 +122,7 @@ def _first_token(share: float) -> Statistic:
 
 
 def _cost(billionths: int) -> Decimal | None:
-    # Assumed: the cost of runs without a cost is null, not zero.
+    # Assumed (cost-without-costs): the cost of runs without a cost is null, not zero.
     return Decimal(billionths) / DOLLAR if billionths else None
 
 
@@ -129,7 +130,7 @@ def _rate(runs: Sequence[Run], predicate: Callable[[Run], bool]) -> float | None
     return sum(map(predicate, runs)) / len(runs) if runs else None
 
 
-# Assumed: without runs, a count is 0; a percentile, a rate and a time are null.
+# Assumed (statistics-without-runs): without runs, a count is 0; a percentile, a rate and a time are null.
 STATISTICS: Mapping[str, Statistic] = {
     "run_count": lambda _, runs: len(runs),
     "latency_p50": _latency(0.50),
@@ -144,7 +145,7 @@ STATISTICS: Mapping[str, Statistic] = {
     "completion_cost": lambda _, runs: _cost(sum(run.completion_cost for run in runs)),
     "last_run_start_time": lambda _, runs: runs[-1].started if runs else None,
     "feedback_stats": lambda _, runs: feedback_stats(each for run in runs for each in run.feedback),
-    # Assumed: windows and run filters do not apply to the feedback of the session itself.
+    # Assumed (session-feedback): windows and run filters do not apply to the feedback of the session itself.
     "session_feedback_stats": lambda session, _: feedback_stats(session.feedback),
     "error_rate": lambda _, runs: _rate(runs, lambda run: run.error is not None),
     "streaming_rate": lambda _, runs: _rate(runs, lambda run: run.streaming),

@@ -29,10 +29,10 @@ class StatsSelection:
             )
         self._statistics = statistics
         selected = (query.select or tuple(STATISTICS)) if query.include else ()
-        # Assumed: facets need no include_stats.
+        # Assumed (facets-without-statistics): facets need no include_stats.
         facets = FACETS if query.facets and (query.include or not behaviour.facets_need_stats) else ()
         self._names = [*selected, *facets]
-        # Assumed: an unselected statistic is in the row, and null.
+        # Assumed (unselected-null): an unselected statistic is in the row, and null.
         leaves_out = behaviour.leaves_out_unselected and query.include
         self._nulls = dict.fromkeys(FACETS if leaves_out else (*STATISTICS, *FACETS))
         self.window = _create_window(query, now, behaviour)
@@ -45,7 +45,7 @@ class StatsSelection:
 def _create_window(query: StatsQuery, now: int, behaviour: Behaviour) -> RunWindow:
     start = None if query.since is None else timestamps.from_datetime(query.since)
     if start is not None and start < now - 31 * DAY:
-        # Assumed: a start that is too early is refused, not moved.
+        # Assumed (early-window): a start that is too early is refused, not moved.
         if not behaviour.moves_early_windows:
             raise ApiError.invalid_parameter(
                 "stats_start_time", kind="value_error", message="Must be at most 31 days back", value=str(query.since)
@@ -53,9 +53,9 @@ def _create_window(query: StatsQuery, now: int, behaviour: Behaviour) -> RunWind
         start = now - 31 * DAY
     refused = ("start_time",) if behaviour.refuses_run_times else ()
     return RunWindow(
-        # Assumed: without a start, every run up to now counts.
+        # Assumed (default-window): without a start, every run up to now counts.
         since=start,
-        # Assumed: approximate statistics are those of the last full hour.
+        # Assumed (approximate-statistics): approximate statistics are those of the last full hour.
         until=now // HOUR * HOUR if query.approximate else now,
         filter=query.filter,
         matches=compile_parameter("stats_filter", query.filter, RUN_FIELDS, refused=refused),

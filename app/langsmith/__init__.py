@@ -11,5 +11,5 @@ Read in this order: `upstream.py` (what the cache needs), `client.py` (query →
 without offsets), `transport.py`, `stack.py`, and the layers: `retry.py`, `circuit_breaker.py`, `rate_limit.py`,
 `concurrency_limit.py`, `http_transport.py` with `connection_pool.py`, `http11_connection.py`, `http_exchange.py` and
 `bounded_body.py`. Beside them: `request_line.py`, `stats_select.py`, `error_mapping.py` with `retry_after.py` and
-`failed_attempt.py`, `call.py` (for Explain), and `api_changes.py`.
+`failed_attempt.py`, `call.py` (for Explain), `api_changes.py`, and `plain_client.py` (for `app/doctor`).
 """

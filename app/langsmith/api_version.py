@@ -131,7 +131,8 @@ class ApiVersion(ABC):
     def is_stats_select_refused(self, body: bytes) -> bool:
         """Whether an answer with status 422 refuses to select statistics by name.
 
-        Assumed: an installation that does not know the parameter `stats_select` says so under `detail`.
+        Assumed (stats-select-refusal): an installation that does not know the parameter `stats_select` says so under
+        `detail`.
         """
         return any(
             "stats_select" in str(item.get("loc") if isinstance(item, dict) else item) for item in _details(body)

@@ -17,7 +17,7 @@ from app.langsmith.failed_attempt import FailedAttemptError, Reason
 from app.langsmith.retry_after import parse_retry_after
 from app.langsmith.transport import UpstreamRequest
 
-_BAD_INPUT_STATUSES: Final = {400, 413, 414, 422}
+BAD_INPUT_STATUSES: Final = {400, 413, 414, 422}
 _QUOTED_STATUSES: Final = {400, 422}
 MISSING_STATUSES: Final = frozenset({404, 405, 410, 501})
 """Statuses of an endpoint that does not exist, or no longer does."""
@@ -83,7 +83,7 @@ def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) 
     status = response.status_code
     if status == 400 and response.request.url.scheme == "http" and _SENT_HTTP_TO_HTTPS.search(body):
         return _final("tls", errors.UpstreamError(_NEEDS_HTTPS))
-    if status in _BAD_INPUT_STATUSES:
+    if status in BAD_INPUT_STATUSES:
         return _map_bad_input(status, body, request)
     if status == 403:
         return _map_forbidden(response, body)

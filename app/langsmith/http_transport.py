@@ -1,6 +1,6 @@
 """The innermost layer: sends one GET over HTTP, maps its failure, and counts, times and traces it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import httpx
@@ -46,9 +46,7 @@ class HttpTransport:
         tracing: Tracing,
     ) -> None:
         self._connections = connections
-        # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
-        timeout = httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None)
-        self._timeout = timeout.as_dict()
+        self._timeout = create_timeout(timeout_seconds)
         self._metrics = metrics
         self._api_changes = api_changes
         self._clock = clock
@@ -70,7 +68,10 @@ class HttpTransport:
             str(request.url), attempts=call.attempts, statistics=request.selected_statistics_count
         )
         try:
-            response = await self._connections.handle_async_request(self._http_request(request, span.headers))
+            headers = {**span.headers, **request.credential.headers}
+            response = await self._connections.handle_async_request(
+                create_request(request.url, request.params, headers, self._timeout)
+            )
             try:
                 call.status = response.status_code
                 outcome = str(response.status_code)
@@ -92,12 +93,22 @@ class HttpTransport:
         check_body(body)
         return UpstreamResponse(body)
 
-    def _http_request(self, request: UpstreamRequest, span_headers: Mapping[str, str]) -> httpx.Request:
-        target = request.url.raw_path.decode("ascii") + "?" + query_string(request.params)
-        return httpx.Request(
-            "GET",
-            request.url,
-            headers={**_HEADERS, **span_headers, **request.credential.headers},
-            # The target, and not a URL of its own: httpx would parse and check every character of it again.
-            extensions={"timeout": self._timeout, "target": target.encode()},
-        )
+
+def create_timeout(timeout_seconds: float) -> dict[str, float | None]:
+    """The time-outs of a request, as an httpx transport takes them."""
+    # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
+    return httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None).as_dict()
+
+
+def create_request(
+    url: httpx.URL, params: Sequence[tuple[str, str]], headers: Mapping[str, str], timeout: Mapping[str, float | None]
+) -> httpx.Request:
+    """A GET of the list. `headers`: the credential and those of tracing, beside the ones that every request has."""
+    target = url.raw_path.decode("ascii") + "?" + query_string(params)
+    return httpx.Request(
+        "GET",
+        url,
+        headers={**_HEADERS, **headers},
+        # The target, and not a URL of its own: httpx would parse and check every character of it again.
+        extensions={"timeout": timeout, "target": target.encode()},
+    )

@@ -19,7 +19,7 @@ from app.sessions.query import PageQuery
 from app.sessions.row import decode_rows
 
 PROJECT_TYPES: Final = ("PROJECT", "AGENT")
-"""Assumed: what version 1 calls reference-free are tracing projects and agents."""
+"""Assumed (reference-free): what version 1 calls reference-free are tracing projects and agents."""
 
 
 class _Envelope(msgspec.Struct):

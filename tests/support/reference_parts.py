@@ -20,6 +20,8 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app import errors
 from app.__main__ import main
+from app.doctor.assumptions import ASSUMPTIONS
+from app.doctor.probes import PROBES
 from app.errors import GatewayError
 from app.execution import limits
 from app.langsmith.v1 import V1
@@ -169,6 +171,21 @@ def check_output() -> str:
     return f"```console\n$ GATEWAY_MAX_COST=4 sessions-gateway check 'src/**/*.graphql'\n{printed.stdout}```"
 
 
+def assumptions() -> str:
+    """Every assumption with what depends on it, and what follows if it does not hold."""
+    probed = {probe.name for probe in PROBES}
+    rows = (
+        (
+            f"`{row.name}`",
+            row.assumes,
+            row.dependent,
+            f"{row.otherwise} Exit code 1." if row.is_built_on else row.otherwise or ABSENT,
+        )
+        for row in sorted(ASSUMPTIONS.values(), key=lambda row: row.name not in probed)
+    )
+    return _table(("name", "assumption", "what depends on it", "what follows if it does not hold"), rows)
+
+
 def shown_file(path: str, page: Path) -> str:
     """A whole file in a code block, below a link to it."""
     language = {".mjs": "js"}.get(Path(path).suffix, Path(path).suffix[1:])
@@ -184,6 +201,7 @@ GENERATED_PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limit_table,
     "metrics": metrics,
     "check": check_output,
+    "assumptions": assumptions,
 }
 
 
