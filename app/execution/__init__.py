@@ -11,7 +11,7 @@ Reading order:
   `projection.py` generates the functions that turn resolved values into the response.
 - `answer_size.py`: how large an answer may be, in `core_executor.py` as in a plan.
 - `selection.py`: the fields that an operation selects, for resolvers that look ahead.
-- `error_formatting.py`: errors as clients read them.
+- `error_formatting.py`: errors as clients read them. `error_bound.py`: how many of them.
 """
 
 from app.execution.documents import Document
