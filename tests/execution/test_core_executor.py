@@ -1,0 +1,36 @@
+"""graphql-core completes long lists in turns, so that the event loop serves other clients meanwhile."""
+
+import asyncio
+import json
+
+from tests.conftest import Clock, running_gateway
+from tests.support.raw_upstream import Connection, raw_upstream, response, row
+
+
+async def answers_with_rows(connection: Connection) -> None:
+    params = dict(connection.request.params)
+    first = int(params.get("offset", "0")) + 1
+    rows = [row(number) for number in range(first, first + int(params["limit"]))]
+    await connection.send(response(json.dumps(rows).encode()))
+
+
+async def iterations_of(query: str) -> int:
+    """Number of iterations of the event loop that the operation takes with its pages in the cache."""
+    async with (
+        raw_upstream(answers_with_rows) as upstream,
+        running_gateway(upstream.url, Clock(), responses_max_bytes=0) as gateway,
+        gateway.in_process() as direct,
+    ):
+        await direct.data(query)
+        task, iterations = asyncio.create_task(direct.data(query)), 0
+        while not task.done():
+            await asyncio.sleep(0)
+            iterations += 1
+        assert len((await task)["b"]["nodes"]) == 500
+        return iterations
+
+
+async def test_rows_beside_the_introspection_of_the_schema_are_completed_in_turns() -> None:
+    lists = " ".join(f"{name}: sessions(first: 500) {{ nodes {{ id name }} }}" for name in "ab")
+    plain = await iterations_of(f"{{ {lists} }}")
+    assert await iterations_of(f"{{ __schema {{ queryType {{ name }} }} {lists} }}") >= plain + 2 * 500 / 25
