@@ -27,6 +27,7 @@ from app.execution.request import Request, Response
 from app.execution.resolver import graphql_core_schema
 from app.execution.selection import Selection
 from app.resilience.lru_cache import LruCache
+from app.resilience.turns import Turns
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 """Computes the cost of an operation with its coerced variables: upstream requests, and the work of its answer."""
@@ -89,6 +90,7 @@ class Executor:
         self._schema = graphql_core_schema(schema)
         self._executor_class = bounded_executor_class(schema)
         self._encoder = AnswerEncoder()
+        self._turns = Turns()
         self._limits = limits
         self._cost_of = cost_of
         self._encoding = encoding
@@ -140,7 +142,7 @@ class Executor:
         else:
             run = Run(prepared.values, context)
             resolved = await prepared.plan.resolve(run)
-            reason, data = self._project(prepared.plan, resolved, run)
+            reason, data = await self._project(prepared.plan, resolved, run)
             if data is not None:
                 self._count(reason)
                 return _bounded(context.extra_errors), data
@@ -196,7 +198,7 @@ class Executor:
         size.check()  # graphql-core has turned the error into one for each list
         return completed
 
-    def _project(self, plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, msgspec.Raw | None]:
+    async def _project(self, plan: Plan, resolved: dict[str, Any], run: Run) -> tuple[str, msgspec.Raw | None]:
         """`plan` and the encoded data, or the reason why graphql-core has to complete the values and None.
 
         Raises ResultTooLargeError.
@@ -204,7 +206,7 @@ class Executor:
         if any(isinstance(value, Exception) for value in resolved.values()):
             return "error", None
         try:
-            return "plan", self._encoder.encode(plan.project(resolved, run))
+            return "plan", self._encoder.encode(await plan.project(resolved, run, self._turns))
         except NotCompilableError as exc:
             return exc.reason, None
         except ResultTooLargeError:

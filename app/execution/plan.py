@@ -7,7 +7,7 @@ depends on the other variables (coerced values, arguments, cost) is computed onc
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from inspect import isawaitable
+from inspect import isawaitable, isgenerator
 from typing import Any, NamedTuple
 
 import strawberry
@@ -19,6 +19,7 @@ from app.execution.answer_size import AnswerSize
 from app.execution.projection import Encoding, NotCompilableError, Projector, ResolveField, SelectedField
 from app.execution.resolve_info import FieldCache, ResolveInfo
 from app.execution.resolver import Resolver, graphql_core_schema
+from app.resilience.turns import Turns
 
 
 class FieldValues(NamedTuple):
@@ -94,13 +95,21 @@ class Plan:
             outcomes = await asyncio.gather(*(self._resolve_root(number, run) for number in range(len(self._roots))))
         return {root.key: outcome for root, outcome in zip(self._roots, outcomes, strict=True)}
 
-    def project(self, values: dict[str, Any], run: Run) -> Any:
-        """Structs that encode as the response's data.
+    async def project(self, values: dict[str, Any], run: Run, turns: Turns) -> Any:
+        """Structs that encode as the response's data. Long lists of fields with resolvers are projected in turns.
 
         Raises ResultTooLargeError; and NotCompilableError, or whatever a resolver or scalar raises, if graphql-core has
         to complete the values.
         """
-        return self._project([*values.values()], run, self._paths)
+        projected = self._project([*values.values()], run, self._paths)
+        if not isgenerator(projected):
+            return projected
+        while True:
+            try:
+                next(projected)
+            except StopIteration as end:
+                return end.value
+            await turns.wait()
 
     async def _resolve_root(self, number: int, run: Run) -> Any:
         try:
