@@ -105,11 +105,11 @@ class Plan:
         if not isgenerator(projected):
             return projected
         while True:
+            await turns.wait()
             try:
                 next(projected)
             except StopIteration as end:
                 return end.value
-            await turns.wait()
 
     async def _resolve_root(self, number: int, run: Run) -> Any:
         try:
