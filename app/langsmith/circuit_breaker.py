@@ -81,7 +81,11 @@ class CircuitBreakerTransport:
         self._timeout_seconds = timeout_seconds
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        """Send the request. A response that concerns one tenant only, such as 401 or 429, is not a failure."""
+        """Send the request. A response that concerns one tenant only, such as 401 or 429, is not a failure.
+
+        Nor is the failure of a request that prefetches statistics: it is repeated without them, and the repetition
+        decides. Otherwise what one client selects would stop the requests of others.
+        """
         permit = _acquire_permit(self._breaker, request)
         now = asyncio.get_running_loop().time
         sent_at = now()
@@ -95,7 +99,10 @@ class CircuitBreakerTransport:
             (self._breaker.record_failure if is_slow else self._breaker.release)(permit)
             raise
         except FailedAttemptError as failure:
-            (self._breaker.record_failure if failure.is_outage else self._breaker.record_refusal)(permit)
+            if request.query.prefetch and isinstance(failure.error, UpstreamError):
+                self._breaker.release(permit)
+            else:
+                (self._breaker.record_failure if failure.is_outage else self._breaker.record_refusal)(permit)
             raise
         except BadUserInputError:  # the request was not sent
             self._breaker.release(permit)

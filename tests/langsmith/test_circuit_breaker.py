@@ -5,13 +5,14 @@ import re
 
 import pytest
 
-from app.emulator import Emulator, Fault
+from app.emulator import Emulator, Fault, serving
+from app.emulator.fault_injection import RecordedRequest, Response
 from app.errors import BadUserInputError, GatewayError, RateLimitedError, UpstreamError, UpstreamMalformedError
 from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTransport, source_of
 from app.langsmith.failed_attempt import FailedAttemptError
 from app.resilience.circuit_breaker import FAILURE_THRESHOLD, FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS
 from app.resilience.tenant_circuit_breaker import TenantCircuitBreaker
-from tests.conftest import Clock, Gateway, Serve, take_recorded_params
+from tests.conftest import Clock, Gateway, Serve, running_gateway, take_recorded_params
 from tests.langsmith.operations import code_of, logged, page
 from tests.langsmith.scripted_transport import RESPONSE, Hanging, ScriptedTransport, upstream_request
 from tests.support.raw_upstream import Connection, black_hole, listed, raw_upstream, response, row, says
@@ -107,6 +108,32 @@ async def test_timeouts_open_the_circuit(serve: Serve) -> None:
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURE_THRESHOLD)))
         assert await is_open(gateway)
         assert await code_of(gateway, page(100)) == "UPSTREAM_ERROR"
+
+
+class FailingStatistic(Emulator):
+    """It fails if the error rate is selected, once `is_failing`."""
+
+    is_failing = False
+
+    def respond(self, request: RecordedRequest) -> Response:
+        fails = self.is_failing and ("stats_select", "error_rate") in request.params
+        return Response(500, b"{}") if fails else super().respond(request)
+
+
+async def test_failing_statistic_does_not_stop_the_requests_that_prefetch_it(clock: Clock) -> None:
+    langsmith = FailingStatistic(clock=clock.now)
+    async with serving(langsmith) as url, running_gateway(url, clock, upstream_retries=0) as gateway:
+        await gateway.data(page(0, "errorRate"))
+        await gateway.data(page(50, "runCount"))
+        langsmith.is_failing = True
+        others = ["totalTokens", "latencyP50", "latencyP99", "promptTokens", "completionTokens"]
+        for number in range(FAILURE_THRESHOLD):  # two failures of each selection
+            await gateway.errors(page(1 + number, f"errorRate {others[number // 2]}"))
+        assert await is_open(gateway)
+        langsmith.requests.clear()
+        body = await gateway.run(page(0, "runCount"), **{"cache-control": "no-cache"})
+    assert "errors" not in body
+    assert [("stats_select", "error_rate") in each.params for each in langsmith.requests] == [True, False]
 
 
 async def test_disconnected_clients_do_not_open_the_circuit(serve: Serve) -> None:
