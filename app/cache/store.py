@@ -76,7 +76,7 @@ class MemoryStore:
         self._memory = SimpleMemoryCache(timeout=None)
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # in the order in which they were stored
         self._scopes: dict[str, ScopeState] = {}  # those that have pages
-        self._emptied_scopes: BoundedDict[str, ScopeState] = BoundedDict()  # dropped ones that have no pages left
+        self._emptied_scopes: BoundedDict[str, ScopeState] = BoundedDict()  # dropped ones that have no pages
         self._index = RowIndex()
 
     @property
@@ -165,14 +165,13 @@ class MemoryStore:
         await self._memory.delete(key)
 
     def delete_scope(self, scope: str, now: float) -> None:
-        if state := self._scopes.get(scope):
-            state.generation += 1
-            self.delete_scope_before(scope, math.nextafter(now, -math.inf))
+        self._dropped_scope(scope).generation += 1
+        self.delete_scope_before(scope, math.nextafter(now, -math.inf))
 
     def delete_scope_before(self, scope: str, before: float) -> None:
         """Deletes the pages of a credential scope that were fetched at that time (monotonic seconds) or earlier."""
-        if state := self._scopes.get(scope):
-            state.dropped_at = max(state.dropped_at, before)
+        state = self._dropped_scope(scope)
+        state.dropped_at = max(state.dropped_at, before)
 
     def version(self, key: str) -> int | None:
         entry = self._entries.get(key)
@@ -190,11 +189,15 @@ class MemoryStore:
                 return
             await self.delete(oldest.key)
 
+    def _dropped_scope(self, scope: str) -> ScopeState:
+        """The state of a scope that is being dropped. One without pages may have requested some."""
+        return self._scopes.get(scope) or self._emptied_scopes.setdefault(scope, ScopeState(scope))
+
     def _forget_empty(self, scope: ScopeState) -> None:
         """Forgets a scope that has no pages. A dropped one is remembered for pages that were requested before."""
         if not scope.entries:
             del self._scopes[scope.name]
-            if scope.generation:
+            if math.isfinite(scope.dropped_at):
                 self._emptied_scopes[scope.name] = scope
 
 

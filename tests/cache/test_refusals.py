@@ -107,6 +107,23 @@ async def test_refused_filter_drops_everything_of_a_client_that_sends_its_own_ke
         assert explained["fields"]["sessions"]["cache"] == "MISS"
 
 
+async def test_page_that_was_requested_before_the_key_was_refused_is_not_kept(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    async with serve() as gateway, asyncio.TaskGroup() as group:
+        go_on = langsmith.pause()
+        requested = group.create_task(gateway.data(PAGE))
+        await langsmith.wait_for_requests(1)
+        langsmith.pause().set()  # for the requests to come
+        clock.advance(1)
+        langsmith.faults.append(Fault(status=401))
+        assert await gateway.errors(FILTERED)
+        go_on.set()
+        await requested
+        explained = await gateway.explain(PAGE)
+    assert explained["fields"]["sessions"]["cache"] == "MISS"
+
+
 class ChoosyLangSmith(Emulator):
     """It refuses each request for one session with a status."""
 
