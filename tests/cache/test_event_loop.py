@@ -64,7 +64,7 @@ def windows(count: int) -> str:
 
 async def most_calls_of_lookup(gateway: Gateway, sessions: int, count: int) -> int:
     query = f"query ($ids: [ID!]!) {{ nodes(ids: $ids) {{ ... on Session {{ {windows(count)} }} }} }}"
-    return await globals()["most_calls_at_once"](gateway.data(query, {"ids": IDS[:sessions]}))
+    return await most_calls_at_once(gateway.data(query, {"ids": IDS[:sessions]}))
 
 
 async def test_no_iteration_does_much_more_for_thousands_of_statistics_than_for_a_hundred(clock: Clock) -> None:
