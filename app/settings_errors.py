@@ -115,4 +115,6 @@ def default_as_text(value: object) -> str:
         return value.get_secret_value()
     if value is None or value == ():
         return ""
+    if isinstance(value, tuple):
+        return ",".join(map(default_as_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

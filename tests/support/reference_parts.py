@@ -15,7 +15,6 @@ from typing import Final
 import httpx
 from click.testing import CliRunner
 from prometheus_client.metrics import MetricWrapperBase
-from pydantic import SecretStr
 from strawberry.utils.str_converters import to_camel_case
 
 from app import errors
@@ -29,6 +28,7 @@ from app.main import create_app
 from app.observability.metrics import Metrics
 from app.sessions.fields import FIELDS, Kind
 from app.settings import Settings
+from app.settings_errors import default_as_text
 from tests.support.paths import ROOT, v1_specification
 
 ABSENT: Final = "\N{EN DASH}"
@@ -216,10 +216,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _default(value: object) -> str:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text is None or text == ():
-        return ABSENT
-    return f"`{str(text).lower() if isinstance(text, bool) else text}`"
+    return f"`{text}`" if (text := default_as_text(value)) else ABSENT
 
 
 def _metrics() -> list[tuple[str, str, str]]:

@@ -10,10 +10,10 @@ export default [
     rules: {
       ...rulesOf('schema-recommended'),
       ...rulesOf('schema-relay'),
-      // Relay's own types have no id. A FeedbackStat is identified by its key, within its session.
+      // Relay's own types have no id. Feedback and progress belong to their session.
       '@graphql-eslint/strict-id-in-types': [
         'error',
-        { exceptions: { types: ['PageInfo', 'FeedbackStat'], suffixes: ['Connection', 'Edge'] } },
+        { exceptions: { types: ['PageInfo', 'FeedbackStat', 'ExperimentProgress', 'EvaluatorProgress'], suffixes: ['Connection', 'Edge'] } },
       ],
       // In its strict form, the rule forbids every list that is not a list of edges.
       '@graphql-eslint/relay-edge-types': ['error', { listTypeCanWrapOnlyEdgeType: false }],

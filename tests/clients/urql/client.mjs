@@ -10,7 +10,7 @@ export const createClient = (url, headers, fetch = globalThis.fetch) =>
     exchanges: [
       cacheExchange({
         // Rows without an id are cached by position: select the same fields of them everywhere, with one fragment.
-        keys: { FeedbackStat: () => null },
+        keys: { FeedbackStat: () => null, ExperimentProgress: () => null, EvaluatorProgress: () => null },
         resolvers: { Query: { sessions: relayPagination() } },
       }),
       fetchExchange,
