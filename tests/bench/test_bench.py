@@ -36,7 +36,7 @@ from tests.bench.workload import SCENARIOS, Cell, Kind
 from tests.conftest import TIMEOUT_SECONDS
 from tests.support.real_redis import RealRedis, real_redis
 
-pytestmark = pytest.mark.xdist_group("bench")
+pytestmark = [pytest.mark.xdist_group("bench"), pytest.mark.timeout(300)]
 
 
 def _body(*rows: Mapping[str, Any]) -> bytes:
