@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from starlette.types import Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
@@ -21,6 +22,7 @@ from app.errors import GatewayError
 from app.execution import Executor, Request, Response
 from app.http.auth import Authenticator
 from app.http.client_rate_limit import ClientRateLimit
+from app.http.compression import Compressor, negotiate_coding
 from app.http.disconnects import DisconnectWatcher
 from app.http.errors import ClientDisconnectedError, HTTPError
 from app.http.negotiation import PLAIN_JSON, negotiate_media_type, parse_max_age
@@ -32,6 +34,7 @@ from app.http.response import (
     HTTPResponse,
     cached_response,
     error_response,
+    is_not_modified,
     operation_response,
 )
 from app.http.response_cache import CachedResponse, ResponseCache, etag_of
@@ -53,6 +56,7 @@ class GraphQLEndpoint:
         authenticator: maps a request to a LangSmith credential.
         cache: cached pages of sessions.
         responses: cached responses.
+        compressor: compresses responses.
         recorder: records each operation in log and metrics.
         rate_limit: limits each client's requests.
         log: receives the traceback of a bug.
@@ -69,6 +73,7 @@ class GraphQLEndpoint:
     authenticator: Authenticator
     cache: PageCache
     responses: ResponseCache
+    compressor: Compressor
     recorder: OperationRecorder
     rate_limit: ClientRateLimit
     log: FilteringBoundLogger
@@ -96,6 +101,7 @@ class GraphQLEndpoint:
     async def _respond(self, scope: Scope, receive: Receive) -> HTTPResponse:
         """The response from the response cache, or else from running the operation."""
         media_type = PLAIN_JSON
+        headers: dict[bytes, bytes] = {}
         try:
             headers = headers_of(scope)
             if b"accept" in headers:
@@ -119,11 +125,8 @@ class GraphQLEndpoint:
                 # `Accept` is not part of the key: the body is the same in both media types.
                 key = self.responses.key(credential.scope, scope["method"], payload)
                 if key and max_age is None and (found := self.responses.get(key)):
-                    cached, seconds_left = found
-                    if replay_recorder:
-                        replay_recorder.use_cached_response(key, cached)
                     self.recorder.record_execution("kept")
-                    return cached_response(cached, seconds_left, media_type, headers.get(b"if-none-match"))
+                    return await self._answer_from_cache(key, *found, media_type, headers, replay_recorder)
             watcher = DisconnectWatcher(receive)
             deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
             context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
@@ -131,10 +134,37 @@ class GraphQLEndpoint:
             if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
                 await self.rate_limit.verify(credential)
             if key and response.outcome == "ok":
-                return self._store(key, response, context, headers.get(b"if-none-match"))
+                cached = self._as_cached(response, context)
+                seconds_left = self.responses.set(key, cached)
+                if seconds_left > 0:
+                    return await self._answer_from_cache(key, cached, seconds_left, media_type, headers)
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
-            return self._respond_to_error(exc, media_type)
-        return response
+            response = self._respond_to_error(exc, media_type)
+        coding = _coding_for(headers, response.body)
+        if coding is None:
+            return response
+        return msgspec.structs.replace(
+            response, body=await self.compressor.compress(response.body, coding), coding=coding
+        )
+
+    async def _answer_from_cache(
+        self,
+        key: str,
+        cached: CachedResponse,
+        seconds_left: float,
+        media_type: str,
+        headers: dict[bytes, bytes],
+        replay_recorder: ReplayRecorder | None = None,
+    ) -> HTTPResponse:
+        """The cached response in the content coding that the client prefers, which is cached too; or 304."""
+        coding = _coding_for(headers, cached.body)
+        not_modified = is_not_modified(cached, coding, headers.get(b"if-none-match"))
+        if coding is not None and coding not in cached.compressed and not not_modified:
+            body = await self.compressor.compress(cached.body, coding)
+            cached = self.responses.add_compressed(key, cached, coding, body)
+        if replay_recorder:
+            replay_recorder.use_cached_response(key, cached, coding)
+        return cached_response(cached, seconds_left, media_type, coding, not_modified=not_modified)
 
     async def _run(
         self,
@@ -162,14 +192,9 @@ class GraphQLEndpoint:
         extensions = {"gateway": _explain(result, context.traces)} if explain else None
         return operation_response(result, media_type, extensions=extensions, **self._names(params, request))
 
-    def _store(
-        self, key: str, response: HTTPResponse, context: OperationContext, if_none_match: bytes | None
-    ) -> HTTPResponse:
-        """Put a response without errors into the response cache. Returns it with its `ETag` and `Cache-Control`.
-
-        A response whose pages were not cached is not cached either, and is returned as it is.
-        """
-        cached = CachedResponse(
+    def _as_cached(self, response: HTTPResponse, context: OperationContext) -> CachedResponse:
+        """A response without errors, as the response cache stores it."""
+        return CachedResponse(
             body=response.body,
             etag=etag_of(response.body),
             dependencies=context.dependencies,
@@ -177,10 +202,6 @@ class GraphQLEndpoint:
             name=response.name,
             document=response.document or "",
             cost=response.cost,
-        )
-        seconds_left = self.responses.set(key, cached)
-        return (
-            cached_response(cached, seconds_left, response.media_type, if_none_match) if seconds_left > 0 else response
         )
 
     def _respond_to_error(
@@ -197,6 +218,12 @@ class GraphQLEndpoint:
             "name": self.executor.name_of(request) if request else None,
             "document": _digest(query) if query else None,
         }
+
+
+def _coding_for(headers: dict[bytes, bytes], body: bytes) -> str | None:
+    """The content coding for this body that the client prefers; None if it prefers none."""
+    accept_encoding = headers.get(b"accept-encoding")
+    return None if accept_encoding is None else negotiate_coding(accept_encoding.decode("latin-1"), len(body))
 
 
 def _is_answered_by_langsmith(context: OperationContext) -> bool:

@@ -31,7 +31,7 @@ _PERSISTED_QUERY_VERSION: Final = b"1"
 _string_decoder: Final = msgspec.json.Decoder(str | None)
 _object_decoder: Final = msgspec.json.Decoder(dict[str, Any] | None)
 _SCHEMES: Final = ("http", "https")
-_LISTS: Final = frozenset({b"accept", b"cache-control", b"content-encoding", b"if-none-match"})
+_LISTS: Final = frozenset({b"accept", b"accept-encoding", b"cache-control", b"content-encoding", b"if-none-match"})
 """Headers that the gateway reads and that are lists, so that they may span several lines (RFC 9110, section 5.3)."""
 _CODING: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]{1,40}", re.ASCII)
 _UTF8_CHARSETS: Final = ("charset=utf-8", 'charset="utf-8', "charset=utf8")

@@ -9,6 +9,7 @@ One request passes three places:
    request with the same bytes.
 
 Everything that decides a response is part of the request's bytes: path, operation, variables, credential, `Accept`,
+`Accept-Encoding`,
 `Origin`, `If-None-Match`. So the key is a digest of *all* bytes, headers included; a shorter key could give one client
 another client's response. Only three headers differ between two responses to the same bytes, and each replay writes
 them anew: the age in `Cache-Control`, `Date` (one of uvicorn's default headers) and `X-Request-Id`, unless the client
@@ -46,12 +47,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 class _Replay:
     """How to answer one request: with the cached response under `response_key`, while that has this `etag`.
 
-    `head`: status line and headers without those that each replay writes anew. `is_not_modified`: the response is a 304
-    without a body. `request_id`: the id that the client chose; None if each response gets a new one.
+    `coding`: the content coding of the body; None if it has none. `head`: status line and headers without those that
+    each replay writes anew. `is_not_modified`: the response is a 304 without a body. `request_id`: the id that the
+    client chose; None if each response gets a new one.
     """
 
     response_key: str
     etag: str
+    coding: str | None
     head: bytes
     is_not_modified: bool
     request_id: bytes | None
@@ -79,6 +82,11 @@ class ReplayCache:
         cached, seconds_left = found
         if cached.etag != replay.etag:
             return None
+        body = cached.body if replay.coding is None else cached.compressed.get(replay.coding)
+        if replay.is_not_modified:
+            body = b""
+        elif body is None:
+            return None
         request_id = replay.request_id or new_request_id().encode()
         lines = b"".join([b"%b: %b\r\n" % line for line in default_headers])
         head = b"%b%bcache-control: private, max-age=%d\r\nx-request-id: %b\r\n\r\n" % (
@@ -96,13 +104,14 @@ class ReplayCache:
             seconds=time.perf_counter() - started,
             request_id=request_id.decode(),
         )
-        return head, b"" if replay.is_not_modified else cached.body
+        return head, body
 
     def set(
         self,
         request: bytes,
         response_key: str,
         cached: CachedResponse,
+        coding: str | None,
         *,
         status: int,
         headers: Headers,
@@ -114,6 +123,7 @@ class ReplayCache:
             request: all bytes of the request, headers included.
             response_key: key of the cached response in the response cache.
             cached: that response.
+            coding: the content coding in which it was sent, if any.
             status: 200 or 304.
             headers: the headers of the response, without the server's default headers and `X-Request-Id`.
             request_id: the id that the client chose; None if it chose none.
@@ -121,7 +131,7 @@ class ReplayCache:
         lines = [b"%b: %b\r\n" % line for line in headers if line[0] != _CACHE_CONTROL]
         reason = b"OK" if status == 200 else b"Not Modified"
         head = b"HTTP/1.1 %d %b\r\n%b" % (status, reason, b"".join(lines))
-        replay = _Replay(response_key, cached.etag, head, status != 200, request_id)
+        replay = _Replay(response_key, cached.etag, coding, head, status != 200, request_id)
         self._replays.set(_digest(request), replay, _ENTRY_BYTES + len(head) + len(response_key))
 
 
@@ -131,24 +141,32 @@ class ReplayRecorder:
     Its presence in a request's state also says that the whole request, body included, arrived in one read.
     """
 
-    __slots__ = ("_cache", "_cached", "_request", "_response_key")
+    __slots__ = ("_cache", "_cached", "_coding", "_request", "_response_key")
 
     def __init__(self, cache: ReplayCache, request: bytes) -> None:
         self._cache = cache
         self._request = request
         self._response_key = ""
         self._cached: CachedResponse | None = None
+        self._coding: str | None = None
 
-    def use_cached_response(self, response_key: str, cached: CachedResponse) -> None:
-        """The endpoint answers with this cached response. Without this call, nothing is stored."""
+    def use_cached_response(self, response_key: str, cached: CachedResponse, coding: str | None) -> None:
+        """The endpoint answers with this cached response, in this content coding. Otherwise, nothing is stored."""
         self._response_key = response_key
+        self._coding = coding
         self._cached = cached
 
     def start_response(self, status: int, headers: Headers, request_id: bytes | None) -> None:
         """The response starts with this status and these headers; see `ReplayCache.set`."""
         if self._cached is not None:
             self._cache.set(
-                self._request, self._response_key, self._cached, status=status, headers=headers, request_id=request_id
+                self._request,
+                self._response_key,
+                self._cached,
+                self._coding,
+                status=status,
+                headers=headers,
+                request_id=request_id,
             )
 
 

@@ -9,6 +9,7 @@ from starlette.types import Send
 from app import errors
 from app.errors import BadUserInputError, GatewayError, RateLimitedError, UnauthenticatedError
 from app.execution import Response
+from app.http.compression import etag_for
 from app.http.errors import ClientDisconnectedError, HTTPError
 from app.http.negotiation import PLAIN_JSON
 from app.http.response_cache import CachedResponse, etag_matches
@@ -19,7 +20,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 CLIENT_CLOSED_REQUEST: Final = 499
 """nginx's status code for a request whose client disconnected. No response is sent."""
 _NO_STORE: Final[Headers] = ((b"cache-control", b"no-store"),)
-_VARY: Final = (b"vary", b"accept, authorization, x-api-key, x-organization-id, x-tenant-id")
+_VARY: Final = (b"vary", b"accept, accept-encoding, authorization, x-api-key, x-organization-id, x-tenant-id")
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -28,8 +29,8 @@ class HTTPResponse(msgspec.Struct, frozen=True):
 
     A msgspec struct, because creating a frozen dataclass of this size costs 1 µs for each cached response.
 
-    `headers`: the headers beside `Content-Type`, `Content-Length` and `Vary`. `outcome`, `cost`, `name`, `document`:
-    see `OperationRecorder.record_operation`.
+    `headers`: the headers beside `Content-Type`, `Content-Length`, `Content-Encoding` and `Vary`. `outcome`, `cost`,
+    `name`, `document`: see `OperationRecorder.record_operation`. `coding`: the content coding of the body, if any.
     """
 
     status: int
@@ -40,6 +41,7 @@ class HTTPResponse(msgspec.Struct, frozen=True):
     cost: int = 0
     name: str | None = None
     document: str | None = None
+    coding: str | None = None
 
     async def send(self, send: Send) -> None:
         headers: list[tuple[bytes, bytes]] = []
@@ -48,6 +50,8 @@ class HTTPResponse(msgspec.Struct, frozen=True):
                 (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
                 (b"content-length", b"%d" % len(self.body)),
             ]
+            if self.coding is not None:
+                headers.append((b"content-encoding", self.coding.encode()))
         headers += (_VARY, *self.headers)
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
@@ -77,19 +81,28 @@ def operation_response(
     )
 
 
+def is_not_modified(cached: CachedResponse, coding: str | None, if_none_match: bytes | None) -> bool:
+    """Whether the client's `If-None-Match` shows that it has the cached body in this content coding."""
+    return if_none_match is not None and etag_matches(if_none_match, etag_for(cached.etag, coding))
+
+
 def cached_response(
-    cached: CachedResponse, seconds_left: float, media_type: str, if_none_match: bytes | None
+    cached: CachedResponse, seconds_left: float, media_type: str, coding: str | None, *, not_modified: bool
 ) -> HTTPResponse:
-    """The cached response, or 304 without a body if the client's `If-None-Match` shows that it has the body."""
-    is_not_modified = if_none_match is not None and etag_matches(if_none_match, cached.etag)
+    """The cached response in a content coding that it has, or 304 without a body if `not_modified`."""
+    body = cached.body if coding is None else cached.compressed.get(coding, b"")
     return HTTPResponse(
-        status=304 if is_not_modified else 200,
-        body=b"" if is_not_modified else cached.body,
+        status=304 if not_modified else 200,
+        body=b"" if not_modified else body,
         media_type=media_type,
-        headers=((b"etag", cached.etag.encode()), (b"cache-control", b"private, max-age=%d" % seconds_left)),
+        headers=(
+            (b"etag", etag_for(cached.etag, coding).encode()),
+            (b"cache-control", b"private, max-age=%d" % seconds_left),
+        ),
         cost=cached.cost,
         name=cached.name,
         document=cached.document,
+        coding=coding,
     )
 
 

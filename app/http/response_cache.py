@@ -5,8 +5,8 @@ A response with errors is never cached.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.cache.explain import Dependency
@@ -24,7 +24,8 @@ _DEPENDENCY_BYTES: Final = 100
 class CachedResponse:
     """Body and ETag of a successful response, and what the operation log says about its operation.
 
-    `expires_at`: monotonic seconds after which the response is stale even if its pages are still fresh.
+    `expires_at`: monotonic seconds after which the response is stale even if its pages are still fresh. `compressed`:
+    the body in content codings, by their names; only those that a client has asked for.
     """
 
     body: bytes
@@ -34,6 +35,7 @@ class CachedResponse:
     name: str | None
     document: str
     cost: int
+    compressed: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class ResponseCache:
@@ -77,12 +79,28 @@ class ResponseCache:
         """
         seconds_left = self._seconds_left(response)
         if seconds_left > 0:
-            dependencies_bytes = _DEPENDENCY_BYTES * len(response.dependencies)
-            self._responses.set(key, response, len(response.body) + len(key) + _OVERHEAD_BYTES + dependencies_bytes)
+            self._responses.set(key, response, _size(key, response))
         return seconds_left
+
+    def add_compressed(self, key: str, response: CachedResponse, coding: str, body: bytes) -> CachedResponse:
+        """The response with its body in this coding too. It replaces the cached one, unless that is another by now."""
+        current = self._responses.get(key)
+        is_current = current is not None and current.etag == response.etag
+        base = current if current is not None and is_current else response
+        added = replace(base, compressed={**base.compressed, coding: body})
+        size = _size(key, added)
+        if is_current and self._responses.fits(size):
+            self._responses.set(key, added, size)
+        return added
 
     def _seconds_left(self, response: CachedResponse) -> float:
         return min(response.expires_at, self._pages_expire_at(response.dependencies)) - self._clock()
+
+
+def _size(key: str, response: CachedResponse) -> int:
+    """Approximate memory of a response in bytes."""
+    bodies_bytes = len(response.body) + sum(map(len, response.compressed.values()))
+    return bodies_bytes + len(key) + _OVERHEAD_BYTES + _DEPENDENCY_BYTES * len(response.dependencies)
 
 
 def etag_of(body: bytes) -> str:

@@ -7,16 +7,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from strawberry import Schema
 
+from app.http.compression import Compressor
+from app.http.encoded_responses import encode_response
 from app.observability.metrics import CONTENT_TYPE, Metrics
 
 
-def create_routes(schema: Schema | None, metrics: Metrics, *, is_ready: Callable[[], bool]) -> list[BaseRoute]:
+def create_routes(
+    schema: Schema | None, metrics: Metrics, compressor: Compressor, *, is_ready: Callable[[], bool]
+) -> list[BaseRoute]:
     """The routes. `schema`: None if introspection is switched off. `is_ready`: whether the gateway may take traffic."""
 
-    async def sdl(_: Request) -> Response:
+    async def sdl(request: Request) -> Response:
         if schema is None:
             return PlainTextResponse("Introspection is switched off here.\n", status_code=404)
-        return PlainTextResponse(schema.as_str() + "\n")
+        return await encode_response(PlainTextResponse(schema.as_str() + "\n"), request, compressor)
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "up"})
@@ -26,8 +30,9 @@ def create_routes(schema: Schema | None, metrics: Metrics, *, is_ready: Callable
             return JSONResponse({"status": "stopping"}, status_code=503)
         return JSONResponse({"status": "ready"})
 
-    async def prometheus(_: Request) -> Response:
-        return Response(metrics.as_text(), media_type=CONTENT_TYPE)
+    async def prometheus(request: Request) -> Response:
+        response = Response(metrics.as_text(), media_type=CONTENT_TYPE)
+        return await encode_response(response, request, compressor, is_kept=False)
 
     # Starlette's routes, because FastAPI's decorators would keep these closures in caches of the process.
     return [

@@ -15,6 +15,7 @@ from app.cache.page_cache import PageCache
 from app.execution import Executor
 from app.http.auth import create_authenticator
 from app.http.client_rate_limit import ClientRateLimit
+from app.http.compression import Compressor
 from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import GRACEFUL_SHUTDOWN, GracefulShutdown, draining
@@ -63,11 +64,15 @@ class GatewayApp(FastAPI):
 
 
 def create_middleware(
-    settings: Settings, endpoint: ASGIApp, web_page_data: Mapping[str, Any], shutdown: GracefulShutdown
+    settings: Settings,
+    endpoint: ASGIApp,
+    web_page_data: Mapping[str, Any],
+    shutdown: GracefulShutdown,
+    compressor: Compressor,
 ) -> list[Middleware]:
     """All middleware, in the order in which a request meets it. `web_page_data`: what their scripts need."""
     cors = Middleware(AnyHeaderCORSMiddleware, origins=settings.cors_origins)
-    graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data)
+    graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data, compressor=compressor)
     return [
         Middleware(RequestIdAndSecurityHeadersMiddleware, shutdown),
         *([cors] if settings.cors_origins else []),
@@ -126,12 +131,14 @@ def create_http_app(
     )
     # A replay is neither counted by the rate limit nor traced.
     replays = None if rate_limit.is_limited or is_traced else ReplayCache(responses, recorder)
+    compressor = Compressor()
     endpoint = GraphQLEndpoint(
         executor=executor,
         documents=documents,
         authenticator=create_authenticator(settings, demo=demo),
         cache=cache,
         responses=responses,
+        compressor=compressor,
         recorder=recorder,
         rate_limit=rate_limit,
         log=log,
@@ -164,11 +171,11 @@ def create_http_app(
 
     web_page_data = page_data(settings, demo=demo)
     return GatewayApp(
-        create_middleware(settings, recorder.wrap(endpoint), web_page_data, shutdown),
+        create_middleware(settings, recorder.wrap(endpoint), web_page_data, shutdown, compressor),
         log=log,
         lifespan=lifespan,
         routes=[
-            *create_page_routes(web_page_data),
-            *create_routes(schema if settings.introspection else None, metrics, is_ready=is_ready),
+            *create_page_routes(web_page_data, compressor),
+            *create_routes(schema if settings.introspection else None, metrics, compressor, is_ready=is_ready),
         ],
     )

@@ -16,9 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.http.compression import Compressor
+from app.http.encoded_responses import EncodedFiles, encode_response
 from app.http.json_members import MAX_MEMBERS
 from app.http.negotiation import prefers_html
 from app.settings import Settings
@@ -45,6 +46,7 @@ _MEDIA_TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """Python's `mimetypes` also reads the operating system's table, which may be wrong."""
+_COMPRESSED_ALREADY: Final = {".png", ".woff2"}
 
 
 def page_data(settings: Settings, *, demo: bool) -> dict[str, Any]:
@@ -58,13 +60,13 @@ def page_data(settings: Settings, *, demo: bool) -> dict[str, Any]:
     }
 
 
-def create_page_routes(data: Mapping[str, Any]) -> list[BaseRoute]:
+def create_page_routes(data: Mapping[str, Any], compressor: Compressor) -> list[BaseRoute]:
     """Routes of the dashboard and of the pages' assets."""
 
-    async def dashboard(_: Request) -> Response:
-        return render_page("dashboard", data)
+    async def dashboard(request: Request) -> Response:
+        return await encode_response(render_page("dashboard", data), request, compressor)
 
-    return [Mount(ASSETS, create_assets_app()), Route("/", dashboard)]
+    return [Mount(ASSETS, create_assets_app(compressor)), Route("/", dashboard)]
 
 
 def render_page(name: str, data: Mapping[str, Any]) -> Response:
@@ -78,12 +80,12 @@ def render_page(name: str, data: Mapping[str, Any]) -> Response:
     )
 
 
-def create_assets_app() -> ASGIApp:
+def create_assets_app(compressor: Compressor) -> ASGIApp:
     """ASGI app that serves the pages' files: `<page>/assets/<file>`."""
-    return _WebAssets(directory=FOLDER)
+    return _WebAssets(FOLDER, suffixes=_MEDIA_TYPES.keys() - _COMPRESSED_ALREADY, compressor=compressor)
 
 
-class _WebAssets(StaticFiles):
+class _WebAssets(EncodedFiles):
     """Serves only the built files of a page; a file whose name contains its hash may be cached forever."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -110,6 +112,7 @@ class GraphiQLMiddleware:
     app: ASGIApp
     path: str
     data: Mapping[str, Any]
+    compressor: Compressor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
@@ -117,6 +120,8 @@ class GraphiQLMiddleware:
             if path.removesuffix("/") == self.path and _prefers_html(scope) and not _names_document(scope):
                 response = _redirect_from_slash(scope) if path != self.path else render_page("graphiql", self.data)
                 response.headers["vary"] = "accept"
+                if path == self.path:
+                    response = await encode_response(response, Request(scope), self.compressor)
                 await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -31,7 +31,7 @@ def replays(responses: ResponseCache) -> ReplayCache:
 
 def record(replays: ReplayCache, cached: CachedResponse, request: bytes = REQUEST) -> None:
     recorder = ReplayRecorder(replays, request)
-    recorder.use_cached_response("key", cached)
+    recorder.use_cached_response("key", cached, None)
     recorder.start_response(200, HEADERS, b"id-1")
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app.http.compression import Compressor
 from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.graceful_shutdown import GracefulShutdown
 from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
@@ -36,7 +37,7 @@ async def endpoint(*_: object) -> None: ...
 def test_middleware_list_is_complete_and_leaves_out_what_the_settings_switch_off(
     settings: dict[str, Any], left_out: list[type]
 ) -> None:
-    middleware = create_middleware(Settings.load(**settings), endpoint, {}, GracefulShutdown())
+    middleware = create_middleware(Settings.load(**settings), endpoint, {}, GracefulShutdown(), Compressor())
     classes: list[Any] = [each.cls for each in middleware]
     assert classes == [each for each in ALL if each not in left_out]
 

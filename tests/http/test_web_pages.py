@@ -99,7 +99,7 @@ async def test_graphiql_allows_only_its_own_scripts_and_is_revalidated(gateway: 
     policy = dict(each.strip().split(" ", 1) for each in response.headers["content-security-policy"].split(";"))
     assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
     assert response.headers["cache-control"] == "no-cache"
-    assert response.headers["vary"] == "accept"
+    assert response.headers["vary"] == "accept, accept-encoding"
     assert response.headers["x-content-type-options"] == "nosniff"
     scripts = re.findall(r"<script\b([^>]*)>", response.text)
     assert all('type="application/json"' in each or "src=" in each for each in scripts)
