@@ -55,20 +55,22 @@ CODINGS: Final[Mapping[str, Compress]] = dict(_find_codings())
 """How to compress, by the coding's name in `Content-Encoding`; in the order of preference."""
 
 
-def negotiate_coding(accept_encoding: str, size: int) -> str | None:
+def negotiate_coding(accept_encoding: bytes, size: int) -> str | None:
     """The coding for a body of `size` bytes; None to send it as it is.
 
     A client that accepts neither `identity` nor any coding of this process gets the body as it is, which every client
     can read (RFC 9110, section 12.4.1). Clients send few different headers, so that the last results are kept.
     """
-    is_short = len(accept_encoding) <= _MAX_KNOWN_LENGTH
-    coding, refuses_identity = (_negotiate_known if is_short else _negotiate)(accept_encoding)
+    if len(accept_encoding) <= _MAX_KNOWN_LENGTH:
+        coding, refuses_identity = _negotiate_known(accept_encoding)
+    else:
+        coding, refuses_identity = _negotiate(accept_encoding)
     return coding if size >= MIN_BYTES or refuses_identity else None
 
 
-def _negotiate(accept_encoding: str) -> tuple[str | None, bool]:
+def _negotiate(accept_encoding: bytes) -> tuple[str | None, bool]:
     """The preferred coding, and whether the client refuses a body without a coding."""
-    qualities = parse_accept(accept_encoding)
+    qualities = parse_accept(accept_encoding.decode("latin-1"))
     others = qualities.get("*/*")  # `*`, as that function spells it
     # `*` stands for gzip only. Programs that send it mean "anything usual", and may not know the newer codings.
     gzip_quality = qualities.get(_GZIP, qualities.get("x-gzip", others or 0.0))

@@ -89,4 +89,4 @@ class EncodedFiles(StaticFiles):
 
 
 def _negotiate(headers: Headers, size: int) -> str | None:
-    return negotiate_coding(",".join(headers.getlist(_ACCEPT_ENCODING)), size)
+    return negotiate_coding(",".join(headers.getlist(_ACCEPT_ENCODING)).encode("latin-1"), size)

@@ -223,7 +223,7 @@ class GraphQLEndpoint:
 def _coding_for(headers: dict[bytes, bytes], body: bytes) -> str | None:
     """The content coding for this body that the client prefers; None if it prefers none."""
     accept_encoding = headers.get(b"accept-encoding")
-    return None if accept_encoding is None else negotiate_coding(accept_encoding.decode("latin-1"), len(body))
+    return None if accept_encoding is None else negotiate_coding(accept_encoding, len(body))
 
 
 def _is_answered_by_langsmith(context: OperationContext) -> bool:

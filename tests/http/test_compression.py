@@ -84,7 +84,7 @@ def compressions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_coding_is_the_one_that_accept_encoding_prefers(accept_encoding: str, coding: str | None) -> None:
-    assert negotiate_coding(accept_encoding, MIN_BYTES) == coding
+    assert negotiate_coding(accept_encoding.encode(), MIN_BYTES) == coding
 
 
 @pytest.mark.skipif(not HAS_ALL, reason="needs the extra `compression`")
@@ -100,7 +100,7 @@ def test_coding_is_the_one_that_accept_encoding_prefers(accept_encoding: str, co
     ],
 )
 def test_better_coding_is_used_if_the_client_does_not_prefer_another(accept_encoding: str, coding: str) -> None:
-    assert negotiate_coding(accept_encoding, MIN_BYTES) == coding
+    assert negotiate_coding(accept_encoding.encode(), MIN_BYTES) == coding
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_better_coding_is_used_if_the_client_does_not_prefer_another(accept_enco
 def test_short_body_is_compressed_only_for_a_client_that_refuses_identity(
     accept_encoding: str, coding: str | None
 ) -> None:
-    assert negotiate_coding(accept_encoding, MIN_BYTES - 1) == coding
+    assert negotiate_coding(accept_encoding.encode(), MIN_BYTES - 1) == coding
 
 
 @pytest.mark.parametrize("coding", CODINGS)
