@@ -19,6 +19,7 @@ from app.observability.metrics import MULTIPROCESS_DIRECTORY
 
 _BYTES_PER_WORKER: Final = 1 << 20
 """Room for the files of one worker. Observed: five files of 64 KiB each, which double when they are full."""
+_ATTEMPTS_TO_REMOVE: Final = 5
 _TEMPORARY: Final = "_SESSIONS_GATEWAY_METRICS"
 """Environment variable with the directory, if it is to be removed at the end."""
 
@@ -78,4 +79,8 @@ def metrics_directory(log: FilteringBoundLogger) -> Iterator[MetricsDirectory]:
 def remove_temporary_directory() -> None:
     """Remove the directory, unless somebody else chose it. A worker does this if its supervisor was killed."""
     if path := os.environ.pop(_TEMPORARY, None):
-        shutil.rmtree(path, ignore_errors=True)
+        # Another worker that ends at the same time may write its last file while this one removes the others.
+        for _ in range(_ATTEMPTS_TO_REMOVE):
+            shutil.rmtree(path, ignore_errors=True)
+            if not Path(path).exists():
+                break

@@ -72,7 +72,7 @@ def test_workers_end_with_a_supervisor_that_was_killed_and_release_the_port(tmp_
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("127.0.0.1", int(server.url.split(":")[2].split("/")[0])))
             listener.listen()
-    assert list(tmp_path.glob("sessions-gateway-*")) == []
+        wait_until(lambda: not list(tmp_path.glob("sessions-gateway-*")))
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
