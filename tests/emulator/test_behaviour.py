@@ -41,7 +41,7 @@ def rows_of(response: httpx.Response) -> Rows:
 
 def test_each_switch_is_documented_and_an_attribute_of_the_emulator(langsmith: Emulator) -> None:
     for switch in fields(Behaviour):
-        assert f"        {switch.name}: " in (Behaviour.__doc__ or "")
+        assert f"    {switch.name}: " in (Behaviour.__doc__ or "")
         assert getattr(langsmith, switch.name) == switch.default
 
 

@@ -36,7 +36,7 @@ BODIES = [
     (b" \n ", "The body is empty."),
     (codecs.BOM_UTF8, "The body is empty."),
     *((body, FORM) for body in (b"null", b"1", b'"x"', b"[]", b'[{"query": "{ __typename }"}]', b"[" * 100_000)),
-    (b'{"a":' * 5000, f"{NOT_JSON}: it is nested too deeply."),
+    (b'{"a":' * 5000, NOT_JSON),  # which fault is found first depends on the version of Python
     (b"{}", MISSING),
     (b'{"Query": "{ __typename }"}', MISSING),
     (b'{"query": "{ __typename }"} x', f"{NOT_JSON}: trailing characters (byte"),
