@@ -24,8 +24,8 @@ from app.langsmith.upstream import Upstream
 from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.resilience.singleflight import TaskAbandonedError
-from app.resilience.turns import Turns
 from app.sessions.page import Page
 from app.sessions.query import IDS, PageQuery
 
@@ -63,7 +63,7 @@ class Fetcher:
     - `metrics`, `tracing`: count and trace each lookup.
     - `clock`: monotonic seconds.
     - `shared`: the second tier in Redis; None without one.
-    - `turns`: for work on a hundred sessions or more.
+    - `scheduler`: for work on a hundred sessions or more.
     """
 
     upstream: Upstream
@@ -73,7 +73,7 @@ class Fetcher:
     clock: Clock
     shared: SharedCache | None = None
     tracing: Tracing = NO_TRACING
-    turns: Turns = field(default_factory=Turns)
+    scheduler: CooperativeScheduler = field(default_factory=CooperativeScheduler)
 
     async def fetch(
         self, query: PageQuery, request: InFlight[Any], credential: Credential, keys: Sequence[str]

@@ -107,7 +107,7 @@ class SessionBatches:
             answers = result.answers
             batch.outcome = None if answers else result.outcome
             by_id |= result.found
-        await self._fetcher.turns.wait()
+        await self._fetcher.scheduler.wait_for_slot()
         await self._store_merged({session_key(credential.scope, each): page for each, page in by_id.items()})
         return SessionPages(by_id, sum(page.dropped_rows for page in answers))
 

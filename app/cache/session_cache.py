@@ -100,7 +100,7 @@ class SessionCache:
         need = Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age)
         lookup = _Lookup(keys, need, context, self._clock())
         if len(keys) >= MAX_LIMIT:
-            await self._fetcher.turns.wait()
+            await self._fetcher.scheduler.wait_for_slot()
         pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
         decisions = self._decide(pages, lookup)
         overall = heaviest(decisions.values())
@@ -242,7 +242,7 @@ class SessionCache:
 
         answers = await gather_or_cancel(*(answer_of(batch) for batch in (*joined, *started)))
         if len(missing) >= MAX_LIMIT:
-            await self._fetcher.turns.wait()
+            await self._fetcher.scheduler.wait_for_slot()
         fetched = {session_id: page for answer in answers if answer for session_id, page in answer.by_id.items()}
         pages = {each: _completed(decision, fetched.get(each)) for each, decision in missing.items()}
         cutoff = self._policy.fresh_cutoff(lookup.arrived_at, need.max_age)

@@ -7,7 +7,7 @@ import strawberry
 
 from app.execution.answer_size import AnswerSize
 from app.execution.error_bound import BoundedErrors, ErrorBound
-from app.resilience.turns import Turns
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 
 _ITEMS_PER_TURN: Final = 25
 """Items of a list that are completed before the event loop serves others. graphql-core takes up to 0.4 ms for each."""
@@ -20,9 +20,9 @@ def bounded_executor_class(schema: strawberry.Schema) -> Any:
       would.
     - `error_bound`: receives its errors.
 
-    The long lists next to the root, which hold the rows of an answer, are completed in turns.
+    The long lists next to the root, which hold the rows of an answer, are completed in slots.
     """
-    turns = Turns()
+    scheduler = CooperativeScheduler()
     base: Any = schema.execution_context_class
 
     class BoundedExecutor(base):  # type: ignore[misc]  # the class is known at run time only
@@ -41,7 +41,7 @@ def bounded_executor_class(schema: strawberry.Schema) -> Any:
             if hasattr(result, "__len__"):
                 self._answer_size.add(len(result))
                 if len(result) > _ITEMS_PER_TURN and _is_near_root(path) and not info.parent_type.name.startswith("__"):
-                    result = _in_turns(result, turns)
+                    result = _in_slots(result, scheduler)
             return super().complete_list_value(return_type, details, info, path, result, *context)
 
     return BoundedExecutor
@@ -52,8 +52,8 @@ def _is_near_root(path: Any) -> bool:
     return path.prev is None or path.prev.prev is None
 
 
-async def _in_turns(items: Sequence[Any], turns: Turns) -> AsyncIterator[Any]:
+async def _in_slots(items: Sequence[Any], scheduler: CooperativeScheduler) -> AsyncIterator[Any]:
     for start in range(0, len(items), _ITEMS_PER_TURN):
-        await turns.wait()
+        await scheduler.wait_for_slot()
         for item in items[start : start + _ITEMS_PER_TURN]:
             yield item

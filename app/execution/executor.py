@@ -26,8 +26,8 @@ from app.execution.projection import Encoding, NotCompilableError
 from app.execution.request import Request, Response
 from app.execution.resolver import graphql_core_schema
 from app.execution.selection import Selection
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.resilience.lru_cache import LruCache
-from app.resilience.turns import Turns
 
 CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
 """Computes the cost of an operation with its coerced variables: upstream requests, and the work of its answer."""
@@ -90,7 +90,7 @@ class Executor:
         self._schema = graphql_core_schema(schema)
         self._executor_class = bounded_executor_class(schema)
         self._encoder = AnswerEncoder()
-        self._turns = Turns()
+        self._scheduler = CooperativeScheduler()
         self._limits = limits
         self._cost_of = cost_of
         self._encoding = encoding
@@ -206,7 +206,7 @@ class Executor:
         if any(isinstance(value, Exception) for value in resolved.values()):
             return "error", None
         try:
-            return "plan", self._encoder.encode(await plan.project(resolved, run, self._turns))
+            return "plan", self._encoder.encode(await plan.project(resolved, run, self._scheduler))
         except NotCompilableError as exc:
             return exc.reason, None
         except ResultTooLargeError:

@@ -19,7 +19,7 @@ from app.execution.answer_size import AnswerSize
 from app.execution.projection import Encoding, NotCompilableError, Projector, ResolveField, SelectedField
 from app.execution.resolve_info import FieldCache, ResolveInfo
 from app.execution.resolver import Resolver, graphql_core_schema
-from app.resilience.turns import Turns
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 
 
 class FieldValues(NamedTuple):
@@ -95,8 +95,8 @@ class Plan:
             outcomes = await asyncio.gather(*(self._resolve_root(number, run) for number in range(len(self._roots))))
         return {root.key: outcome for root, outcome in zip(self._roots, outcomes, strict=True)}
 
-    async def project(self, values: dict[str, Any], run: Run, turns: Turns) -> Any:
-        """Structs that encode as the response's data. Long lists of fields with resolvers are projected in turns.
+    async def project(self, values: dict[str, Any], run: Run, scheduler: CooperativeScheduler) -> Any:
+        """Structs that encode as the response's data. Long lists of fields with resolvers are projected in slots.
 
         Raises ResultTooLargeError; and NotCompilableError, or whatever a resolver or scalar raises, if graphql-core has
         to complete the values.
@@ -105,7 +105,7 @@ class Plan:
         if not isgenerator(projected):
             return projected
         while True:
-            await turns.wait()
+            await scheduler.wait_for_slot()
             try:
                 next(projected)
             except StopIteration as end:

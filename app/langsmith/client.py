@@ -23,8 +23,8 @@ from app.langsmith.upstream import Upstream
 from app.langsmith.walk import Walk
 from app.langsmith.walker import Answer, Walker
 from app.resilience.clock import Clock
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.resilience.singleflight import gather_or_cancel
-from app.resilience.turns import Turns
 from app.sessions.fields import STATS
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
@@ -92,7 +92,7 @@ class LangSmithClient(Upstream):
         self._log = log
         self._clock = clock
         self._stats_select = StatsSelectSupport(clock, log)
-        self._turns = Turns()
+        self._scheduler = CooperativeScheduler()
 
     @property
     def tells_whether_rows_follow(self) -> bool:
@@ -210,7 +210,7 @@ class LangSmithClient(Upstream):
                 )
             finally:
                 call.milliseconds = (self._clock() - started_at) * 1000
-            await self._turns.wait()
+            await self._scheduler.wait_for_slot()
             rows = api.parse(response.body, self._api_changes.record_unknown_value)
         except errors.GatewayError as exc:
             # If the list is missing, the other version may answer, and nothing has failed.
