@@ -5,7 +5,8 @@ scope, so that no client sees what another one may. Nothing but LangSmith's succ
 
 Reading order:
 
-- `page_cache.py`, `session_cache.py`: the two entry points; each acts on a decision.
+- `page_cache.py`, `session_cache.py`: the two entry points; each acts on a decision. `session_lookup.py`: one lookup
+  of sessions, as a value.
 - `decision.py`: the rules as a pure function: hit, serve stale, refill, or miss. `freshness.py`: its durations.
 - `in_flight.py`: requests to LangSmith that several callers wait for (singleflight), and batches of lookups;
   `session_batches.py` sends those.

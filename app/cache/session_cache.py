@@ -5,7 +5,7 @@ from the newest. The rest is fetched: lookups of several callers within a moment
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, assert_never
 
@@ -29,32 +29,21 @@ from app.cache.fetcher import FetchContext, Fetcher, may_depend_on_ids
 from app.cache.in_flight import Caller, LookupBatch, LookupResult, SessionPages
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
 from app.cache.session_batches import SessionBatches, merged, remaining
+from app.cache.session_lookup import (
+    Pages,
+    SessionLookup,
+    completed,
+    hits,
+    oldest_fetch,
+    row_of,
+    statistics_to_fetch,
+)
 from app.cache.shared.redis_records import SharedSessions
 from app.cache.store import session_key
 from app.errors import BadUserInputError, ForbiddenError
 from app.resilience.singleflight import gather_or_cancel
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, MAX_LIMIT, StatsWindow
-from app.sessions.row import Row
-
-Pages = Mapping[str, Page | None]
-"""Pages of one session each, by id; None if nothing is known of it."""
-
-
-class _Lookup(NamedTuple):
-    """One call of `lookup`. `keys`: the cache keys by session id. `arrived_at`: in monotonic seconds."""
-
-    keys: Mapping[str, str]
-    need: Need
-    context: FetchContext
-    arrived_at: float
-
-    @property
-    def scope(self) -> str:
-        return self.context.credential.scope
-
-    def caller(self, *, is_exact: bool = False) -> Caller:
-        return Caller(self.arrived_at, self.need.max_age, is_exact)
 
 
 class _Fetched(NamedTuple):
@@ -98,7 +87,7 @@ class SessionCache:
         scope = context.credential.scope
         keys = {session_id: session_key(scope, session_id) for session_id in ids}
         need = Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age)
-        lookup = _Lookup(keys, need, context, self._clock())
+        lookup = SessionLookup(keys, need, context, self._clock())
         if len(keys) >= MAX_LIMIT:
             await self._fetcher.scheduler.wait_for_slot()
         pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
@@ -131,11 +120,11 @@ class SessionCache:
         """Cancels background refreshes."""
         await self._batches.aclose()
 
-    def _decide(self, pages: Pages, lookup: _Lookup) -> dict[str, Decision]:
+    def _decide(self, pages: Pages, lookup: SessionLookup) -> dict[str, Decision]:
         need, policy, now = lookup.need, self._policy, self._clock()
         return {session_id: decide(page, need, policy, now) for session_id, page in pages.items()}
 
-    async def _find_elsewhere(self, pages: Pages, lookup: _Lookup) -> SharedSessions:
+    async def _find_elsewhere(self, pages: Pages, lookup: SessionLookup) -> SharedSessions:
         """Looks sessions up in cached pages and in Redis, stores what is new, and returns the sessions that changed.
 
         Redis is not read while a batch of this credential is in flight, because the batch reads it.
@@ -154,7 +143,7 @@ class SessionCache:
         await self._fetcher.store_pages({lookup.keys[session_id]: page for session_id, page in found.items()})
         return SharedSessions(found, recent_statistics)
 
-    def _serve(self, outcome: Outcome, decisions: Mapping[str, Decision], lookup: _Lookup) -> LookupResult:
+    def _serve(self, outcome: Outcome, decisions: Mapping[str, Decision], lookup: SessionLookup) -> LookupResult:
         """Answers a lookup from the cache."""
         served = {each: made for each, made in decisions.items() if isinstance(made, Served)}
         now = self._clock()
@@ -163,9 +152,9 @@ class SessionCache:
             self._policy.dependency(key, served[session_id].page, fetched_at) for session_id, key in lookup.keys.items()
         ]
         self._fetcher.record_lookup(lookup.context, outcome, age=now - fetched_at, dependencies=dependencies)
-        return LookupResult({each: _row(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
+        return LookupResult({each: row_of(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
 
-    def _refresh_in_background(self, ids: Sequence[str], prefetch: frozenset[str], lookup: _Lookup) -> None:
+    def _refresh_in_background(self, ids: Sequence[str], prefetch: frozenset[str], lookup: SessionLookup) -> None:
         """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
         if self._upstream.is_near_limit(lookup.scope):
             return
@@ -174,12 +163,16 @@ class SessionCache:
         self._batches.run_in_background([*joined, *started])
 
     async def _fetch_missing(
-        self, decisions: Mapping[str, Decision], prefetch: frozenset[str], lookup: _Lookup, outcome_of_fetch: Outcome
+        self,
+        decisions: Mapping[str, Decision],
+        prefetch: frozenset[str],
+        lookup: SessionLookup,
+        outcome_of_fetch: Outcome,
     ) -> LookupResult:
         """Fetches the sessions that are not hits, and answers the lookup with them and with the hits."""
         context = lookup.context
         missing: Mapping[str, Refill | Miss] = fetches(decisions)
-        pages: dict[str, Page | None] = {**_hits(decisions)}
+        pages: dict[str, Page | None] = {**hits(decisions)}
         is_refill = any(isinstance(each, Refill) for each in missing.values()) or any(
             page.rows for page in pages.values() if page
         )
@@ -196,21 +189,21 @@ class SessionCache:
             if part.is_refused:
                 callers = [None]
         pages = {each: pages[each] for each in lookup.keys}
-        fetched_at = _oldest_fetch(pages.values(), lookup.need, self._clock())
+        fetched_at = oldest_fetch(pages.values(), lookup.need, self._clock())
         stored = await self._store.get_many([*lookup.keys.values()])
         context.trace.dependencies += [
             self._policy.dependency(key, page, fetched_at)
             for key, page in zip(lookup.keys.values(), stored, strict=True)
         ]
         return LookupResult(
-            {each: _row(page, lookup.need.window) for each, page in pages.items()}, fetched_at, dropped_rows
+            {each: row_of(page, lookup.need.window) for each, page in pages.items()}, fetched_at, dropped_rows
         )
 
     async def _fetch_once(
         self,
         missing: Mapping[str, Refill | Miss],
         prefetch: frozenset[str],
-        lookup: _Lookup,
+        lookup: SessionLookup,
         caller: Caller | None,
         outcome: Outcome,
     ) -> "_Fetched":
@@ -219,7 +212,7 @@ class SessionCache:
 
         `outcome` is recorded for the new ones. Those of the joined ones are examined for what they should have brought.
         """
-        need = replace(lookup.need, statistics=_statistics_to_fetch(missing, lookup.need))
+        need = replace(lookup.need, statistics=statistics_to_fetch(missing, lookup.need))
         joined = self._batches.join([*missing], lookup.scope, need, caller) if caller else []
         trusts_age = need.max_age is None or all(batch.closed_at is None for batch in joined)
         prefetch = self._prefetch_to_fetch(missing, prefetch, need)
@@ -244,7 +237,7 @@ class SessionCache:
         if len(missing) >= MAX_LIMIT:
             await self._fetcher.scheduler.wait_for_slot()
         fetched = {session_id: page for answer in answers if answer for session_id, page in answer.by_id.items()}
-        pages = {each: _completed(decision, fetched.get(each)) for each, decision in missing.items()}
+        pages = {each: completed(decision, fetched.get(each)) for each, decision in missing.items()}
         cutoff = self._policy.fresh_cutoff(lookup.arrived_at, need.max_age)
         # A session that an answer lacks may be among its dropped rows, and is not fetched again.
         settled = {
@@ -270,7 +263,7 @@ class SessionCache:
             )
         )
 
-    def _recent_statistics(self, lookup: _Lookup) -> frozenset[str]:
+    def _recent_statistics(self, lookup: SessionLookup) -> frozenset[str]:
         """The statistics that were selected lately of these sessions. They are remembered for short lookups only."""
         if len(lookup.keys) > MAX_REMEMBERED_IDS or not lookup.need.statistics:
             return frozenset()
@@ -279,7 +272,7 @@ class SessionCache:
             *(self._selections.recent_statistics(key, window) for key in lookup.keys.values())
         )
 
-    def _record_selections(self, lookup: _Lookup, *, is_published: bool) -> None:
+    def _record_selections(self, lookup: SessionLookup, *, is_published: bool) -> None:
         need = lookup.need
         if len(lookup.keys) > MAX_REMEMBERED_IDS or not need.statistics:
             return
@@ -288,29 +281,3 @@ class SessionCache:
         if self._shared and is_published:
             recent = self._recent_statistics(lookup)
             self._shared.record_session_selections(lookup.scope, lookup.keys, need.window, recent)
-
-
-def _hits(decisions: Mapping[str, Decision]) -> dict[str, Page]:
-    return {session_id: made.page for session_id, made in decisions.items() if isinstance(made, Hit)}
-
-
-def _statistics_to_fetch(missing: Mapping[str, Refill | Miss], need: Need) -> frozenset[str]:
-    return frozenset[str]().union(
-        *(decision.missing if isinstance(decision, Refill) else need.statistics for decision in missing.values())
-    )
-
-
-def _completed(decision: Refill | Miss, fetched: Page | None) -> Page | None:
-    """A fetched session, merged with the page that was to be refilled."""
-    return fetched and merged(decision.page if isinstance(decision, Refill) else None, fetched)
-
-
-def _oldest_fetch(pages: Iterable[Page | None], need: Need, now: float) -> float:
-    """When the oldest needed value of these sessions was fetched (monotonic seconds); now if none is known."""
-    known = (page for page in pages if page)
-    times = (page.oldest_fetch(need.window, need.statistics) if page.rows else page.fetched_at for page in known)
-    return min(times, default=now)
-
-
-def _row(page: Page | None, window: StatsWindow) -> Row | None:
-    return page.rows_in(window)[0] if page and page.rows else None
