@@ -83,13 +83,13 @@ class FaultInjectingApp(ABC):
     def respond(self, request: RecordedRequest) -> Response:
         """The correct response to a request."""
 
-    def error_response(self, request: RecordedRequest, status: int) -> Response:  # noqa: ARG002, which subclasses use
+    @abstractmethod
+    def error_response(self, request: RecordedRequest, status: int) -> Response:
         """The response to a request that a fault gives an error status, and no body."""
-        return Response(status, orjson.dumps({"detail": HTTPStatus(status).phrase}))
 
-    def latency_of(self, request: RecordedRequest) -> float:  # noqa: ARG002, which subclasses use
+    @abstractmethod
+    def latency_of(self, request: RecordedRequest) -> float:
         """Seconds before the response to a request."""
-        return self.latency
 
     def pause(self) -> asyncio.Event:
         """Pause all requests that arrive from now on, until the returned event is set."""

@@ -1,59 +1,76 @@
 """graphql-core's executor, with the bounds of an answer."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 
-import strawberry
+from graphql import GraphQLList, GraphQLOutputType, GraphQLResolveInfo
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.answer_size import AnswerSize
 from app.execution.error_bound import BoundedErrors, ErrorBound
 from app.resilience.cooperative_scheduler import CooperativeScheduler
 
-_ITEMS_PER_TURN: Final = 25
+_ITEMS_PER_SLOT: Final = 25
 """Items of a list that are completed before the event loop serves others. graphql-core takes up to 0.4 ms for each."""
 
 
-def bounded_executor_class(schema: strawberry.Schema) -> Any:
-    """The executor class of the schema, which takes two more keyword arguments.
+class BoundedExecutor(StrawberryGraphQLCoreExecutionContext):
+    """The executor of one operation. The long lists next to the root, which hold its rows, are completed in slots.
 
-    - `answer_size`: counts its lists. One that is too long fails its field with a ResultTooLargeError, as a resolver
-      would.
-    - `error_bound`: receives its errors.
-
-    The long lists next to the root, which hold the rows of an answer, are completed in slots.
+    Args:
+        answer_size: Counts the lists. One that is too long fails its field with a ResultTooLargeError, as a resolver
+            would.
+        error_bound: Receives the errors.
+        scheduler: Hands out the slots.
     """
-    scheduler = CooperativeScheduler()
-    base: Any = schema.execution_context_class
 
-    class BoundedExecutor(base):  # type: ignore[misc]  # the class is known at run time only
-        def __init__(self, *args: Any, answer_size: AnswerSize, error_bound: ErrorBound, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._answer_size = answer_size
-            self.collected_errors = BoundedErrors(error_bound)
+    def __init__(
+        self,
+        *args: Any,
+        answer_size: AnswerSize,
+        error_bound: ErrorBound,
+        scheduler: CooperativeScheduler,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._answer_size = answer_size
+        self._scheduler = scheduler
+        self.collected_errors = self._bounded_errors = BoundedErrors(error_bound)
 
-        def handle_field_error(self, raw_error: Exception, return_type: Any, details: Any, path: Any) -> None:
-            if not self.collected_errors.leaves_out(raw_error, return_type, path):
-                super().handle_field_error(raw_error, return_type, details, path)
+    def handle_field_error(
+        self,
+        raw_error: Exception,
+        return_type: GraphQLOutputType,
+        field_details_list: FieldDetailsList,
+        path: Path,
+    ) -> None:
+        if not self._bounded_errors.leaves_out(raw_error, return_type, path):
+            super().handle_field_error(raw_error, return_type, field_details_list, path)
 
-        def complete_list_value(
-            self, return_type: Any, details: Any, info: Any, path: Any, result: Any, *context: Any
-        ) -> Any:
-            if hasattr(result, "__len__"):
-                self._answer_size.add(len(result))
-                if len(result) > _ITEMS_PER_TURN and _is_near_root(path) and not info.parent_type.name.startswith("__"):
-                    result = _in_slots(result, scheduler)
-            return super().complete_list_value(return_type, details, info, path, result, *context)
+    def complete_list_value(
+        self,
+        return_type: GraphQLList[GraphQLOutputType],
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: AsyncIterable[Any] | Iterable[Any],
+        position_context: Any,
+    ) -> Any:
+        if isinstance(result, Sequence):
+            self._answer_size.add(len(result))
+            if len(result) > _ITEMS_PER_SLOT and _is_near_root(path) and not info.parent_type.name.startswith("__"):
+                result = self._in_slots(result)
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
-    return BoundedExecutor
+    async def _in_slots(self, items: Sequence[Any]) -> AsyncIterator[Any]:
+        for start in range(0, len(items), _ITEMS_PER_SLOT):
+            await self._scheduler.wait_for_slot()
+            for item in items[start : start + _ITEMS_PER_SLOT]:
+                yield item
 
 
-def _is_near_root(path: Any) -> bool:
+def _is_near_root(path: Path) -> bool:
     """Whether a root field, or a field of one, is at the path."""
     return path.prev is None or path.prev.prev is None
-
-
-async def _in_slots(items: Sequence[Any], scheduler: CooperativeScheduler) -> AsyncIterator[Any]:
-    for start in range(0, len(items), _ITEMS_PER_TURN):
-        await scheduler.wait_for_slot()
-        for item in items[start : start + _ITEMS_PER_TURN]:
-            yield item

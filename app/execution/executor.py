@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import GatewayError, ResultTooLargeError
 from app.execution.answer_size import AnswerEncoder, AnswerSize
-from app.execution.core_executor import bounded_executor_class
+from app.execution.core_executor import BoundedExecutor
 from app.execution.documents import Document, DocumentCache
 from app.execution.error_bound import ErrorBound
 from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, format_error, with_bad_input_code
@@ -88,7 +88,6 @@ class Executor:
     ) -> None:
         self._strawberry = schema
         self._schema = graphql_core_schema(schema)
-        self._executor_class = bounded_executor_class(schema)
         self._encoder = AnswerEncoder()
         self._scheduler = CooperativeScheduler()
         self._limits = limits
@@ -187,11 +186,12 @@ class Executor:
             context_value=context,
             variable_values=dict(request.variables),
             operation_name=request.operation_name,
-            executor_class=self._executor_class,
+            executor_class=BoundedExecutor,
             hide_suggestions=self._hide_suggestions,
             operation_extensions={},
             answer_size=size,
             error_bound=bound,
+            scheduler=self._scheduler,
             middleware=[reuse_resolved] if resolved else None,
         )
         completed = result if isinstance(result, ExecutionResult) else await result
@@ -213,7 +213,7 @@ class Executor:
             raise
         except GatewayError:
             return "error", None
-        except Exception:  # noqa: BLE001 - any exception: graphql-core completes the same values, and reports it
+        except Exception:  # noqa: BLE001 - a scalar or resolver may raise anything; graphql-core reports it at its field
             return "odd value", None
 
     def _prepare(self, document: Document, request: Request) -> _PreparedOperation:

@@ -115,7 +115,7 @@ class Plan:
         try:
             value = self._call(self._roots[number], self._resolvers[number], None, run, self._paths[number])
             return await value if isawaitable(value) else value
-        except Exception as exc:  # noqa: BLE001 - any exception of a resolver: graphql-core reports it at its field
+        except Exception as exc:  # noqa: BLE001 - a resolver may raise anything; graphql-core reports it at its field
             return exc
 
     def _create_field_call(self, selected: SelectedField) -> ResolveField:

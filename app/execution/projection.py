@@ -148,7 +148,10 @@ class Projector:
         return selected, self._function(f"{struct}({', '.join(parts)})", "v, run, paths")
 
     def _function(self, body: str, parameters: str) -> Callable[..., Any]:
-        function: Callable[..., Any] = eval(f"lambda {parameters}: {body}", self._names)  # noqa: S307 - made of generated names, the schema's attributes and quoted literals
+        # The source has generated names, attributes of the schema, and literals made by `repr`, such as the aliases of
+        # a client, whose text is thus never code.
+        source = f"lambda {parameters}: {body}"
+        function: Callable[..., Any] = eval(source, self._names)  # noqa: S307 - see above
         return function
 
     def _define(self, body: str, parameters: str = "o, run, path") -> str:

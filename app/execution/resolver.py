@@ -13,7 +13,7 @@ DEFINITION: Final = "strawberry-definition"
 
 def graphql_core_schema(schema: strawberry.Schema) -> GraphQLSchema:
     """The graphql-core schema that a Strawberry schema wraps."""
-    return schema._schema  # noqa: SLF001 - Strawberry has no public name for it
+    return schema._schema  # noqa: SLF001 - Strawberry 0.341 has no public way to it
 
 
 class Resolver:

@@ -13,7 +13,7 @@ A connection is idle only if no byte of a request has arrived; before it is clos
 import asyncio
 import select
 import weakref
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -49,9 +49,10 @@ class BoundedProtocol(FramedProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether each request that began is complete, and its response too."""
+        last: RequestResponseCycle | None = self.cycle  # uvicorn's annotation leaves out the None
         return (
             not self.is_receiving
-            and (self.cycle is None or self.cycle.response_complete)  # type: ignore[redundant-expr]  # may be None
+            and (last is None or last.response_complete)
             and not self._unparsed
             and not self.is_refused
             and not self.transport.is_closing()
@@ -73,8 +74,9 @@ class BoundedProtocol(FramedProtocol):
 
     # Begin and end of the connection
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))  # of a TCP connection
+        transport = self.transport
         self.flow = _HoldableFlowControl(transport)
         if len(self.connections) > self.limits.max_connections and not self._close_longest_idle():
             self.logger.warning("Refused a connection: %d are open.", self.limits.max_connections)
