@@ -50,7 +50,8 @@ class ApiVersion(ABC):
     path: path of the list below the host.
     facets: the parameter that asks for facets.
     has_cursors: whether an answer tells where the next rows begin; otherwise they are found by their offset.
-    renamed: parameters whose name is not the argument's name in snake case, by argument.
+    renamed: parameters that only this version calls so, by argument. The others are the argument's name in snake case,
+        or in `_RENAMED`.
     arguments: the arguments that a parameter comes from, by parameter.
     respelled: values that are spelled differently from the gateway's, by parameter and the gateway's value.
     """
@@ -63,9 +64,13 @@ class ApiVersion(ABC):
     respelled: ClassVar[Mapping[tuple[str, str], str]]
 
     def __init__(self) -> None:
+        self._parameters = {each: to_snake_case(each.rpartition(".")[2]) for each in ARGUMENT_PATHS} | {
+            **_RENAMED,
+            **self.renamed,
+        }
         self.arguments: dict[str, list[str]] = {"limit": ["first"], "page_size": ["first"], "offset": ["offset"]}
         for argument in ARGUMENT_PATHS:
-            self.arguments.setdefault(self._parameter(argument), []).append(argument)
+            self.arguments.setdefault(self._parameters[argument], []).append(argument)
 
     def url(self, base_url: str) -> httpx.URL:
         """The URL of the list. `base_url` is `<host>`, `<host>/api` or `<host>/api/v1`.
@@ -119,7 +124,7 @@ class ApiVersion(ABC):
 
         Observed: `detail` is a text, or a list of items with a `msg`. An item about another parameter is left out.
         """
-        given = {self._parameter(name) for name, _ in (*query.arguments, *query.window.arguments)} & _EXPRESSIONS
+        given = {self._parameters[name] for name, _ in (*query.arguments, *query.window.arguments)} & _EXPRESSIONS
         if not given:
             return ""
         texts = (
@@ -160,13 +165,23 @@ class ApiVersion(ABC):
             yield from self._translated(argument, text)
 
     def _translated(self, argument: str, text: str) -> Iterator[tuple[str, str]]:
-        name = self._parameter(argument)
+        name = self._parameters[argument]
         yield name, self.respelled.get((name, text), text)
 
-    def _parameter(self, argument: str) -> str:
-        return self.renamed.get(argument) or to_snake_case(argument.rpartition(".")[2])
 
-
+_RENAMED: Final = {
+    "filter.ids": "id",
+    "filter.tagValueIds": "tag_value_id",
+    "filter.expression": "filter",
+    "orderBy.field": "sort_by",
+    "orderBy.feedbackKey": "sort_by_feedback_key",
+    "orderBy.feedbackSource": "sort_by_feedback_source",
+    "stats.since": "stats_start_time",
+    "stats.last": "stats_start_time",
+    "stats.filter": "stats_filter",
+    "stats.approximate": "use_approx_stats",
+}
+"""Parameters of both versions whose name is not the argument's name in snake case, by argument."""
 _DEFAULT_ORDER: Final = {"orderBy.field": "start_time", "orderBy.direction": "desc"}
 
 

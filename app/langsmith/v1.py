@@ -19,19 +19,9 @@ class V1(ApiVersion):
     path = "/api/v1/sessions"
     facets = "facets"
     renamed: ClassVar = {
-        "filter.ids": "id",
         "filter.referenceDatasets": "reference_dataset",
-        "filter.tagValueIds": "tag_value_id",
-        "filter.expression": "filter",
         "filter.types": "reference_free",
-        "orderBy.field": "sort_by",
         "orderBy.direction": "sort_by_desc",
-        "orderBy.feedbackKey": "sort_by_feedback_key",
-        "orderBy.feedbackSource": "sort_by_feedback_source",
-        "stats.since": "stats_start_time",
-        "stats.last": "stats_start_time",
-        "stats.filter": "stats_filter",
-        "stats.approximate": "use_approx_stats",
     }
     respelled: ClassVar = {
         ("sort_by", "run_count"): "runs_count",

@@ -35,20 +35,10 @@ class V2(ApiVersion):
     facets = "include_facets"
     has_cursors = True
     renamed: ClassVar = {
-        "filter.ids": "id",
         "filter.referenceDatasets": "reference_dataset_id",
         "filter.referenceFree": "type",
         "filter.types": "type",
-        "filter.tagValueIds": "tag_value_id",
-        "filter.expression": "filter",
-        "orderBy.field": "sort_by",
         "orderBy.direction": "sort_order",
-        "orderBy.feedbackKey": "sort_by_feedback_key",
-        "orderBy.feedbackSource": "sort_by_feedback_source",
-        "stats.since": "stats_start_time",
-        "stats.last": "stats_start_time",
-        "stats.filter": "stats_filter",
-        "stats.approximate": "use_approx_stats",
     }
     respelled: ClassVar = {
         (parameter, str(value.value)): str(value.value).upper()
