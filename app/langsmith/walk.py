@@ -20,6 +20,16 @@ POSITION_SECONDS: Final = 600.0
 """How long a position is used. How long LangSmith takes a cursor is unknown; one that it refuses is forgotten."""
 
 
+class TooFarError(BadUserInputError):
+    """A page cannot be reached with `MAX_REQUESTS` requests."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"LangSmith can only be read from one page to the next, and these rows are more than {MAX_REQUESTS} "
+            "requests away. Page through the list with `after`, or narrow it with `filter`."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Walk:
     """How every page of a walk is requested: what its cursors belong to.
@@ -62,7 +72,7 @@ def plan(query: PageQuery, known: Iterable[Position], now: float, *, selects_sta
     The first page is always requested anew, as the client wants it. A page that no known position leads to is reached
     from the start of the list without statistics: they would be computed for all rows on the way.
 
-    Raises BadUserInputError for a page that is more than `MAX_REQUESTS` requests away.
+    Raises TooFarError.
     """
     end = query.offset + query.limit
     if query.offset == 0:
@@ -85,16 +95,8 @@ def plan(query: PageQuery, known: Iterable[Position], now: float, *, selects_sta
 
     best = min(candidates, key=rank)
     if best.walk.requests_until(end, best.offset) > MAX_REQUESTS:
-        raise BadUserInputError(too_far())
+        raise TooFarError
     return best
-
-
-def too_far() -> str:
-    """The message for a page that cannot be reached with `MAX_REQUESTS` requests."""
-    return (
-        f"LangSmith can only be read from one page to the next, and these rows are more than {MAX_REQUESTS} requests "
-        "away. Page through the list with `after`, or narrow it with `filter`."
-    )
 
 
 def _walked(query: PageQuery) -> PageQuery:

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.errors import BadUserInputError, UpstreamError, UpstreamMalformedError
 from app.langsmith.known_positions import MAX_CURSOR_LENGTH, KnownPositions
-from app.langsmith.walk import MAX_REQUESTS, Position, Walk, plan, too_far
+from app.langsmith.walk import MAX_REQUESTS, Position, TooFarError, Walk, plan
 from app.resilience.clock import Clock
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
@@ -59,7 +59,7 @@ class Walker:
     async def fetch(self, query: PageQuery, scope: str, ask: Ask, *, selects_statistics: bool) -> Page:
         """The page of the query. It may lack statistics, if the walk that led to it had others.
 
-        Raises BadUserInputError for a page that is too far away, and what `ask` raises.
+        Raises TooFarError, and what `ask` raises.
         """
         with self._announced(query, scope) as (earlier, ended):
             is_behind_end: bool = await asyncio.shield(earlier) if earlier else False
@@ -75,6 +75,8 @@ class Walker:
         start = plan(query, known, self._clock(), selects_statistics=selects_statistics)
         try:
             return await self._walk(query, scope, start, ask)
+        except TooFarError:
+            raise
         except _CURSOR_FAILED:
             if start.is_start:
                 raise
@@ -108,13 +110,11 @@ class Walker:
         requested_at, body_bytes = float("inf"), 0
         for _ in range(MAX_REQUESTS):
             answer = await ask(position.walk, position.cursor)
-            rows += answer.rows
-            unique = _unique(rows)
+            rows = _unique([*rows, *answer.rows])
             requested_at, body_bytes = min(requested_at, answer.requested_at), body_bytes + answer.body_bytes
             is_stuck = answer.next_cursor is not None and answer.next_cursor == position.cursor
             if is_stuck or len(answer.next_cursor or "") > MAX_CURSOR_LENGTH:
                 raise UpstreamMalformedError("LangSmith's list does not go on where its cursor points to.")
-            rows = unique
             offset = start.offset + len(rows)
             position = Position(offset, answer.next_cursor, position.walk, answer.requested_at)
             if answer.next_cursor is None:
@@ -124,7 +124,7 @@ class Walker:
             if offset >= end:
                 break
         else:
-            raise BadUserInputError(too_far())
+            raise TooFarError
         walked = position.walk.query
         found = rows[max(0, query.offset - start.offset) :]
         return Page.from_rows(
