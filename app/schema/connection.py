@@ -27,6 +27,7 @@ class ConnectionPlan:
         windows: The statistics over further windows, which the `stats` fields of the rows select.
         began: When the client began to page, if the window depends on that.
         selected: Names of the selected fields of the connection and of its `pageInfo`.
+        has_telling_pages: Whether it was made for pages that say by themselves if rows follow.
     """
 
     slice: Slice
@@ -34,6 +35,7 @@ class ConnectionPlan:
     probe: PageQuery
     windows: Mapping[StatsWindow, frozenset[str]]
     selected: frozenset[str]
+    has_telling_pages: bool
     began: datetime | None
 
     @classmethod
@@ -49,11 +51,11 @@ class ConnectionPlan:
         statistics = statistics_in(sessions) | windows.pop(window, frozenset())
         page = query.with_statistics(statistics, window)
         selected = selection.names | selection.at("pageInfo").names
-        one_more = "hasNextPage" in selected and not info.context.cache.tells_whether_rows_follow
-        pages = tuple(rows.queries(page, one_more=one_more))
+        tells = info.context.cache.tells_whether_rows_follow
+        pages = tuple(rows.queries(page, one_more="hasNextPage" in selected and not tells))
         began = (rows.began or info.context.now) if window.is_relative else None
         probe = replace(page.with_statistics(frozenset(), window), limit=1)
-        return cls(rows, pages, probe, windows, selected, began)
+        return cls(rows, pages, probe, windows, selected, tells, began)
 
 
 async def resolve_connection(info: Info, plan: ConnectionPlan) -> SessionConnection:

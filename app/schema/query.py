@@ -89,7 +89,7 @@ class Query:
         stats: _Stats = strawberry.UNSET,
     ) -> SessionConnection | None:
         plan = info.field_cache.get(ConnectionPlan)
-        if plan is None:
+        if plan is None or plan.has_telling_pages is not info.context.cache.tells_whether_rows_follow:
             rows = parse_slice(
                 first=DEFAULT_FIRST if first is None else first,
                 after=_given(after),

@@ -157,6 +157,20 @@ async def test_no_request_fails_while_version_1_goes_away_under_load(serve: Serv
         assert len(logged(gateway, "upstream_api_changed")) == 1
 
 
+async def test_prepared_operation_asks_for_no_further_row_once_version_2_is_in_use(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    query = "query ($after: String) { sessions(first: 5, after: $after) { pageInfo { hasNextPage endCursor } } }"
+    async with serve(cache_ttl=0) as gateway:
+        await gateway.data(query)
+        langsmith.v1_status = 410
+        await gateway.data(query)
+        langsmith.requests.clear()
+        first = await gateway.data(query)
+        await gateway.data(query, {"after": first["sessions"]["pageInfo"]["endCursor"]})
+        assert [dict(each.params)["page_size"] for each in langsmith.requests] == ["5", "5"]
+
+
 async def test_installation_without_version_2_keeps_version_1_and_is_probed_once(
     serve: Serve, langsmith: Emulator, clock: Clock
 ) -> None:
