@@ -16,7 +16,7 @@ class UpstreamCall:
     status: HTTP status of the last response; None if the last try got no response.
     milliseconds: duration of all tries together, with the pauses between them.
     attempts: number of times that the request was sent.
-    reason: cause of the last failure, for the log; None if there was none.
+    reason: cause of the failure, for the log; None if there was none, or if the body cannot be read.
     tried_at: start of the last try (monotonic seconds), before it waits for a limit. The age of the page is measured
         from it.
     span: tracing span of the last try.

@@ -11,7 +11,7 @@ from typing import Final
 
 from structlog.typing import FilteringBoundLogger
 
-from app.errors import BadUserInputError, UpstreamError
+from app.errors import UpstreamError
 from app.langsmith.failed_attempt import FailedAttemptError
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
@@ -27,8 +27,8 @@ from app.resilience.tenant_circuit_breaker import (
 from app.sessions.query import PageQuery
 
 _END: Final = 0.2
-"""Part of the timeout before the deadline in which it counts as passed: the operation may have begun a little earlier
-than the request, and its own deadline ends the request."""
+"""The last part of the time-out, in which a cancelled request counts as one whose deadline has passed: it is cancelled
+by the deadline of its operation, which may have begun a little earlier."""
 _START_TIME: Final = "stats.since"
 """Argument that moves on with the time of day, so that its value does not tell requests apart."""
 
@@ -62,7 +62,9 @@ class FailFastTransport:
         self._breaker = breaker
 
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
-        self._breaker.release(_acquire_permit(self._breaker, request))
+        permit = _acquire_permit(self._breaker, request)
+        # Only the inner layer keeps a permit: this request may still wait for a long time before it is sent.
+        self._breaker.release(permit)
         return await self._next.send(request)
 
 
@@ -104,9 +106,6 @@ class CircuitBreakerTransport:
             else:
                 (self._breaker.record_failure if failure.is_outage else self._breaker.record_refusal)(permit)
             raise
-        except BadUserInputError:  # the request was not sent
-            self._breaker.release(permit)
-            raise
         except Exception:
             self._breaker.record_refusal(permit)
             raise
@@ -117,6 +116,7 @@ class CircuitBreakerTransport:
 def _acquire_permit(breaker: TenantCircuitBreaker, request: UpstreamRequest) -> TenantPermit:
     permit = breaker.acquire(source_of(request))
     if permit is None:
+        request.call.reason = "circuit_open"
         raise UpstreamError("LangSmith keeps failing, so the gateway has paused its requests. Try again shortly.")
     return permit
 

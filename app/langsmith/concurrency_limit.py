@@ -58,6 +58,7 @@ class ConcurrencyLimitTransport:
             async with self._places.place(request.tenant):
                 return await self._next.send(request)
         except QueueFullError:
+            request.call.reason = "queue"
             raise RateLimitedError(
                 "Too many requests to LangSmith are waiting already. Try again shortly.",
                 retry_after=_RETRY_AFTER_SECONDS,

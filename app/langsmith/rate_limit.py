@@ -55,7 +55,11 @@ class RateLimitTransport:
         Raises RateLimitedError at once if the limit will not admit the request before its deadline.
         """
         scope = request.credential.scope
-        await self._limit.acquire(scope, request.deadline, tenant=request.tenant)
+        try:
+            await self._limit.acquire(scope, request.deadline, tenant=request.tenant)
+        except RateLimitedError:
+            request.call.reason = "rate_limit"
+            raise
         try:
             return await self._next.send(request)
         except FailedAttemptError as failure:

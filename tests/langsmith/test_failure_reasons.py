@@ -1,5 +1,6 @@
 """Each kind of failure says what it is, to the client in a message and to the operator in a line of the log."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from app.emulator import Emulator, Fault
+from app.resilience.rate import Rate
 from tests.conftest import Serve
-from tests.langsmith.operations import attempts_at, logged, page
+from tests.langsmith.operations import attempts_at, code_of, logged, page
 from tests.langsmith.pooled_requests import tls_contexts
 from tests.support.raw_upstream import (
     Act,
@@ -152,3 +155,28 @@ async def test_refused_filter_that_speaks_of_http_is_still_the_clients_own(serve
     async with raw_upstream(answer) as upstream, serve(langsmith_endpoint=upstream.url) as gateway:
         assert (await gateway.errors(page()))[0]["extensions"]["code"] == "BAD_USER_INPUT"
         assert await attempts_at(gateway, page(1)) == (1, 400)
+
+
+async def test_request_that_a_layer_of_the_gateway_stops_is_logged_with_the_reason(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    async with serve(upstream_rate=Rate(1, 3600)) as gateway:
+        assert [await code_of(gateway, page(number)) for number in range(2)] == [None, "RATE_LIMITED"]
+        (line,) = logged(gateway, "upstream_failed")
+        assert (line["reason"], line["attempts"]) == ("rate_limit", 0)
+    langsmith.faults.append(Fault(status=503, times=None))
+    async with serve(upstream_retries=0) as gateway:
+        for _ in range(11):
+            assert await code_of(gateway, page()) == "UPSTREAM_ERROR"
+        *failed, stopped = logged(gateway, "upstream_failed")
+        assert {(line["reason"], line["attempts"]) for line in failed} == {("server", 1)}
+        assert (stopped["reason"], stopped["attempts"]) == ("circuit_open", 0)
+    langsmith.faults.clear()
+    async with serve(upstream_concurrency=1, max_cost=2) as gateway, gateway.in_process() as in_process:
+        resume = langsmith.pause()
+        codes = [asyncio.create_task(code_of(in_process, page(number))) for number in range(6)]
+        await asyncio.wait(codes, return_when=asyncio.FIRST_COMPLETED)
+        resume.set()
+        assert sorted(map(str, await asyncio.gather(*codes))) == ["None"] * 5 + ["RATE_LIMITED"]
+        (line,) = logged(gateway, "upstream_failed")
+        assert (line["reason"], line["attempts"]) == ("queue", 0)
