@@ -16,7 +16,7 @@ from app.langsmith.api_version import ApiVersion, Version
 from app.langsmith.call import UpstreamCall
 from app.langsmith.error_mapping import MISSING_STATUSES, StatsSelectRefusedError
 from app.langsmith.rate_limit import UpstreamRateLimit
-from app.langsmith.request_line import split_to_fit
+from app.langsmith.request_line import check_length, split_to_fit
 from app.langsmith.stats_select import StatsSelectSupport
 from app.langsmith.transport import UpstreamRequest, UpstreamTransport
 from app.langsmith.upstream import Upstream
@@ -199,6 +199,7 @@ class LangSmithClient(Upstream):
         params = api.params(query, select_statistics=walk.selects_statistics)
         if cursor is not None:
             params = (*params, ("cursor", cursor))
+            check_length(query, url.raw_path.decode("ascii"), params)
         call = UpstreamCall(url.path, params)
         fetch.calls.append(call)
         selected = len(query.requested & STATS) if walk.selects_statistics else 0

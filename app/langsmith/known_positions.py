@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import msgspec
 
@@ -18,20 +19,27 @@ from app.resilience.lru_cache import LruCache
 from app.sessions.fields import FACETS, STATS
 from app.sessions.query import MAX_LIMIT, PageQuery, StatsWindow
 
-MAX_CURSOR_LENGTH: Final = 4096
-"""Length of a cursor. A longer one is taken for the end of what can be reached, because no request could hold it."""
+_MAX_CURSOR_BYTES: Final = 4096
+"""Bytes of a cursor in a request line. A longer one would leave too little room for the parameters."""
 _MAX_BYTES: Final = 8 * 1024 * 1024
 _MAX_POSITIONS: Final = 64
-"""Positions of one list. The oldest ones give way."""
+"""Positions of one list. The oldest ones give way in memory, and all of them in Redis."""
 _FORMAT: Final = 1
 _WRITE: Final = f"""
-if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HLEN', KEYS[1]) >= {_MAX_POSITIONS} then
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then
+  redis.call('DEL', KEYS[1])
+elseif redis.call('HLEN', KEYS[1]) >= {_MAX_POSITIONS} and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   redis.call('DEL', KEYS[1])
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('EXPIRE', KEYS[1], {int(POSITION_SECONDS)})
 """
 _READ: Final = "return redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HVALS', KEYS[1]) or {}"
+
+
+def has_usable_length(cursor: str) -> bool:
+    """Whether a request line has room for the cursor."""
+    return len(quote_plus(cursor)) <= _MAX_CURSOR_BYTES
 
 
 class _Record(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -119,7 +127,8 @@ def _is_possible(record: _Record, query: PageQuery) -> bool:
     return (
         record.format == _FORMAT
         and record.offset > 0
-        and 0 < len(record.cursor) <= MAX_CURSOR_LENGTH
+        and bool(record.cursor)
+        and has_usable_length(record.cursor)
         and 0 < record.page_size <= MAX_LIMIT
         and record.statistics <= STATS | FACETS
         and all(name.startswith("stats.") for name, _ in record.window)

@@ -33,14 +33,19 @@ def split_to_fit(query: PageQuery, path: str, api: ApiVersion) -> list[PageQuery
     if _fits_certainly(query, path):
         return [query]
     if not query.is_lookup:
-        if _length(query, path, api) > MAX_BYTES:
-            raise _too_long(query)
+        check_length(query, path, api.params(query))
         return [query]
-    room = (MAX_BYTES - _length(replace(query, arguments=()), path, api)) // _BYTES_PER_ID
+    room = (MAX_BYTES - _length(path, api.params(replace(query, arguments=())))) // _BYTES_PER_ID
     if room < _MIN_IDS:
         raise _too_long(query)
     ids = query.arguments
     return [_part(query, ids[start : start + room]) for start in range(0, len(ids), room)]
+
+
+def check_length(query: PageQuery, path: str, params: Sequence[tuple[str, str]]) -> None:
+    """Raises BadUserInputError, which names the longest argument, if the query does not fit with these parameters."""
+    if _length(path, params) > MAX_BYTES:
+        raise _too_long(query)
 
 
 def _fits_certainly(query: PageQuery, path: str) -> bool:
@@ -52,8 +57,8 @@ def _fits_certainly(query: PageQuery, path: str) -> bool:
     return length <= MAX_BYTES
 
 
-def _length(query: PageQuery, path: str, api: ApiVersion) -> int:
-    return len(path) + _METHOD_AND_VERSION + len(query_string(api.params(query)))
+def _length(path: str, params: Sequence[tuple[str, str]]) -> int:
+    return len(path) + _METHOD_AND_VERSION + len(query_string(params))
 
 
 def _part(query: PageQuery, ids: Sequence[tuple[str, str]]) -> PageQuery:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from app.errors import BadUserInputError, UpstreamError, UpstreamMalformedError
-from app.langsmith.known_positions import MAX_CURSOR_LENGTH, KnownPositions
+from app.langsmith.known_positions import KnownPositions, has_usable_length
 from app.langsmith.walk import MAX_REQUESTS, Position, TooFarError, Walk, plan
 from app.resilience.clock import Clock
 from app.sessions.page import Page
@@ -112,12 +112,12 @@ class Walker:
             answer = await ask(position.walk, position.cursor)
             rows = _unique([*rows, *answer.rows])
             requested_at, body_bytes = min(requested_at, answer.requested_at), body_bytes + answer.body_bytes
-            is_stuck = answer.next_cursor is not None and answer.next_cursor == position.cursor
-            if is_stuck or len(answer.next_cursor or "") > MAX_CURSOR_LENGTH:
+            cursor = answer.next_cursor
+            if cursor is not None and (cursor == position.cursor or not has_usable_length(cursor)):
                 raise UpstreamMalformedError("LangSmith's list does not go on where its cursor points to.")
             offset = start.offset + len(rows)
-            position = Position(offset, answer.next_cursor, position.walk, answer.requested_at)
-            if answer.next_cursor is None:
+            position = Position(offset, cursor, position.walk, answer.requested_at)
+            if cursor is None:
                 break
             if not query.ids:
                 await self._positions.record(scope, query, position)

@@ -2,7 +2,9 @@
 
 import asyncio
 import functools
+import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -205,6 +207,36 @@ async def test_cursor_that_does_not_move_on_ends_the_walk(serve: Serve, langsmit
         assert len(langsmith.requests) <= 2
 
 
+async def test_cursor_that_leaves_too_little_room_for_the_arguments_is_not_sent(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    query = """query ($part: String, $expression: String, $after: String) {
+      sessions(first: 5, after: $after, filter: {nameContains: $part, expression: $expression}) {
+        nodes { id } pageInfo { endCursor }
+      }
+    }"""
+    rows = [{"id": str(UUID(int=number)), "tenant_id": str(UUID(int=0))} for number in range(5)]
+    body = json.dumps({"items": rows, "next_cursor": "=" * 1300}).encode()
+    langsmith.faults.append(Fault(body=body, times=None))
+    async with serve(upstream_api="v2") as gateway:
+        variables = {"part": "a" * 1500, "expression": f'eq(name, "{"a" * 3000}")'}
+        after = (await gateway.data(query, variables))["sessions"]["pageInfo"]["endCursor"]
+        (error,) = await gateway.errors(query, {**variables, "after": after})
+        assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.expression"}
+        assert "cursor" not in str(requests_of(langsmith))
+        # The same cursor has room beside a shorter argument.
+        variables["part"] = "a"
+        await gateway.data(query, variables)
+        await gateway.post(query, {**variables, "after": after})
+        assert "cursor" in str(requests_of(langsmith))
+
+
+async def test_cursor_that_no_request_could_hold_is_malformed(serve: Serve, langsmith: Emulator) -> None:
+    langsmith.faults.append(Fault(body=b'{"items": [], "next_cursor": "%s"}' % (b"=" * 1400), times=None))
+    async with serve(upstream_api="v2") as gateway:
+        assert await code_of(gateway, "{ sessions(first: 10) { nodes { id } } }") == "UPSTREAM_MALFORMED"
+
+
 async def test_cost_of_rows_further_on_counts_the_requests_of_a_walk(serve: Serve) -> None:
     query = "{ sessions(first: 10, offset: %d) { nodes { id } } }"
     async with serve(upstream_api="v1") as v1, serve(upstream_api="v2") as v2:
@@ -234,3 +266,20 @@ async def test_positions_in_redis_that_cannot_be_right_are_ignored(
             assert [node["id"] for node in second["nodes"]] == expected[20:40]
             assert client.type(key) == b"hash"
             assert 0 < client.ttl(key) <= 600
+
+
+async def test_position_that_replaces_an_older_one_leaves_the_others_in_redis(
+    upstream_url: str, clock: Clock, redis: RealRedis
+) -> None:
+    async with running_gateway(upstream_url, clock, upstream_api="v2", cache_url=redis.url) as gateway:
+        await gateway.data(WALK, {"first": 20})
+        with redis.client() as client:
+            (key,) = client.keys("*positions*")
+            client.hset(key, mapping={str(number): b"x" for number in range(100, 163)})
+            before = client.hget(key, "20")
+            clock.advance(3600)
+            await gateway.data(WALK, {"first": 20})
+            assert client.hlen(key) == 64
+            assert client.hget(key, "20") != before
+            await gateway.data(WALK, {"first": 30})
+            assert client.hkeys(key) == [b"30"]
