@@ -1,4 +1,4 @@
-"""A GraphQL gateway in front of LangSmith's `GET /api/v1/sessions`: the map of the package.
+"""A GraphQL gateway in front of LangSmith's list of sessions: the map of the package.
 
 The rooms, in reading order. Each `__init__.py` says what its room is for and in which order to read its files. A room
 imports only from lower floors: the `layers` in pyproject.toml, which tests/test_architecture.py checks.
@@ -9,7 +9,7 @@ imports only from lower floors: the `layers` in pyproject.toml, which tests/test
     schema/         the GraphQL schema of sessions: types, root fields, paging, cost
     sessions/       the domain, values only: one line per field (fields.py) and per argument (arguments.py)
     cache/          pages of sessions, cached for a short while; cache/shared/ is the second tier, in Redis
-    langsmith/      the client of LangSmith: retries, circuit breaker, rate limit, and the spelling of its API (v1.py)
+    langsmith/      the client of LangSmith: retries, circuit breaker, rate limit, and the versions of its API
     execution/      parses, limits, compiles and runs GraphQL operations; knows nothing of sessions
     redis/          the connection to Redis, which is optional: a circuit breaker lets callers continue without it
     resilience/     singleflight, LRU caches, circuit breaker, clocks
@@ -40,10 +40,13 @@ One request, in the order of the files that it passes:
  6. cache/page_cache.py looks up the page, and cache/decision.py decides: hit, serve stale, refill, or miss. How long a
     page is fresh or may be served stale is in cache/freshness.py.
  7. On a miss, cache/fetcher.py fetches the page once for all callers (singleflight, cache/in_flight.py) and stores it.
-    With a Redis, cache/shared/shared_cache.py looks there first, so that one process fetches for all.
+    With a Redis, cache/shared/shared_cache.py looks there first, so that one process fetches for all. If statistics are
+    missing in the page that came, cache/page_cache.py fetches them by the ids of its rows.
  8. langsmith/client.py sends the request through the layers of langsmith/stack.py: retries, circuit breaker, rate limit
-    and concurrency limit. langsmith/http_transport.py is the last, and does the HTTP. langsmith/v1.py spells the
-    parameters, and langsmith/error_mapping.py says which statuses are retried, and which error a client gets.
+    and concurrency limit. langsmith/http_transport.py is the last, and does the HTTP. langsmith/api_selection.py says
+    which version of the API is asked, and langsmith/v1.py or langsmith/v2.py spells the parameters. Pages of version 2
+    have cursors: langsmith/walker.py follows them. langsmith/error_mapping.py says which statuses are retried, and
+    which error a client gets.
  9. sessions/row.py decodes the rows, once, when they arrive.
 10. execution/projection.py turns the rows into JSON. http/endpoint.py sends it, and stores it in the response cache.
 """

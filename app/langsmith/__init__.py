@@ -1,7 +1,8 @@
 """The upstream: pages of sessions, fetched from LangSmith's API.
 
 `create_upstream` (in `stack.py`) builds the client; the cache calls `Upstream.fetch(query, credential, calls)` and gets
-a `Page`. A query is in the gateway's own terms. Only `v1.py` and `v2.py` know how a version of the API spells them.
+a `Page`. A query is in the gateway's own terms. Only `api_version.py`, `v1.py` and `v2.py` know how the API
+spells them.
 
 A request goes through a stack of transports, which share the signature of `UpstreamTransport.send`:
 retry → circuit breaker (fail fast) → rate limit → concurrency limit → circuit breaker (permit) → HTTP.

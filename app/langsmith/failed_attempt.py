@@ -22,7 +22,8 @@ Reason = Literal[
     "queue",  # the request waited too long for the concurrency limit, or the queue is full
     "answer",  # the body cannot be read
 ]
-"""What the log calls the cause of a failure. The first ones are labels of the metric of requests too."""
+"""What the log calls the cause of a failure. Those without an HTTP answer, `dns` to `protocol`, are values of the label
+`outcome` of the metric of requests too; a request with an answer has its status there."""
 
 _OUTAGES: Final[frozenset[Reason]] = frozenset(
     {"dns", "refused", "unreachable", "tls", "timeout", "reset", "server"},
@@ -30,7 +31,7 @@ _OUTAGES: Final[frozenset[Reason]] = frozenset(
 
 
 class FailedAttemptError(Exception):
-    """One attempt failed. Only the retry layer handles it: it raises `error` in its place.
+    """One attempt failed. Only the retry layer ends it: it raises `error` in its place.
 
     error: what the client reads if no attempt is left.
     reason: the cause.

@@ -1,6 +1,7 @@
 """PlainClient: single requests whose answers are handed over as they are, for the probes of `app/doctor`.
 
-It shares the connections, the User-Agent and the time-outs with the stack, but not its layers: a probe wants to see the
+Its requests have the User-Agent and the time-outs of those of the stack. But it has connections of its own, and none of
+the layers: a probe wants to see the
 status and the headers that the layers translate, and is sent once.
 """
 

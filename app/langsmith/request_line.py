@@ -11,7 +11,7 @@ from app.langsmith.api_version import ApiVersion, query_string
 from app.sessions.query import MAX_LIMIT, PageQuery
 
 MAX_BYTES: Final = 8 * 1024 - len("\r\n")
-"""Bytes of the request line without its line break. Common proxies refuse longer ones (Inferred)."""
+"""Bytes of the request line without its line break. Common proxies refuse longer ones by default."""
 _MAX_REQUESTS: Final = 4
 """Requests that a lookup of `MAX_LIMIT` sessions may need."""
 _MIN_IDS: Final = MAX_LIMIT // _MAX_REQUESTS

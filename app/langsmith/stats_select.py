@@ -51,7 +51,10 @@ class StatsSelectSupport:
                 self._is_trial_in_flight = False
 
     def record_refusal(self) -> None:
-        """Record that LangSmith answers the same request only without the parameter."""
+        """Record that LangSmith refuses the parameter: it refused a request, and answered the same one without it.
+
+        A refusal in between only sets the time of the next trial again.
+        """
         if self._retry_at is None:
             self._log.warning(
                 "stats_select_refused",

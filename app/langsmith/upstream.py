@@ -18,8 +18,8 @@ class Upstream(Protocol):
     async def fetch(self, query: PageQuery, credential: Credential, calls: list[UpstreamCall]) -> Page:
         """The page that the query asks for.
 
-        Each request is appended to `calls` before it is sent, so that Explain shows it while it is in flight and after
-        it failed. Raises a GatewayError.
+        Each request for the page is appended to `calls` before it is sent, so that Explain shows it while it is in
+        flight and after it failed; one that only looks for the other version, when it has ended. Raises a GatewayError.
         """
 
     def is_near_limit(self, scope: str) -> bool:

@@ -1,4 +1,4 @@
-"""LangSmith's `GET /api/v1/sessions`: the only place that knows how version 1 of the API spells things.
+"""LangSmith's `GET /api/v1/sessions`: what only version 1 of the API spells so. The rest is in `api_version.py`.
 
 Parameters and fields are those of the published specification (Documented), unless a line says otherwise.
 """

@@ -1,4 +1,4 @@
-"""LangSmith's `GET /api/v2/sessions`: the only place that knows how version 2 of the API spells things.
+"""LangSmith's `GET /api/v2/sessions`: what only version 2 of the API spells so. The rest is in `api_version.py`.
 
 Parameters and fields are those that the vendor's shipped clients know (Observed in langsmith 0.15.1), unless a line
 says otherwise. The list has no offsets: `walk.py` says how a page is reached.

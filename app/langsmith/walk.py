@@ -32,9 +32,10 @@ class TooFarError(BadUserInputError):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """How every page of a walk is requested: what its cursors belong to.
+    """How every page of a walk is requested: what its cursors belong to. A page of version 1 is a walk of one page.
 
-    query: the list from its start, with the statistics and the window of the walk. Its limit is the page size.
+    query: the list from its start (in version 1, from its offset), with the statistics and the window of the walk. Its
+        limit is the page size.
     selects_statistics: whether the statistics are selected by name.
     """
 

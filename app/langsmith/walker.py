@@ -25,10 +25,10 @@ cursor, or may fail on statistics of the walk that this client did not select.""
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of version 2.
+    """One answer of LangSmith's list.
 
     rows: None stands for a row without id or workspace.
-    next_cursor: where the next rows begin; None if there are none.
+    next_cursor: where the next rows begin; None if there are none, and always in version 1.
     requested_at: when the request was sent, in monotonic seconds.
     body_bytes: size of the body.
     """

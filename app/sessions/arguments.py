@@ -2,8 +2,8 @@
 
 From a line follow the GraphQL argument with its description, its canonical text in a `PageQuery`, and its part of the
 cache key. An option of `StatsOptions` is an argument of `sessions(stats:)`, `session(stats:)` and `Session.stats`.
-Only the adapter of an API version knows what LangSmith calls a parameter (`app/langsmith/v1.py`). The paging arguments
-are in `app/schema/pagination.py`.
+What LangSmith calls a parameter is known in `app/langsmith/api_version.py` and beside it. The paging arguments are in
+`app/schema/pagination.py`.
 """
 
 import enum
