@@ -7,14 +7,28 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
 from app import __version__
 
+_INTERRUPTED: Final = 130
+"""Exit status after Ctrl+C: 128 and the number of the signal."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.Group):
+    """Ends an interrupted command as a shell expects it: an exit status of 1 would say that it has found something."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            raise SystemExit(_INTERRUPTED) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """A GraphQL gateway in front of LangSmith's tracing projects and experiments."""
@@ -121,9 +135,6 @@ def doctor(*, as_json: bool) -> None:
     with _exit_2_on_settings_error():
         try:
             report = asyncio.run(examine(Settings.load(), on_request=_show_progress))
-        except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
-            raise SystemExit(130) from None
         finally:
             _show_progress(None)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else "\n".join(text_lines(report)))

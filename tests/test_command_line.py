@@ -114,6 +114,14 @@ def printed_at_start(*arguments: str, cwd: Path, **variables: str) -> str:
             started.kill()
 
 
+def accept_interrupts() -> None:
+    """Let SIGINT end a process that is about to start, also if the tests run in the background of a shell.
+
+    A shell lets the commands that it starts with `&` ignore the signal, and whatever they start inherits that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def iter_until(text: str, lines: IO[str]) -> Iterator[str]:
     for line in lines:
         yield line
@@ -160,6 +168,25 @@ def test_two_workers_of_a_demo_add_up_their_metrics_and_exit_with_0_on_sigint(tm
         code, printed = server.stopped(by=signal.SIGINT)
     assert code == 0
     assert is_clean(printed)
+
+
+def test_an_interrupted_command_ends_with_one_line_and_status_130(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "app", "check", "-")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        preexec_fn=accept_interrupts,  # noqa: PLW1509, as no thread of the tests runs now
+    ) as started:
+        assert started.stdin
+        started.stdin.write(b" " * 1_000_000)  # more than the pipe holds, so the command is reading
+        started.send_signal(signal.SIGINT)
+        out, err = started.communicate(timeout=STOPPED)
+    assert (started.returncode, out, err) == (130, b"", b"Interrupted.\n")
 
 
 def test_uvicorn_serves_the_app_with_settings_from_the_environment(tmp_path: Path) -> None:

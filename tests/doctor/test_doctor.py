@@ -18,7 +18,7 @@ from app.doctor.report import create_report
 from app.emulator import Fault, serving
 from app.settings import Settings
 from tests.doctor.conftest import KEY, Doctor, Patient
-from tests.test_command_line import environment
+from tests.test_command_line import accept_interrupts, environment
 
 HTML = {"content-type": "text/html"}
 ALWAYS = None
@@ -183,13 +183,11 @@ async def test_an_interrupted_doctor_ends_with_one_line_and_status_130(patient: 
             env=environment(LANGSMITH_ENDPOINT=url, LANGSMITH_API_KEY=KEY),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=accept_interrupts,
         )
         await patient.wait_for_requests(1)
-        printed = asyncio.create_task(process.communicate())
-        while not printed.done():  # as a person does whose first Ctrl+C comes between two steps
-            process.send_signal(signal.SIGINT)
-            await asyncio.wait({printed}, timeout=5)
-        out, err = printed.result()
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
     assert (process.returncode, out, err.decode()) == (130, b"", "Interrupted.\n")
 
 
