@@ -16,7 +16,7 @@ MAX_SESSIONS: Final = 500
 """Sessions in one connection, and ids in one call of `nodes`."""
 DEFAULT_FIRST: Final = 20
 """Sessions in a connection whose length is not given."""
-_CURSOR: Final = re.compile(r"v1:(0|[1-9]\d{0,8})(?:@([1-9]\d{0,9}))?")
+_CURSOR: Final = re.compile(r"v1:(0|[1-9]\d{0,8})(?:@([1-9]\d{0,8}))?")
 """A cursor, decoded: its version, an offset and, for a window that moves, when the walk began (minutes since 1970)."""
 
 

@@ -1,5 +1,6 @@
 """Pagination: forward, backward and numbered pages contain each session once, in order, and know both ends."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -215,6 +216,17 @@ async def test_text_that_is_not_a_cursor_is_refused(text: str, gateway: Gateway,
 def test_other_spelling_of_a_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(BadUserInputError, match="cursor is not valid"):
         parse_slice(first=1, after=cursor, offset=None, last=None, before=None)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize("began", [1, 10**8, 10**9, 5 * 10**9, 10**10 - 1])
+async def test_cursor_of_any_time_is_used_or_refused(
+    serve: Serve, langsmith: Emulator, version: str, began: int
+) -> None:
+    cursor = base64.urlsafe_b64encode(f"v1:5@{began}".encode()).decode().rstrip("=")
+    async with serve(upstream_api=version) as gateway:
+        found = await gateway.errors(PAGE, {"first": 1, "after": cursor})
+        assert [error["extensions"] for error in found] in ([], [{"code": "BAD_USER_INPUT", "argument": "after"}])
 
 
 @given(position=st.integers(0, 10**8))
