@@ -44,9 +44,15 @@ class ApiSelection:
     def version(self) -> Version:
         return self._version
 
-    def choose(self) -> Version:
-        """The version to ask now. Once in ten minutes, it is version 1 although version 2 is in use."""
+    def choose(self, can_answer: Callable[[Version], bool]) -> Version:
+        """The version to ask now. Once in ten minutes, it is version 1 although version 2 is in use.
+
+        can_answer: whether a version has all that the query needs. One that does not is left out if there may be
+            another.
+        """
         now = self._clock()
+        if self._fixed is None and not can_answer("v1"):
+            return "v2" if now >= self._has_no_other_until else self._version
         if self._fixed is None and self._version == "v2" and now >= self._asks_v1_at:
             self._asks_v1_at = now + REMEMBERED_SECONDS
             return "v1"

@@ -121,7 +121,7 @@ class LangSmithClient(Upstream):
 
     async def _fetch_from_either(self, query: PageQuery, fetch: _Fetch) -> Page:
         """The page from the version in use, or from the other one if the list of this one is missing."""
-        version = self._selection.choose()
+        version = self._selection.choose(lambda each: self._can_answer(each, query))
         earlier_calls = len(fetch.calls)
         try:
             page = await self._fetch_from(version, query, fetch)
@@ -135,6 +135,13 @@ class LangSmithClient(Upstream):
             return await self._fetch_from("v1" if version == "v2" else "v2", query, fetch)
         self._selection.record_answer(version)
         return page
+
+    def _can_answer(self, version: Version, query: PageQuery) -> bool:
+        try:
+            self._versions[version].check(query)
+        except errors.BadUserInputError:
+            return False
+        return True
 
     async def _should_ask_other(self, missing: Version, fetch: _Fetch) -> bool:
         async def has_other(other: Version) -> bool | None:

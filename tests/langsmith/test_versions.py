@@ -109,6 +109,35 @@ async def test_version_1_cannot_list_agents_alone(serve: Serve, langsmith: Emula
         assert {node["type"] for node in (await v2.data(query))["sessions"]["nodes"]} == {"AGENT"}
 
 
+async def test_version_2_is_asked_for_what_version_1_cannot_answer(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    query = "{ sessions(filter: {types: [AGENT]}) { nodes { type } } }"
+    async with serve(cache_ttl=0) as gateway:
+        for status in (None, 410):
+            langsmith.v1_status = status
+            langsmith.requests.clear()
+            assert {node["type"] for node in (await gateway.data(query))["sessions"]["nodes"]} == {"AGENT"}
+            assert set(paths_of(langsmith)) == {"v2"}
+            await gateway.data(page())
+        # Nor does it count as the request that looks for version 1.
+        clock.advance(601)
+        langsmith.requests.clear()
+        await gateway.data(query)
+        await gateway.data(page())
+        assert paths_of(langsmith) == ["v2", "v1", "v2"]
+
+
+async def test_installation_without_version_2_says_that_it_cannot_list_agents_alone(
+    serve: Serve, langsmith: Emulator
+) -> None:
+    langsmith.has_v2 = False
+    async with serve() as gateway:
+        (error,) = await gateway.errors("{ sessions(filter: {types: [AGENT]}) { nodes { type } } }")
+        assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": "filter.types"}
+        await gateway.data(page())
+
+
 @pytest.mark.parametrize("types", [("PROJECT",), ("PROJECT", "AGENT")])
 async def test_setting_says_which_types_are_reference_free(serve: Serve, types: tuple[str, ...]) -> None:
     async with serve(upstream_api="v2", upstream_project_types=",".join(types)) as gateway:
