@@ -5,10 +5,10 @@ request in flight that will know its position.
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
 
 from app.errors import BadUserInputError, UpstreamError, UpstreamMalformedError
 from app.langsmith.known_positions import KnownPositions, has_usable_length
@@ -17,10 +17,6 @@ from app.resilience.clock import Clock
 from app.sessions.page import Page
 from app.sessions.query import PageQuery
 from app.sessions.row import Row
-
-_CURSOR_FAILED: Final = (BadUserInputError, UpstreamError)
-"""Errors of a request that goes on from a cursor, after which the list is walked anew: LangSmith may have forgotten the
-cursor, or may fail on statistics of the walk that this client did not select."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +69,26 @@ class Walker:
     async def _fetch(self, query: PageQuery, scope: str, ask: Ask, *, selects_statistics: bool) -> Page:
         known = await self._positions.read(scope, query)
         start = plan(query, known, self._clock(), selects_statistics=selects_statistics)
+        anew = functools.partial(plan, query, (), selects_statistics=selects_statistics)
         try:
             return await self._walk(query, scope, start, ask)
         except TooFarError:
             raise
-        except _CURSOR_FAILED:
+        except BadUserInputError:
+            # LangSmith may have forgotten the cursor, or a request line has no room for it.
             if start.is_start:
                 raise
             await self._positions.forget(scope, query)
-            anew = plan(query, (), self._clock(), selects_statistics=selects_statistics)
-            return await self._walk(query, scope, anew, ask)
+            return await self._walk(query, scope, anew(now=self._clock()), ask)
+        except UpstreamError as failure:
+            # LangSmith may fail on statistics of the walk that this client did not select. The cursor may still be
+            # good, and pages that are far away can be reached from it alone.
+            if start.is_start:
+                raise
+            try:
+                return await self._walk(query, scope, anew(now=self._clock()), ask)
+            except TooFarError:
+                raise failure from None
 
     @contextmanager
     def _announced(

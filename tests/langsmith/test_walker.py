@@ -181,6 +181,39 @@ async def test_statistic_that_fails_on_a_walk_does_not_fail_who_selects_none(
         assert [node["id"] for node in data["sessions"]["nodes"]] == expected[5:10]
 
 
+async def test_position_outlives_a_failure_of_langsmith(serve: Serve, langsmith: Emulator) -> None:
+    langsmith.workspaces = {"demo": Emulator(workspaces={"demo": 1200}).workspaces["demo"]}
+    async with serve(upstream_api="v2", upstream_retries=0, cache_ttl=0) as gateway:
+        info = {"endCursor": None}
+        for _ in range(11):
+            info = (await gateway.data(WALK, {"first": 100, "after": info["endCursor"]}))["sessions"]["pageInfo"]
+        far = f'{{ sessions(first: 20, after: "{info["endCursor"]}") {{ nodes {{ id }} }} }}'
+        for status, code in ((503, "UPSTREAM_ERROR"), (429, "RATE_LIMITED")):
+            langsmith.faults = [Fault(status=status, times=None)]
+            assert await code_of(gateway, far) == code
+            langsmith.faults = []
+            clear = len(langsmith.requests)
+            assert len((await gateway.data(far))["sessions"]["nodes"]) == 20
+            assert len(langsmith.requests) == clear + 1
+
+
+async def test_many_empty_pages_are_walked_by_several_answers(
+    serve: Serve, langsmith: Emulator, expected: list[str]
+) -> None:
+    async with serve(upstream_api="v2") as gateway:
+        after = (await gateway.data(WALK, {"first": 20}))["sessions"]["pageInfo"]["endCursor"]
+        query = f'{{ sessions(first: 20, after: "{after}") {{ nodes {{ id }} }} }}'
+        for number in range(25):
+            body = b'{"items": [], "next_cursor": "empty-%d"}' % number
+            langsmith.faults.append(Fault(body=body))
+        langsmith.faults.append(Fault(body=b'{"items": []}'))
+        langsmith.requests.clear()
+        codes = [await code_of(gateway, query) for _ in range(2)]
+        assert codes == ["BAD_USER_INPUT"] * 2
+        assert (await gateway.data(query))["sessions"]["nodes"] == []
+        assert len(langsmith.requests) == 26
+
+
 async def test_positions_are_shared_through_redis(
     upstream_url: str, langsmith: Emulator, clock: Clock, redis: RealRedis, expected: list[str]
 ) -> None:
