@@ -3,6 +3,8 @@
 An installation drops the list of version 1 at a time that nobody has announced, and an older one has no version 2. So
 the first request that is answered as if the list did not exist probes the other version. What the probe finds is
 remembered for ten minutes. After that, one request asks version 1 again while all others stay with version 2.
+
+A query that version 1 cannot answer is sent to version 2 in any case.
 """
 
 import math
@@ -44,16 +46,17 @@ class ApiSelection:
     def version(self) -> Version:
         return self._version
 
-    def choose(self, can_answer: Callable[[Version], bool]) -> Version:
+    def choose(self, *, can_be_v1: bool) -> Version:
         """The version to ask now. Once in ten minutes, it is version 1 although version 2 is in use.
 
-        can_answer: whether a version has all that the query needs. One that does not is left out if there may be
-            another.
+        can_be_v1: whether version 1 has all that the query needs. Otherwise version 2 is asked, if there may be one.
         """
         now = self._clock()
-        if self._fixed is None and not can_answer("v1"):
+        if self._fixed is not None:
+            return self._fixed
+        if not can_be_v1:
             return "v2" if now >= self._has_no_other_until else self._version
-        if self._fixed is None and self._version == "v2" and now >= self._asks_v1_at:
+        if self._version == "v2" and now >= self._asks_v1_at:
             self._asks_v1_at = now + REMEMBERED_SECONDS
             return "v1"
         return self._version

@@ -121,7 +121,7 @@ class LangSmithClient(Upstream):
 
     async def _fetch_from_either(self, query: PageQuery, fetch: _Fetch) -> Page:
         """The page from the version in use, or from the other one if the list of this one is missing."""
-        version = self._selection.choose(lambda each: self._can_answer(each, query))
+        version = self._selection.choose(can_be_v1=self._can_be_v1(query))
         earlier_calls = len(fetch.calls)
         try:
             page = await self._fetch_from(version, query, fetch)
@@ -136,9 +136,9 @@ class LangSmithClient(Upstream):
         self._selection.record_answer(version)
         return page
 
-    def _can_answer(self, version: Version, query: PageQuery) -> bool:
+    def _can_be_v1(self, query: PageQuery) -> bool:
         try:
-            self._versions[version].check(query)
+            self._versions["v1"].check(query)
         except errors.BadUserInputError:
             return False
         return True
