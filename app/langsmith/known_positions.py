@@ -68,14 +68,19 @@ class KnownPositions:
         self._lists: LruCache[str, dict[int, Position]] = LruCache(_MAX_BYTES)
 
     async def read(self, scope: str, query: PageQuery) -> list[Position]:
-        """Positions of the query's list. Redis is asked only if this process knows no position at the query's rows."""
+        """Positions of the query's list: of those at the same offset, the newest.
+
+        Redis is asked although this process knows a position, because a client whose walk another process began later
+        would lose the rows that have moved over an older one.
+        """
         key = _key(scope, query)
-        known = self._lists.get(key) or {}
-        if self._connection and query.offset and not self._is_known(known.get(query.offset)):
+        known = [*(self._lists.get(key) or {}).values()]
+        if self._connection and query.offset:
             with contextlib.suppress(RedisUnavailableError):
                 stored: Any = await self._connection.script(_READ, [KEY_PREFIX + key], [])
-                known = {each.offset: each for each in self._decoded(stored, query)} | known
-        return list(known.values())
+                known += self._decoded(stored, query)
+        known.sort(key=lambda each: each.walked_at)
+        return list({each.offset: each for each in known}.values())
 
     async def record(self, scope: str, query: PageQuery, position: Position) -> None:
         """Remember a position of the query's list, in place of an older one at the same offset."""
@@ -95,9 +100,6 @@ class KnownPositions:
         if self._connection:
             with contextlib.suppress(RedisUnavailableError):
                 await self._connection.script("redis.call('DEL', KEYS[1])", [KEY_PREFIX + key], [])
-
-    def _is_known(self, position: Position | None) -> bool:
-        return position is not None and self._clocks.monotonic() - position.walked_at < POSITION_SECONDS
 
     def _encoded(self, cursor: str, position: Position) -> bytes:
         walked = position.walk.query

@@ -226,6 +226,20 @@ async def test_positions_are_shared_through_redis(
         assert ["cursor" in request for request in requests_of(langsmith)] == [True]
 
 
+async def test_walk_of_a_moving_list_misses_no_session_if_its_pages_come_from_two_processes(
+    upstream_url: str, langsmith: Emulator, clock: Clock, redis: RealRedis, expected: list[str]
+) -> None:
+    serve = functools.partial(running_gateway, upstream_url, clock, upstream_api="v2", cache_url=redis.url)
+    async with serve() as one, serve() as other:
+        await walked(one, WALK, first=20)
+        clock.advance(60)
+        added = langsmith.add_project("demo", "a project of today")
+        first = (await other.data(WALK, {"first": 20}))["sessions"]
+        second = (await one.data(WALK, {"first": 20, "after": first["pageInfo"]["endCursor"]}))["sessions"]
+        ids = [node["id"] for node in first["nodes"] + second["nodes"]]
+        assert ids == [str(added.id), *expected[:39]]
+
+
 async def test_pages_of_simultaneous_walks_do_not_mix(serve: Serve, langsmith: Emulator, expected: list[str]) -> None:
     async with serve(upstream_api="v2") as gateway:
         walks = await asyncio.gather(*(walked(gateway, WALK, first=first) for first in (30, 50, 100, 150, 230, 500)))
