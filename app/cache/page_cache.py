@@ -79,6 +79,16 @@ class PageCache:
             self._shared.record_page_selection(scope, query, selected)
         return page
 
+    async def cached_ids(self, query: PageQuery, context: FetchContext) -> list[str] | None:
+        """The ids of the rows of a page that can be served from memory, even without its statistics; otherwise None."""
+        cached = await self._store.get(f"{context.credential.scope}:{query.key}")
+        need = Need(ALL_RUNS, frozenset(), query.limit, context.max_age)
+        match decide(cached, need, self._policy, self._clock()):
+            case Hit(page) | ServeStale(page):
+                return [row.id for row in page.rows[: query.limit] if row]
+            case _:
+                return None
+
     def now(self) -> float:
         """The present time in monotonic seconds, on the clock of `Page.fetched_at`."""
         return self._clock()

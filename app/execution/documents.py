@@ -22,6 +22,7 @@ from graphql import (
 
 from app import errors
 from app.errors import BadUserInputError, OperationTooExpensiveError
+from app.execution.deferral import without_defer
 from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, shortened, with_validation_code
 from app.execution.limits import OperationLimits
 from app.resilience.lru_cache import LruCache
@@ -36,11 +37,30 @@ class Document:
     """A valid document. `directive_variables` are the variables that directives such as `@skip` read.
 
     The values of those variables decide which fields are selected, so a compiled plan depends on them.
+    `without_defer`: the same document without its `@defer`s; None if it has none.
     """
 
     ast: DocumentNode
     fragments: dict[str, FragmentDefinitionNode]
     directive_variables: frozenset[str]
+    without_defer: "Document | None" = None
+
+    @classmethod
+    def of(cls, ast: DocumentNode) -> "Document":
+        """The document of a valid syntax tree."""
+        fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
+        stripped = without_defer(ast)
+        return cls(ast, fragments, _directive_variables(ast), None if stripped is ast else cls.of(stripped))
+
+    @property
+    def defers(self) -> bool:
+        """Whether there is any `@defer` in the document."""
+        return self.without_defer is not None
+
+    @property
+    def undeferred(self) -> "Document":
+        """The document without any `@defer`."""
+        return self.without_defer or self
 
     def operation(self, name: str | None) -> OperationDefinitionNode:
         """The operation of this name, or the only one. Raises BadUserInputError if there is no such operation."""
@@ -82,9 +102,7 @@ class DocumentCache:
         """
         if document := self._cached.get(text):
             return document
-        ast = self._parse(text)
-        fragments = {each.name.value: each for each in ast.definitions if isinstance(each, FragmentDefinitionNode)}
-        document = Document(ast, fragments, _directive_variables(ast))
+        document = Document.of(self._parse(text))
         return self._cached.set(text, document, 2000 + _BYTES_PER_CHARACTER * len(text))
 
     def _parse(self, text: str) -> DocumentNode:

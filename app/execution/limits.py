@@ -15,6 +15,7 @@ from graphql import (
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
+    GraphQLDeferDirective,
     ListValueNode,
     OperationDefinitionNode,
     SelectionNode,
@@ -25,6 +26,7 @@ from graphql import (
 from app.errors import OperationTooExpensiveError
 
 _SCHEMA, _TYPE = "__schema", "__type"
+_DEFER: Final = GraphQLDeferDirective.name
 _ADVICE: Final = "Split it, or ask for less."
 
 
@@ -44,6 +46,8 @@ MAX_INTROSPECTION_ALIASES: Final = 3
 """Aliases of fields with a selection inside introspection: each shows a part of the schema once more."""
 MAX_DIRECTIVES: Final = 100
 """Directives in an operation, counted as its fields are."""
+MAX_DEFERRED: Final = 20
+"""Fragments with `@defer` in an operation, counted in the same way. Each is an operation of its own."""
 MAX_REPEATS: Final = 100
 """Fields in a document that share one response key. Validation compares each pair of them."""
 MAX_LIST: Final = 1000
@@ -96,6 +100,7 @@ class OperationLimits:
                 _refuse_beyond(MAX_INTROSPECTION_ALIASES, shape.introspection_aliases, "has {} introspection aliases")
                 _refuse_beyond(MAX_FIELDS, shape.fields, "selects {} fields")
                 _refuse_beyond(MAX_DIRECTIVES, shape.directives, "has {} directives")
+                _refuse_beyond(MAX_DEFERRED, shape.deferred, "defers {} fragments")
         counter = _DocumentCounter()
         visit(document, counter)
         _refuse_beyond(MAX_LIST, counter.longest_list, "has a list of {} values")
@@ -167,6 +172,7 @@ class _Shape:
     """Aliases of fields that have a selection of their own."""
     introspection_aliases: int = 0
     """Those of them that are inside introspection."""
+    deferred: int = 0
     schema_fields: int = 0
     type_fields: int = 0
 
@@ -198,6 +204,7 @@ class _Shapes:
             directives=sum(each.directives for each in shapes),
             roots=sum(each.roots for each in shapes),
             selecting_aliases=sum(each.selecting_aliases for each in shapes),
+            deferred=sum(each.deferred for each in shapes),
             introspection_aliases=sum(each.introspection_aliases for each in shapes),
             schema_fields=sum(each.schema_fields for each in shapes),
             type_fields=sum(each.type_fields for each in shapes),
@@ -226,7 +233,8 @@ class _Shapes:
         else:
             inline: Any = node
             shape = self._of_selections(inline.selection_set.selections)
-        return replace(shape, directives=shape.directives + directives)
+        deferred = sum(each.name.value == _DEFER for each in node.directives or ())
+        return replace(shape, directives=shape.directives + directives, deferred=shape.deferred + deferred)
 
     def _of_fragment(self, name: str) -> _Shape:
         if name not in self._by_fragment:

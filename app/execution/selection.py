@@ -6,11 +6,13 @@ are internal to graphql-core: `pyproject.toml` pins its minor version, and a pro
 what graphql-core executes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, cast
 
 from graphql import (
+    FieldNode,
     FragmentDefinitionNode,
     GraphQLObjectType,
     GraphQLOutputType,
@@ -79,14 +81,17 @@ class Selection:
         self._fields_by_name = fields_by_name
 
     @classmethod
-    def below(cls, info: Any, object_type: str | None = None) -> "Selection":
+    def below(
+        cls, info: Any, object_type: str | None = None, *, nodes: Sequence[FieldNode] | None = None
+    ) -> "Selection":
         """The selection below the field that is being resolved.
 
         `info` is the plan's ResolveInfo, or graphql-core's as Strawberry passes it on: with variables in a plain dict.
+        `nodes`: other nodes of the field than those of `info`, without spreads.
         """
         variables = VariableValues({}, info.variable_values)
         scope = _Scope.of(info.schema, info.operation, info.fragments, variables)
-        fields = [FieldDetails(node, None) for node in info.field_nodes]
+        fields = [FieldDetails(node, None) for node in (info.field_nodes if nodes is None else nodes)]
         return scope.select(scope.object_type(info.return_type, object_type), fields)
 
     @classmethod
@@ -121,10 +126,7 @@ class Selection:
         for name, fields in self._fields_by_name.items():
             kind = get_named_type(self.object_type.fields[name].type) if name in self.object_type.fields else None
             if is_object_type(kind):
-                by_key: dict[str, list[FieldDetails]] = {}
-                for each in fields:
-                    by_key.setdefault(_response_key(each), []).append(each)
-                found += sum(self._below(name, each, None).leaves(scalar) for each in by_key.values())
+                found += sum(self._below(name, each, None).leaves(scalar) for each in _by_key(fields).values())
             elif kind is not None and kind.name == scalar:
                 found += self.aliases(name)
         return found
@@ -135,6 +137,20 @@ class Selection:
         for name in path:
             selection = selection._below(name, selection._fields_by_name.get(name, []), None)
         return selection
+
+    def find(self, path: Sequence[str], names: AbstractSet[str]) -> list[str] | None:
+        """The response keys that lead to the first field with one of these names; None if there is no such field.
+
+        `path`: the names of the fields around it.
+        """
+        if not path:
+            return next(
+                ([_response_key(self._fields_by_name[name][0])] for name in self._fields_by_name if name in names), None
+            )
+        for key, fields in _by_key(self._fields_by_name.get(path[0], ())).items():
+            if found := self._below(path[0], fields, None).find(path[1:], names):
+                return [key, *found]
+        return None
 
     def __add__(self, other: "Selection") -> "Selection":
         """The fields of two selections of the same object type."""
@@ -158,6 +174,14 @@ class Selection:
 
 def _response_key(field: FieldDetails) -> str:
     return (field.node.alias or field.node.name).value
+
+
+def _by_key(fields: Iterable[FieldDetails]) -> dict[str, list[FieldDetails]]:
+    """Fields by their response keys."""
+    by_key: dict[str, list[FieldDetails]] = {}
+    for each in fields:
+        by_key.setdefault(_response_key(each), []).append(each)
+    return by_key
 
 
 def _by_name(collected: GroupedFieldSet) -> dict[str, list[FieldDetails]]:

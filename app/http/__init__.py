@@ -13,7 +13,7 @@
     response_cache      the response as bytes, if it is cached and fresh; otherwise the operation runs
     persisted_queries   the document behind a hash; trusted_documents: only documents of a manifest
     disconnects         cancels an operation whose client has disconnected
-    response            the operation's result, or the error, as an HTTP response; compression of its body
+    response            the HTTP response for a result or error; compression; in parts: incremental, streamed_response
 
 Beside the request: protocol_selection, graceful_shutdown, errors, and encoded_responses, which is for other paths.
 """

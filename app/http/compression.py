@@ -13,7 +13,7 @@ import importlib
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from app.http.negotiation import parse_accept
 from app.resilience.lru_cache import LruCache
@@ -31,27 +31,53 @@ _GZIP_FORMAT: Final = 31
 _BROTLI_QUALITY: Final = 5
 _ZSTD_LEVEL: Final = 5
 
-Compress = Callable[[bytes], bytes]
+CompressPart = Callable[[bytes, bool], bytes]
+"""Compresses the next part of a body, and flushes it. The second argument: whether it is the last one."""
+
+
+class Coding(NamedTuple):
+    """A content coding. `whole` compresses a body, and `parts` returns a function for the parts of one."""
+
+    whole: Callable[[bytes], bytes]
+    parts: Callable[[], CompressPart]
 
 
 def _gzip(body: bytes) -> bytes:
     return zlib.compress(body, _GZIP_LEVEL, wbits=_GZIP_FORMAT)
 
 
-def _find_codings() -> Iterator[tuple[str, Compress]]:
+def _gzip_parts() -> CompressPart:
+    stream = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP_FORMAT)
+    return lambda part, is_last: stream.compress(part) + stream.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
+
+
+def _brotli_parts(brotli: Any) -> CompressPart:
+    stream = brotli.Compressor(quality=_BROTLI_QUALITY)
+    return lambda part, is_last: stream.process(part) + (stream.finish() if is_last else stream.flush())
+
+
+def _zstd_parts(zstd: Any) -> CompressPart:
+    stream = zstd.ZstdCompressor(level=_ZSTD_LEVEL)
+    return lambda part, is_last: stream.compress(part, stream.FLUSH_FRAME if is_last else stream.FLUSH_BLOCK)
+
+
+def _find_codings() -> Iterator[tuple[str, Coding]]:
     """The codings for which there is a library, the best one first.
 
     For 200 KB of rows, Zstandard takes 1.4 ms and leaves 11 %; Brotli takes 2.3 ms (10 %), and gzip 3.0 ms (12 %).
     """
-    zstd = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     with contextlib.suppress(ImportError):
-        yield "zstd", functools.partial(importlib.import_module(zstd).compress, level=_ZSTD_LEVEL)
+        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+        whole = functools.partial(zstd.compress, level=_ZSTD_LEVEL)
+        yield "zstd", Coding(whole, functools.partial(_zstd_parts, zstd))
     with contextlib.suppress(ImportError):
-        yield "br", functools.partial(importlib.import_module("brotli").compress, quality=_BROTLI_QUALITY)
-    yield _GZIP, _gzip
+        brotli = importlib.import_module("brotli")
+        whole = functools.partial(brotli.compress, quality=_BROTLI_QUALITY)
+        yield "br", Coding(whole, functools.partial(_brotli_parts, brotli))
+    yield _GZIP, Coding(_gzip, _gzip_parts)
 
 
-CODINGS: Final[Mapping[str, Compress]] = dict(_find_codings())
+CODINGS: Final[Mapping[str, Coding]] = dict(_find_codings())
 """How to compress, by the coding's name in `Content-Encoding`; in the order of preference."""
 
 
@@ -90,6 +116,21 @@ def etag_for(etag: str, coding: str | None) -> str:
     return f'{etag[:-1]}-{coding}"' if coding else etag
 
 
+class PartCompressor:
+    """Compresses the parts of one body. Each part can be decompressed when it arrives. None: they stay as they are."""
+
+    def __init__(self, coding: str | None) -> None:
+        self._compress = CODINGS[coding].parts() if coding else None
+
+    async def compress(self, part: bytes, *, is_last: bool) -> bytes:
+        """The part in the coding; with the end of the compressed body, if it is the last one."""
+        if self._compress is None:
+            return part
+        if len(part) <= _THREAD_BYTES:
+            return self._compress(part, is_last)
+        return await asyncio.to_thread(self._compress, part, is_last)
+
+
 class Compressor:
     """Compresses bodies, and keeps the compressed forms of bodies that do not change while the process runs."""
 
@@ -100,11 +141,11 @@ class Compressor:
     async def compress(self, body: bytes, coding: str) -> bytes:
         """The body in this coding. Callers with equal bodies share the work (singleflight)."""
         if len(body) <= _THREAD_BYTES:
-            return CODINGS[coding](body)
+            return CODINGS[coding].whole(body)
         key = body, coding
         future = self._in_flight.get(key)
         if future is None:
-            future = asyncio.get_running_loop().run_in_executor(None, CODINGS[coding], body)
+            future = asyncio.get_running_loop().run_in_executor(None, CODINGS[coding].whole, body)
             self._in_flight[key] = future
             future.add_done_callback(lambda _: self._in_flight.pop(key))
         # Without the shield, cancelling one caller would cancel the work for all of them.

@@ -5,6 +5,8 @@ the operation ran; with `application/json` it is 200 for every well-formed reque
 """
 
 import asyncio
+import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection
@@ -19,13 +21,20 @@ from structlog.typing import FilteringBoundLogger
 from app.cache.explain import FieldTrace
 from app.cache.page_cache import PageCache
 from app.errors import GatewayError
-from app.execution import Executor, Request, Response
+from app.execution import Executor, IncrementalResponse, Request, Response
 from app.http.auth import Authenticator
 from app.http.client_rate_limit import ClientRateLimit
-from app.http.compression import Compressor, negotiate_coding
+from app.http.compression import MIN_BYTES, Compressor, negotiate_coding
 from app.http.disconnects import DisconnectWatcher
 from app.http.errors import ClientDisconnectedError, HTTPError
-from app.http.negotiation import PLAIN_JSON, negotiate_media_type, parse_max_age
+from app.http.incremental import MultipartWriter
+from app.http.negotiation import (
+    MULTIPART,
+    PLAIN_JSON,
+    Accepted,
+    negotiate,
+    parse_max_age,
+)
 from app.http.params import GraphQLParams, headers_of, parse_params, read_payload
 from app.http.persisted_queries import PersistedDocuments
 from app.http.replay_cache import REPLAY_RECORDER, ReplayRecorder
@@ -38,10 +47,13 @@ from app.http.response import (
     operation_response,
 )
 from app.http.response_cache import CachedResponse, ResponseCache, etag_of
+from app.http.streamed_response import StreamedResponse
 from app.observability.operation_log import OperationRecorder
 from app.resilience.clock import Clock
 from app.schema.context import OperationContext
 
+_ANYTHING: Final = Accepted(PLAIN_JSON, None)
+"""What a client accepts that sends no `Accept`."""
 _DEADLINE_MARGIN: Final = 0.25
 """Seconds added to an operation's deadline, so that a request to LangSmith times out first and reports the reason."""
 
@@ -87,6 +99,39 @@ class GraphQLEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         response = await self._respond(scope, receive)
+        if isinstance(response, StreamedResponse):
+            await self._stream(response, scope, receive, send, started)
+            return
+        self._record(response, scope, started)
+        if response.status != CLIENT_CLOSED_REQUEST:
+            await response.send(send)
+
+    async def _stream(
+        self, streamed: StreamedResponse, scope: Scope, receive: Receive, send: Send, started: float
+    ) -> None:
+        """Send an answer in parts, and record it at the last part.
+
+        Raises the exception of a bug, so that the connection breaks: clients take the end of a body for that of the
+        answer.
+        """
+
+        def record_first_part() -> None:
+            self.recorder.record_first_part(time.perf_counter() - started)
+
+        try:
+            async with contextlib.aclosing(streamed), DisconnectWatcher(receive) as watcher:
+                watcher.start()
+                await streamed.send(send, record_first_part)
+        except Exception as exc:
+            names = {"name": streamed.response.name, "document": streamed.response.document}
+            self._record(self._respond_to_error(exc, PLAIN_JSON, **names), scope, started)
+            if not isinstance(exc, ClientDisconnectedError):
+                raise
+        else:
+            self._record(streamed.response, scope, started)
+            streamed.on_complete(streamed.response)
+
+    def _record(self, response: HTTPResponse, scope: Scope, started: float) -> None:
         self.recorder.record_operation(
             name=response.name,
             document=response.document,
@@ -95,17 +140,15 @@ class GraphQLEndpoint:
             seconds=time.perf_counter() - started,
             request_id=scope.get("state", {}).get("request_id"),
         )
-        if response.status != CLIENT_CLOSED_REQUEST:
-            await response.send(send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> HTTPResponse:
+    async def _respond(self, scope: Scope, receive: Receive) -> HTTPResponse | StreamedResponse:
         """The response from the response cache, or else from running the operation."""
-        media_type = PLAIN_JSON
+        accepted = _ANYTHING
         headers: dict[bytes, bytes] = {}
         try:
             headers = headers_of(scope)
             if b"accept" in headers:
-                media_type = negotiate_media_type(headers[b"accept"].decode("latin-1"))
+                accepted = negotiate(headers[b"accept"].decode("latin-1"))
             replay_recorder: ReplayRecorder | None = scope.get("state", {}).get(REPLAY_RECORDER)
             payload = await read_payload(
                 scope,
@@ -122,30 +165,48 @@ class GraphQLEndpoint:
             max_age = parse_max_age(headers.get(b"cache-control", b"").decode("latin-1"))
             key = None
             if credential and not explain:
-                # `Accept` is not part of the key: the body is the same in both media types.
-                key = self.responses.key(credential.scope, scope["method"], payload)
+                # Of `Accept`, only the format of parts is in the key: JSON is the same in both media types.
+                key = self.responses.key(credential.scope, scope["method"], payload, accepted.parts)
                 if key and max_age is None and (found := self.responses.get(key)):
                     self.recorder.record_execution("kept")
-                    return await self._answer_from_cache(key, *found, media_type, headers, replay_recorder)
+                    return await self._answer_from_cache(key, *found, accepted.media_type, headers, replay_recorder)
             watcher = DisconnectWatcher(receive)
             deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
             context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
-            response = await self._run(scope["method"], payload, context, watcher, media_type, explain=explain)
+            response = await self._run(scope["method"], payload, context, watcher, accepted, explain=explain)
             if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
                 await self.rate_limit.verify(credential)
-            if key and response.outcome == "ok":
-                cached = self._as_cached(response, context)
-                seconds_left = self.responses.set(key, cached)
-                if seconds_left > 0:
-                    return await self._answer_from_cache(key, cached, seconds_left, media_type, headers)
+            if isinstance(response, StreamedResponse):
+                response = await self._begin(response, key, context, headers)
+            if isinstance(response, HTTPResponse) and (cached := self._cache(key, context, response)):
+                return await self._answer_from_cache(*cached, accepted.media_type, headers)
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
-            response = self._respond_to_error(exc, media_type)
+            response = self._respond_to_error(exc, accepted.media_type)
+        return await self._compress(response, headers) if isinstance(response, HTTPResponse) else response
+
+    async def _compress(self, response: HTTPResponse, headers: dict[bytes, bytes]) -> HTTPResponse:
         coding = _coding_for(headers, response.body)
         if coding is None:
             return response
-        return msgspec.structs.replace(
-            response, body=await self.compressor.compress(response.body, coding), coding=coding
-        )
+        body = await self.compressor.compress(response.body, coding)
+        return msgspec.structs.replace(response, body=body, coding=coding)
+
+    async def _begin(
+        self, streamed: StreamedResponse, key: str | None, context: OperationContext, headers: dict[bytes, bytes]
+    ) -> HTTPResponse | StreamedResponse:
+        """Start the deferred fragments. If none of them needs an answer of LangSmith, the response is complete."""
+        waiting = asyncio.Event()
+        context.on_wait = waiting.set
+        try:
+            await streamed.begin(waiting)
+        except BaseException:
+            await streamed.aclose()
+            raise
+        if streamed.is_complete:
+            return streamed.response
+        streamed.send_in(negotiate_coding(headers.get(b"accept-encoding", b""), MIN_BYTES))
+        streamed.on_complete = functools.partial(self._cache, key, context)
+        return streamed
 
     async def _answer_from_cache(
         self,
@@ -172,29 +233,54 @@ class GraphQLEndpoint:
         payload: bytes,
         context: OperationContext,
         watcher: DisconnectWatcher,
-        media_type: str,
+        accepted: Accepted,
         *,
         explain: bool,
-    ) -> HTTPResponse:
+    ) -> HTTPResponse | StreamedResponse:
         params: GraphQLParams | None = None
         request: Request | None = None
+        answer: Response | IncrementalResponse
         try:
             params = parse_params(method, payload)
             request = await self.documents.resolve(params)
             async with watcher:
-                result = await self.executor.run(request, context)
+                run = self.executor.run_incrementally if accepted.parts else self.executor.run
+                answer = await run(request, context)
+                result = answer.initial if isinstance(answer, IncrementalResponse) else answer
                 if result.ran:
                     await self.documents.record(params, request.query)
         except GatewayError as exc:  # from `parse_params` and `resolve`; the executor puts its errors into the result
-            result = Response([{"message": str(exc), "extensions": exc.extensions}])
+            answer = result = Response([{"message": str(exc), "extensions": exc.extensions}])
         except Exception as exc:  # noqa: BLE001 - as above; here the operation's name is known
-            return self._respond_to_error(exc, media_type, **self._names(params, request))
-        extensions = {"gateway": _explain(result, context.traces)} if explain else None
-        return operation_response(result, media_type, extensions=extensions, **self._names(params, request))
+            return self._respond_to_error(exc, accepted.media_type, **self._names(params, request))
 
-    def _as_cached(self, response: HTTPResponse, context: OperationContext) -> CachedResponse:
-        """A response without errors, as the response cache stores it."""
-        return CachedResponse(
+        def extensions() -> dict[str, Any] | None:
+            return {"gateway": _explain(result, context.traces)} if explain else None
+
+        names = self._names(params, request)
+        if isinstance(answer, IncrementalResponse) and accepted.parts:
+            head = HTTPResponse(
+                status=200,
+                body=b"",
+                media_type=accepted.parts.media_type,
+                outcome=result.outcome,
+                cost=result.cost,
+                name=names["name"],
+                document=names["document"],
+            )
+            return StreamedResponse(answer, MultipartWriter(answer, accepted.parts, extensions), head)
+        return operation_response(result, accepted.media_type, extensions=extensions(), **names)
+
+    def _cache(
+        self, key: str | None, context: OperationContext, response: HTTPResponse
+    ) -> tuple[str, CachedResponse, float] | None:
+        """Cache a response without errors.
+
+        Returns its key, the cached response and the seconds for which it is fresh; None if it is not cached.
+        """
+        if key is None or response.outcome != "ok":
+            return None
+        cached = CachedResponse(
             body=response.body,
             etag=etag_of(response.body),
             dependencies=context.dependencies,
@@ -202,7 +288,10 @@ class GraphQLEndpoint:
             name=response.name,
             document=response.document or "",
             cost=response.cost,
+            media_type=response.media_type if response.media_type.startswith(MULTIPART) else None,
         )
+        seconds_left = self.responses.set(key, cached)
+        return (key, cached, seconds_left) if seconds_left > 0 else None
 
     def _respond_to_error(
         self, exc: Exception, media_type: str, *, name: str | None = None, document: str | None = None

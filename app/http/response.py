@@ -11,7 +11,7 @@ from app.errors import BadUserInputError, GatewayError, RateLimitedError, Unauth
 from app.execution import Response
 from app.http.compression import etag_for
 from app.http.errors import ClientDisconnectedError, HTTPError
-from app.http.negotiation import PLAIN_JSON
+from app.http.negotiation import MULTIPART, PLAIN_JSON
 from app.http.response_cache import CachedResponse, etag_matches
 from app.observability.request_id import internal_error_message
 
@@ -43,16 +43,20 @@ class HTTPResponse(msgspec.Struct, frozen=True):
     document: str | None = None
     coding: str | None = None
 
-    async def send(self, send: Send) -> None:
-        headers: list[tuple[bytes, bytes]] = []
+    def headers_without_length(self) -> list[tuple[bytes, bytes]]:
+        """All headers but `Content-Length`."""
+        headers = [_VARY, *self.headers]
         if self.status != 304:
-            headers = [
-                (b"content-type", b"%b; charset=utf-8" % self.media_type.encode()),
-                (b"content-length", b"%d" % len(self.body)),
-            ]
+            charset = b"" if self.media_type.startswith(MULTIPART) else b"; charset=utf-8"
+            headers.append((b"content-type", self.media_type.encode() + charset))
             if self.coding is not None:
                 headers.append((b"content-encoding", self.coding.encode()))
-        headers += (_VARY, *self.headers)
+        return headers
+
+    async def send(self, send: Send) -> None:
+        headers = self.headers_without_length()
+        if self.status != 304:
+            headers.append((b"content-length", b"%d" % len(self.body)))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -94,7 +98,7 @@ def cached_response(
     return HTTPResponse(
         status=304 if not_modified else 200,
         body=b"" if not_modified else body,
-        media_type=media_type,
+        media_type=cached.media_type or media_type,
         headers=(
             (b"etag", etag_for(cached.etag, coding).encode()),
             (b"cache-control", b"private, max-age=%d" % seconds_left),

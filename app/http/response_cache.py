@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from app.cache.explain import Dependency
+from app.http.negotiation import IncrementalFormat
 from app.resilience.clock import Clock
 from app.resilience.lru_cache import LruCache
 
@@ -25,7 +26,8 @@ class CachedResponse:
     """Body and ETag of a successful response, and what the operation log says about its operation.
 
     `expires_at`: monotonic seconds after which the response is stale even if its pages are still fresh. `compressed`:
-    the body in content codings, by their names; only those that a client has asked for.
+    the body in content codings, by their names; only those that a client has asked for. `media_type`: that of an answer
+    in parts; None for JSON, whose media type the client chooses.
     """
 
     body: bytes
@@ -36,6 +38,7 @@ class CachedResponse:
     document: str
     cost: int
     compressed: Mapping[str, bytes] = field(default_factory=dict)
+    media_type: str | None = None
 
 
 class ResponseCache:
@@ -55,11 +58,14 @@ class ResponseCache:
     def held_bytes(self) -> int:
         return self._responses.held_bytes
 
-    def key(self, scope: str, method: str, payload: bytes) -> str | None:
-        """Key of a request's response; None if it must not be cached. `scope`: the scope of the credential."""
+    def key(self, scope: str, method: str, payload: bytes, parts: IncrementalFormat | None = None) -> str | None:
+        """Key of a request's response; None if it must not be cached.
+
+        `scope`: the scope of the credential. `parts`: the format in which the client accepts an answer in parts.
+        """
         if not self._responses.fits(_OVERHEAD_BYTES) or len(payload) > _MAX_PAYLOAD_BYTES:
             return None
-        return f"{scope}:{method}:{payload.decode('latin-1')}"
+        return f"{scope}:{method}:{parts.name if parts else ''}:{payload.decode('latin-1')}"
 
     def get(self, key: str) -> tuple[CachedResponse, float] | None:
         """The response and the seconds for which it is still fresh; None if no fresh response is cached."""

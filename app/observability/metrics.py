@@ -45,6 +45,12 @@ class Metrics:
             buckets=_BUCKETS_SECONDS,
             registry=self._registry,
         )
+        self.first_part_seconds = Histogram(
+            "gateway_operation_first_part_seconds",
+            "Seconds from the arrival of an operation with deferred fragments to the first part of its answer.",
+            buckets=_BUCKETS_SECONDS,
+            registry=self._registry,
+        )
         self.executions = Counter(
             "gateway_executions",
             "Executed operations: plan (compiled), kept (from the response cache), or why graphql-core executed them.",

@@ -72,6 +72,10 @@ class OperationRecorder:
             **({"trace_id": trace_id} if trace_id else {}),
         )
 
+    def record_first_part(self, seconds: float) -> None:
+        """Record the time until the first part of an answer in parts was sent."""
+        self._metrics.first_part_seconds.observe(seconds)
+
     def record_execution(self, by: str) -> None:
         """Count one execution. `by`: `plan`, `kept` (a cached response), or why graphql-core executed it."""
         self._metrics.executions_by(by).inc()

@@ -1,13 +1,14 @@
 """The context of one operation: its credential and deadline, its batched lookups, and the errors beside its data."""
 
+import asyncio
 import hashlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 
-from graphql import GraphQLError, GraphQLResolveInfo
+from graphql import FieldNode, GraphQLError, GraphQLResolveInfo
 
 from app import errors
 from app.cache.explain import Dependency, FieldTrace
@@ -19,6 +20,8 @@ from app.schema.first_answer import FirstAnswerGate
 from app.schema.loader import FailedLookup, SessionLoader
 from app.sessions.arguments import StatsOptions, check_encoded_length, given_options, stats_window
 from app.sessions.query import Arguments, StatsWindow
+
+T = TypeVar("T")
 
 _WALK: Final = timedelta(minutes=10)
 """How long the windows of a walk stay as they were for its first page: its pages then belong together."""
@@ -37,11 +40,13 @@ class OperationContext:
         deadline: Time of the event loop's clock at which upstream work ends.
         on_wait: Called each time before the operation waits for LangSmith.
         max_age: Seconds; the client accepts no page that is older. None accepts any age.
-        valid_seconds: Seconds after `now` until a window of `last` resolves to another start time; infinite without
-            such a window.
         results_by_window: Statistics over further windows, by the response key of the root field and the window.
         traces: How the cache answered each root field, by response key.
         extra_errors: Errors that cost no field its value.
+        deferred_fields: By response key, the root fields around the fragments that are delivered later.
+        is_for_fragment: Whether the context is that of a deferred fragment.
+        shown: By response key of the root field, what the parts of an operation with deferred fragments have read
+            together: all are about the same rows.
     """
 
     cache: PageCache
@@ -50,10 +55,12 @@ class OperationContext:
     deadline: float
     on_wait: Callable[[], None] = lambda: None
     max_age: float | None = None
-    valid_seconds: float = math.inf
     results_by_window: dict[tuple[str, StatsWindow], LookupResult | FailedLookup] = field(default_factory=dict)
     traces: dict[str, FieldTrace] = field(default_factory=dict)
     extra_errors: list[GraphQLError] = field(default_factory=list)
+    deferred_fields: Mapping[str, Sequence[FieldNode]] = field(default_factory=dict)
+    is_for_fragment: bool = False
+    shown: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     gate: FirstAnswerGate = field(init=False)
     loader: SessionLoader = field(init=False)
     _walk_starts: dict[str, datetime] = field(default_factory=dict)
@@ -72,6 +79,35 @@ class OperationContext:
             raise errors.UnauthenticatedError("Send a LangSmith credential: the header X-API-Key, or Authorization.")
         trace = self.traces.setdefault(str(info.path.key), FieldTrace())
         return FetchContext(self.credential, self.deadline, trace, self.max_age, self.on_wait)
+
+    @property
+    def valid_seconds(self) -> float:
+        """Seconds after `now` until a window of `last` resolves to another start time; infinite without such a window.
+
+        Start times are rounded down to the minute, so the window is another one from the next minute on.
+        """
+        if not any(window.is_relative for window, _ in self._windows.values()):
+            return math.inf
+        return 60 - self.now.second - self.now.microsecond / 1e6
+
+    def expect_fragments(self, fields: Mapping[str, Sequence[FieldNode]]) -> None:
+        """Learn which root fields the deferred fragments of the operation have, before its initial part runs."""
+        self.deferred_fields = fields
+
+    def for_fragment(self) -> Self:
+        """The context of a deferred fragment: it shares the rows, lookups and windows, and has errors of its own."""
+        context = replace(self, is_for_fragment=True, results_by_window={}, extra_errors=[], _window_results={})
+        context.gate, context.loader = self.gate, self.loader
+        return context
+
+    async def read_together(self, root_key: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What the root field of this response key reads: once, if several parts of the operation show it."""
+        if root_key not in self.deferred_fields:
+            return await read()
+        if root_key not in self.shown:
+            self.shown[root_key] = asyncio.ensure_future(read())
+        found: T = await self.shown[root_key]
+        return found
 
     @property
     def dependencies(self) -> list[Dependency]:
@@ -98,9 +134,6 @@ class OperationContext:
             window = stats_window(options, now)
             check_encoded_length(window.arguments)
             self._windows[now, given] = (window, label)
-            if options.last:
-                # Start times are rounded down to the minute, so the window is another one from the next minute on.
-                self.valid_seconds = 60 - self.now.second - self.now.microsecond / 1e6
         return self._windows[now, given]
 
     def window_result(

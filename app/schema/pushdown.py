@@ -12,12 +12,13 @@ from app.sessions.query import ALL_RUNS, StatsWindow
 
 STATISTICS: Final = tuple(name for name in FIELDS if name in STATS | FACETS)
 """Names of all statistics and facets, in the order of their declarations."""
-_BY_GRAPHQL_NAME: Final = {to_camel_case(name): name for name in STATISTICS}
+STATISTIC_FIELDS: Final = {to_camel_case(name): name for name in STATISTICS}
+"""Those names by the names of the fields in the schema."""
 
 
 def statistics_in(selection: Selection) -> frozenset[str]:
     """The statistics and facets that a selection of sessions, or of their `stats`, contains."""
-    return frozenset(_BY_GRAPHQL_NAME[name] for name in selection.names & _BY_GRAPHQL_NAME.keys())
+    return frozenset(STATISTIC_FIELDS[name] for name in selection.names & STATISTIC_FIELDS.keys())
 
 
 def windows_in(sessions: Selection, context: OperationContext, root_key: str) -> dict[StatsWindow, frozenset[str]]:

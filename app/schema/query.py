@@ -1,11 +1,21 @@
 """Query: the root fields of the schema."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import strawberry
+from graphql import (
+    GraphQLArgument,
+    GraphQLBoolean,
+    GraphQLDefaultInput,
+    GraphQLDeferDirective,
+    GraphQLDirective,
+    GraphQLNonNull,
+    GraphQLString,
+)
 from strawberry.schema.config import StrawberryConfig
 
 from app.errors import BadUserInputError
+from app.execution import graphql_core_schema
 from app.schema.connection import ConnectionPlan, resolve_connection
 from app.schema.lookup import load_sessions
 from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS, parse_slice
@@ -27,10 +37,34 @@ from app.sessions.scalars import SCALARS, parse_uuid
 T = TypeVar("T")
 
 
+_DEFER: Final = GraphQLDirective(
+    name=GraphQLDeferDirective.name,
+    locations=GraphQLDeferDirective.locations,
+    args={
+        "if": GraphQLArgument(
+            GraphQLNonNull(GraphQLBoolean),
+            default=GraphQLDefaultInput(value=True),
+            description="Whether the fragment is deferred, for example only while a page has no data yet.",
+        ),
+        "label": GraphQLArgument(
+            GraphQLString,
+            description="A name that is unique in the document. The parts of the answer repeat it.",
+        ),
+    },
+    description="Delivers the statistics of a fragment later than the rest of the answer, as soon as LangSmith has "
+    "computed them: `nodes { id name ... @defer { runCount } }`. The client must accept `multipart/mixed`; any other "
+    "client gets the whole answer at once.",
+)
+
+
 def create_schema() -> strawberry.Schema:
     """The GraphQL schema of the gateway."""
     config = StrawberryConfig(scalar_map=SCALARS, info_class=Info, default_resolver=decoding.read_attribute)
-    return strawberry.Schema(Query, types=[Session], config=config)
+    schema = strawberry.Schema(Query, types=[Session], config=config)
+    # Strawberry's own flag for `@defer` would declare `@stream` as well.
+    core_schema = graphql_core_schema(schema)
+    core_schema.directives = (*core_schema.directives, _DEFER)
+    return schema
 
 
 def _argument(description: str) -> Any:

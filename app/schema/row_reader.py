@@ -81,6 +81,19 @@ class RowReader:
             fetched_at=min((page.fetched_at for page in pages), default=None),
         )
 
+    async def cached_ids(self, queries: Sequence[PageQuery], count: int) -> list[str] | None:
+        """The ids of the first `count` rows, if all pages are cached and fresh; None if LangSmith is asked for one.
+
+        The pages may lack statistics.
+        """
+        found: list[str] = []
+        for query in queries:
+            ids = await self._cache.cached_ids(query, self._context)
+            if ids is None:
+                return None
+            found += ids
+        return found[:count]
+
     async def exists(self, query: PageQuery, *, since: float | None) -> bool:
         """Whether the query has a row. An answer from before the time `since`, in monotonic seconds, is read again."""
         page = await self._get_page(query, self._context)

@@ -35,6 +35,14 @@ class Info(strawberry.Info[OperationContext, None]):
             selection = cache.set(Selection.below(self.raw, object_type))
         return selection
 
+    def deferred_selection(self, object_type: str) -> Selection | None:
+        """What the operation's deferred fragments select of these objects; None if they do not select the field.
+
+        The field must be a root field.
+        """
+        nodes = self.context.deferred_fields.get(self.root_key)
+        return Selection.below(self.raw, object_type, nodes=nodes) if nodes else None
+
     @property
     def field_cache(self) -> FieldCache:
         """The field's cache, which lasts as long as the operation stays prepared with the same variables."""

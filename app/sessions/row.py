@@ -1,5 +1,6 @@
 """The struct of a session's row, generated from the declarations, and the decoding of an answer into rows."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,6 +44,11 @@ def detached(row: Row) -> Row:
     return msgspec.structs.replace(row, **{name: _copy(getattr(row, name)) for name in _OPAQUE})
 
 
+def without(row: Row, names: Iterable[str]) -> Row:
+    """The row with these fields null."""
+    return msgspec.structs.replace(row, **{name: _NULLS[name] for name in names})
+
+
 def new_row(**values: Any) -> Row:
     """A row of values that were decoded before, one for each field."""
     row: Row = _Row(**values)
@@ -74,15 +80,18 @@ _DECODED_AS: Final[dict[Any, Any]] = {
 }
 
 
+DECODED: Final = {name: _DECODED_AS.get(field.annotation, field.annotation) for name, field in FIELDS.items()}
+"""The type that each field of a row is decoded as."""
+_NULLS: Final = {name: NULL if kind is msgspec.Raw else None for name, kind in DECODED.items()}
+"""Null as the value of each field."""
+
+
 def _struct_field(field: Field) -> Any:
     kind = DECODED[field.name]
     if field.name in Row.__struct_fields__:
         return (field.name, kind)
-    return (field.name, kind, NULL if kind is msgspec.Raw else None)
+    return (field.name, kind, _NULLS[field.name])
 
-
-DECODED: Final = {name: _DECODED_AS.get(field.annotation, field.annotation) for name, field in FIELDS.items()}
-"""The type that each field of a row is decoded as."""
 
 _ARRAYS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == (list[JSON] | None))
 _OPAQUE: Final = [name for name, field in FIELDS.items() if field.annotation in _DECODED_AS and name != "id"]

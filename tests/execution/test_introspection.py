@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from graphql import execute, get_introspection_query
+from graphql import experimental_execute_incrementally, get_introspection_query
 
 from app.execution import executor
 from tests.conftest import Clock, Gateway, Serve, running_gateway
@@ -47,9 +47,9 @@ async def test_repeated_introspection_is_answered_without_running_it_again(
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         runs.append(args)
-        return execute(*args, **kwargs)
+        return experimental_execute_incrementally(*args, **kwargs)
 
-    monkeypatch.setattr(executor, "execute", counted)
+    monkeypatch.setattr(executor, "experimental_execute_incrementally", counted)
     async with running_gateway(upstream_url, clock, compiled=compiled) as gateway:
         answers = [(await gateway.post(FULL, key=key)).content for key in (None, "demo", None)]
         assert len(set(answers)) == 1

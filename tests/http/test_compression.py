@@ -12,7 +12,7 @@ import pytest
 
 from app.emulator import Emulator
 from app.http import compression
-from app.http.compression import CODINGS, MIN_BYTES, negotiate_coding
+from app.http.compression import CODINGS, MIN_BYTES, Coding, negotiate_coding
 from tests.conftest import Clock, Gateway, Serve
 from tests.support.raw_client import Connection, RawResponse, connect, executions, request
 
@@ -44,12 +44,12 @@ def compressions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The codings of the compressions so far."""
     done: list[str] = []
 
-    def counted(coding: str, compress: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def counted(name: str, coding: Coding) -> Coding:
         def counting(body: bytes) -> bytes:
-            done.append(coding)
-            return compress(body)
+            done.append(name)
+            return coding.whole(body)
 
-        return counting
+        return coding._replace(whole=counting)
 
     monkeypatch.setattr(compression, "CODINGS", {name: counted(name, each) for name, each in CODINGS.items()})
     return done

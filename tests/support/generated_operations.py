@@ -49,23 +49,25 @@ class _Parts:
     """Parts of the document that accumulate while an operation is drawn."""
 
     failing: bool = False
+    deferring: bool = False
     fragments: list[str] = field(default_factory=list)
     variables: dict[str, bool] = field(default_factory=dict)
 
 
-def operations(ids: Sequence[str], *, failing: bool = False) -> st.SearchStrategy[Operation]:
+def operations(ids: Sequence[str], *, failing: bool = False, deferring: bool = False) -> st.SearchStrategy[Operation]:
     """Valid operations that look up these sessions, and sessions that do not exist.
 
-    With `failing`, some windows, options and arguments are refused when the operation runs.
+    With `failing`, some windows, options and arguments are refused when the operation runs. With `deferring`, some
+    fragments have `@defer`.
     """
-    return st.composite(_operation)(ids, failing=failing)
+    return st.composite(_operation)(ids, failing=failing, deferring=deferring)
 
 
-def _operation(draw: st.DrawFn, ids: Sequence[str], *, failing: bool) -> Operation:
-    parts = _Parts(failing=failing)
+def _operation(draw: st.DrawFn, ids: Sequence[str], *, failing: bool, deferring: bool) -> Operation:
+    parts = _Parts(failing=failing, deferring=deferring)
     roots = {f"r{number}": _root(draw, parts, ids) for number in range(draw(st.integers(1, 3)))}
     declared = f"({', '.join(f'${name}: Boolean!' for name in parts.variables)})" if parts.variables else ""
-    selected = " ".join(f"{key}: {root}" for key, root in roots.items())
+    selected = " ".join(_deferred(draw, parts, f"{key}: {root}", "Query") for key, root in roots.items())
     query = f"query Generated{declared} {{ {selected} }} {' '.join(parts.fragments)}"
     return Operation(query, dict(parts.variables))
 
@@ -99,14 +101,15 @@ def _root(draw: st.DrawFn, parts: _Parts, ids: Sequence[str]) -> str:
     selected = []
     for each in below:
         if each == "edges":
-            selected.append(f"edges {{ cursor node {{ {_row(draw, parts)} }} }}")
+            fields = f"edges {{ cursor node {{ {_row(draw, parts)} }} }}"
         elif each == "pageInfo":
             flags = draw(st.lists(st.sampled_from(PAGE_INFO), min_size=1, unique=True))
-            selected.append(f"pageInfo {{ {' '.join(flags)} }}")
+            fields = f"pageInfo {{ {' '.join(flags)} }}"
         elif each == "__typename":
-            selected.append(each)
+            fields = each
         else:
-            selected.append(_directed(draw, parts, f"{each}", f"{{ {_row(draw, parts)} }}"))
+            fields = _directed(draw, parts, f"{each}", f"{{ {_row(draw, parts)} }}")
+        selected.append(_deferred(draw, parts, fields, "SessionConnection"))
     return f"sessions{f'({arguments})' if arguments else ''} {{ {' '.join(selected)} __typename }}"
 
 
@@ -128,7 +131,25 @@ def _row(draw: st.DrawFn, parts: _Parts) -> str:
     for each in fields:
         name, brace, rest = each.partition(" {")
         rendered.append(_directed(draw, parts, name, brace + rest))
-    return _wrapped(draw, parts, " ".join(rendered)) + " id"
+    middle = draw(st.integers(0, len(rendered))) if parts.deferring else 0
+    later = [_deferred(draw, parts, " ".join(rendered[:middle]), "Session")] if middle else []
+    return _wrapped(draw, parts, " ".join([*later, *rendered[middle:], "__typename"])) + " id"
+
+
+def _deferred(draw: st.DrawFn, parts: _Parts, fields: str, kind: str) -> str:
+    """The fields, perhaps in a fragment with `@defer`."""
+    if not parts.deferring or draw(st.integers(0, 2 if kind == "Session" else 5)):
+        return fields
+    condition = draw(st.sampled_from(["", "", "(if: true)", "(if: false)", "variable"]))
+    if condition == "variable":
+        variable = f"v{len(parts.variables)}"
+        parts.variables[variable] = draw(st.booleans())
+        condition = f"(if: ${variable})"
+    if draw(st.booleans()):
+        return f"... on {kind} @defer{condition} {{ {fields} }}"
+    name = f"F{len(parts.fragments)}"
+    parts.fragments.append(f"fragment {name} on {kind} {{ {fields} }}")
+    return f"...{name} @defer{condition}"
 
 
 def _directed(draw: st.DrawFn, parts: _Parts, name: str, rest: str) -> str:

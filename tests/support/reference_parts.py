@@ -74,6 +74,7 @@ LIMITS: Final = (
     ("`__type` fields", ABSENT, limits.MAX_TYPE_FIELDS),
     ("Aliases inside introspection, of fields with a selection", ABSENT, limits.MAX_INTROSPECTION_ALIASES),
     ("Directives", ABSENT, limits.MAX_DIRECTIVES),
+    ("Fragments with `@defer`", ABSENT, limits.MAX_DEFERRED),
     ("Values in one list", ABSENT, limits.MAX_LIST),
     ("Bytes of the variables as JSON", ABSENT, limits.MAX_VARIABLES_BYTES),
     ("Depth of the variables", ABSENT, limits.MAX_VARIABLES_DEPTH),
