@@ -80,10 +80,16 @@ class PageCache:
         return page
 
     async def cached_ids(self, query: PageQuery, context: FetchContext) -> list[str] | None:
-        """The ids of the rows of a page that can be served from memory, even without its statistics; otherwise None."""
-        cached = await self._store.get(f"{context.credential.scope}:{query.key}")
+        """The ids of the rows of a page that can be served from the cache, but for its statistics; otherwise None."""
+        scope = context.credential.scope
+        key = f"{scope}:{query.key}"
         need = Need(ALL_RUNS, frozenset(), query.limit, context.max_age)
-        match decide(cached, need, self._policy, self._clock()):
+        cached = await self._store.get(key)
+        decision = decide(cached, need, self._policy, self._clock())
+        if self._shared and isinstance(decision, Miss) and context.max_age != 0:
+            found = await self._read_shared(self._shared, key, cached, query, scope)
+            decision = decide(found.page, need, self._policy, self._clock())
+        match decision:
             case Hit(page) | ServeStale(page):
                 return [row.id for row in page.rows[: query.limit] if row]
             case _:

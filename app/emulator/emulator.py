@@ -1,5 +1,6 @@
 """The emulator: authentication, and the routes of both versions of the API."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from app.emulator import gate, timestamps
 from app.emulator.behaviour import Behaviour
 from app.emulator.cursors import Cursor, fingerprint
 from app.emulator.errors import ApiError, EdgeError
-from app.emulator.fault_injection import FaultInjectingApp, RecordedRequest, Response
+from app.emulator.fault_injection import FaultInjectingApp, RecordedRequest, Response, has_statistics
 from app.emulator.listing import Ranked, filter_sessions, is_after, sort_sessions
 from app.emulator.params import SessionParams, SessionsParams
 from app.emulator.params_v2 import SessionParamsV2, SessionsParamsV2
@@ -85,8 +86,11 @@ class Emulator(Behaviour, FaultInjectingApp):
         return self._error_response(request, status, ApiError(status, HTTPStatus(status).phrase))
 
     def latency_of(self, request: RecordedRequest) -> float:
-        has_stats = any(name == "include_stats" and value.lower() == "true" for name, value in request.params)
-        return self.latency + (self.stats_latency if has_stats else 0.0)
+        return self.latency + (self.stats_latency if has_statistics(request) else 0.0)
+
+    def pause_statistics(self) -> asyncio.Event:
+        """Pause the requests for statistics that arrive from now on, until the event is set."""
+        return self.pause(has_statistics)
 
     def add_project(self, key: str, name: str) -> Session:
         """Add a tracing project that starts now, and has no runs, to the workspace of an API key."""

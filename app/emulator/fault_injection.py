@@ -1,7 +1,7 @@
 """An ASGI app that tests control: it records requests, delays or pauses them, and injects faults into responses.
 
 A request is recorded when it arrives, and takes the next fault at that time. It is answered after `latency` seconds,
-and after the pause that was active on its arrival has ended. A client that disconnects before is counted, and gets
+and after the pause that applied on its arrival has ended. A client that disconnects before is counted, and gets
 no response.
 """
 
@@ -77,6 +77,7 @@ class FaultInjectingApp(ABC):
         self.latency = 0.0
         self.disconnects = 0
         self._pause: asyncio.Event | None = None
+        self._is_paused: Callable[[RecordedRequest], bool] = lambda _: True
         self._change = asyncio.Condition()
 
     @abstractmethod
@@ -91,9 +92,9 @@ class FaultInjectingApp(ABC):
     def latency_of(self, request: RecordedRequest) -> float:
         """Seconds before the response to a request."""
 
-    def pause(self) -> asyncio.Event:
-        """Pause all requests that arrive from now on, until the returned event is set."""
-        self._pause = asyncio.Event()
+    def pause(self, applies: Callable[[RecordedRequest], bool] = lambda _: True) -> asyncio.Event:
+        """Pause the requests that arrive from now on, all or those to which it applies, until the event is set."""
+        self._pause, self._is_paused = asyncio.Event(), applies
         return self._pause
 
     async def wait_for_requests(self, count: int) -> None:
@@ -109,7 +110,8 @@ class FaultInjectingApp(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"The emulator supports HTTP, not {scope['type']}.")
-        request, fault, pause = self._record(scope), self._take_fault(scope["path"]), self._pause
+        request, fault = self._record(scope), self._take_fault(scope["path"])
+        pause = self._pause if self._is_paused(request) else None
         await self._notify()
         if not await _finishes_before_disconnect(_delay(self.latency_of(request), pause), receive):
             self.disconnects += 1
@@ -208,3 +210,8 @@ def _response_start(response: Response, *, length: int) -> dict[str, Any]:
     headers |= {name.lower(): value for name, value in response.headers.items()}
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     return {"type": "http.response.start", "status": response.status, "headers": encoded}
+
+
+def has_statistics(request: RecordedRequest) -> bool:
+    """Whether the request asks for statistics, which LangSmith takes longer to compute."""
+    return any(name == "include_stats" and value.lower() == "true" for name, value in request.params)

@@ -52,8 +52,7 @@ class AnswerEncoder:
         try:
             return self._encode_into(self._buffer(MAX_BYTES), MAX_BYTES, answer)
         except BufferError:
-            message = f"The answer is larger than {MAX_BYTES // 1024**2} MiB, which is the limit. {_ADVICE}"
-            raise ResultTooLargeError(message, limit=MAX_BYTES) from None
+            raise too_many_bytes_error() from None
 
     def _encode_into(self, buffer: bytearray, length: int, answer: Any) -> msgspec.Raw:
         if len(buffer) != length:  # the last answer has shortened it
@@ -70,6 +69,12 @@ class AnswerEncoder:
     def _lengthen(self, buffer: bytearray, length: int) -> None:
         # Unlike Python's own ways to lengthen a bytearray, this one does not fill it with zeros.
         self._encoder.encode_into(0, buffer, length - 1)
+
+
+def too_many_bytes_error() -> ResultTooLargeError:
+    """The error of an answer that is larger than MAX_BYTES, with all of its parts."""
+    message = f"The answer is larger than {MAX_BYTES // 1024**2} MiB, which is the limit. {_ADVICE}"
+    return ResultTooLargeError(message, limit=MAX_BYTES)
 
 
 def _too_many_objects_error() -> ResultTooLargeError:

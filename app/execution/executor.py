@@ -15,7 +15,7 @@ from graphql import ExecutionResult, FieldNode, GraphQLError, experimental_execu
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import GatewayError, ResultTooLargeError
-from app.execution.answer_size import AnswerEncoder, AnswerSize
+from app.execution.answer_size import MAX_BYTES, AnswerEncoder, AnswerSize, too_many_bytes_error
 from app.execution.core_executor import BoundedExecutor
 from app.execution.deferral import DeferredFragment
 from app.execution.delivery import IncrementalResponse, deliver, pending_fragments
@@ -130,8 +130,13 @@ class Executor:
         if not pending:
             return initial
 
+        size = len(memoryview(initial.data or b""))
+
         async def run_fragment(fragment: DeferredFragment) -> Response:
-            return await self._run(operations[fragment], request, context.for_fragment())
+            nonlocal size
+            response = await self._run(operations[fragment], request, context.for_fragment())
+            size += len(memoryview(response.data or b""))
+            return response if size <= MAX_BYTES else self._refuse(too_many_bytes_error())
 
         return IncrementalResponse(initial, split.keys, pending, deliver(split.fragments, pending, run_fragment))
 

@@ -173,12 +173,13 @@ class GraphQLEndpoint:
             watcher = DisconnectWatcher(receive)
             deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
             context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
+            store = functools.partial(self._store, key, context, self.clock())
             response = await self._run(scope["method"], payload, context, watcher, accepted, explain=explain)
             if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
                 await self.rate_limit.verify(credential)
             if isinstance(response, StreamedResponse):
-                response = await self._begin(response, key, context, headers)
-            if isinstance(response, HTTPResponse) and (cached := self._cache(key, context, response)):
+                response = await self._begin(response, headers, context, store)
+            if isinstance(response, HTTPResponse) and (cached := store(response)):
                 return await self._answer_from_cache(*cached, accepted.media_type, headers)
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
             response = self._respond_to_error(exc, accepted.media_type)
@@ -192,9 +193,16 @@ class GraphQLEndpoint:
         return msgspec.structs.replace(response, body=body, coding=coding)
 
     async def _begin(
-        self, streamed: StreamedResponse, key: str | None, context: OperationContext, headers: dict[bytes, bytes]
+        self,
+        streamed: StreamedResponse,
+        headers: dict[bytes, bytes],
+        context: OperationContext,
+        store: Callable[[HTTPResponse], object],
     ) -> HTTPResponse | StreamedResponse:
-        """Start the deferred fragments. If none of them needs an answer of LangSmith, the response is complete."""
+        """Start the deferred fragments. If none of them needs an answer of LangSmith, the response is complete.
+
+        Otherwise, `store` is called with the response when its last part was sent.
+        """
         waiting = asyncio.Event()
         context.on_wait = waiting.set
         try:
@@ -205,7 +213,7 @@ class GraphQLEndpoint:
         if streamed.is_complete:
             return streamed.response
         streamed.send_in(negotiate_coding(headers.get(b"accept-encoding", b""), MIN_BYTES))
-        streamed.on_complete = functools.partial(self._cache, key, context)
+        streamed.on_complete = store
         return streamed
 
     async def _answer_from_cache(
@@ -271,10 +279,10 @@ class GraphQLEndpoint:
             return StreamedResponse(answer, MultipartWriter(answer, accepted.parts, extensions), head)
         return operation_response(result, accepted.media_type, extensions=extensions(), **names)
 
-    def _cache(
-        self, key: str | None, context: OperationContext, response: HTTPResponse
+    def _store(
+        self, key: str | None, context: OperationContext, began: float, response: HTTPResponse
     ) -> tuple[str, CachedResponse, float] | None:
-        """Cache a response without errors.
+        """Store a response in the response cache, unless it has errors. `began`: when the operation began.
 
         Returns its key, the cached response and the seconds for which it is fresh; None if it is not cached.
         """
@@ -284,7 +292,7 @@ class GraphQLEndpoint:
             body=response.body,
             etag=etag_of(response.body),
             dependencies=context.dependencies,
-            expires_at=self.clock() + context.valid_seconds,
+            expires_at=began + context.valid_seconds,
             name=response.name,
             document=response.document or "",
             cost=response.cost,

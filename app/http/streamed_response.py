@@ -12,7 +12,7 @@ from app.http.compression import PartCompressor
 from app.http.incremental import MultipartWriter
 from app.http.response import HTTPResponse
 
-_READY_SECONDS: Final = 0.01
+_READY_SECONDS: Final = 0.25
 """How long the first part waits for fragments that need no answer of LangSmith, at most."""
 _HEADERS: Final = ((b"x-accel-buffering", b"no"), (b"incremental", b"?1"))
 """The first one keeps proxies from collecting parts, and the second one says that clients should not either."""

@@ -53,7 +53,8 @@ class Metrics:
         )
         self.executions = Counter(
             "gateway_executions",
-            "Executed operations: plan (compiled), kept (from the response cache), or why graphql-core executed them.",
+            "Executed operations and deferred fragments: plan (compiled), kept (from the response cache), or why "
+            "graphql-core executed them.",
             ["by"],
             registry=self._registry,
         )

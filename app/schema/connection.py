@@ -109,15 +109,14 @@ async def _read_with_windows(plan: ConnectionPlan, info: Info) -> _Connection:
     fetch_context = context.fetch_context(info.raw)
     reader = RowReader(context.cache, fetch_context, context.gate)
     held = None
-    if plan.windows and info.root_key not in context.deferred_fields:
+    if plan.windows and not context.is_for_fragment:
         held = await reader.cached_ids(plan.pages, plan.slice.count)
+    read = context.read_together(info.root_key, functools.partial(_read, plan, info, reader))
     if held:  # only statistics can be missing, and those over all windows are requested at the same time
-        found, _ = await asyncio.gather(
-            _read(plan, info, reader), load_windows(plan.windows, held, info, fetch_context)
-        )
+        found, _ = await asyncio.gather(read, load_windows(plan.windows, held, info, fetch_context))
     else:
         with context.loader.pending_pages:
-            found = await context.read_together(info.root_key, functools.partial(_read, plan, info, reader))
+            found = await read
     ids = [row.id for _, row in found.rows]
     later = plan.page.statistics - found.statistics
     if not later and (ids == held or not plan.windows):

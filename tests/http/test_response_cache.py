@@ -1,5 +1,6 @@
 """A response is cached as bytes, per credential and request, and served while its pages are fresh and unchanged."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve, take_recorded_params
+from tests.conftest import TIMEOUT_SECONDS, Clock, Gateway, Serve, take_recorded_params
 
 QUERY = "{ sessions(first: 5) { nodes { id name runCount } } }"
 
@@ -183,3 +184,16 @@ async def test_response_to_a_long_request_is_not_cached(gateway: Gateway) -> Non
     for _ in range(2):
         assert "data" in (await gateway.post(QUERY + " " * 20_000)).json()
     assert await executions(gateway) == {"plan": 2}
+
+
+async def test_minute_of_a_relative_window_begins_before_langsmith_answers(
+    serve: Serve, langsmith: Emulator, clock: Clock
+) -> None:
+    query = '{ sessions(first: 2, stats: {last: "PT1H"}) { nodes { runCount } } }'
+    async with serve(cache_ttl=600) as gateway:
+        release = langsmith.pause()
+        request = asyncio.create_task(gateway.post(query))
+        await asyncio.wait_for(langsmith.wait_for_requests(1), TIMEOUT_SECONDS)
+        clock.advance(20)  # it is now ten seconds before the next minute
+        release.set()
+        assert (await request).headers["cache-control"] == "private, max-age=10"

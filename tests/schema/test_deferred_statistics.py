@@ -1,0 +1,165 @@
+"""Deferred statistics are those of the rows that were shown, and all windows are requested at the same time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.emulator import Emulator, Fault
+from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve, take_recorded_params
+from tests.support.incremental_client import DRAFT, OLD, merged, parts_of
+
+DAY = 'day: stats(last: "PT24H") { runCount }'
+WEEK = 'week: stats(last: "P7D") { runCount errorRate }'
+
+
+async def answer(gateway: Gateway, query: str, accept: str = DRAFT, **headers: str) -> dict[str, Any]:
+    """The whole answer, merged from its parts."""
+    return merged(parts_of(await gateway.post(query, accept=accept, **headers)))
+
+
+def selected(params: list[tuple[str, str]]) -> set[str]:
+    return {value for name, value in params if name == "stats_select"}
+
+
+def ids_in(params: list[tuple[str, str]]) -> int:
+    return sum(name == "id" for name, _ in params)
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+@pytest.mark.parametrize("ttl", [0, 15])
+async def test_statistics_are_those_of_the_rows_that_were_shown_although_the_list_moves(
+    serve: Serve, langsmith: Emulator, accept: str, ttl: int
+) -> None:
+    query = f"{{ sessions(first: 3) {{ nodes {{ id ... @defer {{ name runCount {DAY} }} }} }} }}"
+    async with serve(cache_ttl=ttl) as gateway:
+        release = langsmith.pause_statistics()
+        request = asyncio.create_task(answer(gateway, query, accept, **{"cache-control": "no-cache"}))
+        await asyncio.wait_for(langsmith.wait_for_requests(3), TIMEOUT_SECONDS)
+        langsmith.add_project("demo", "a newer one")
+        # Another client makes the gateway cache the list as it is now.
+        shown = (await gateway.run("{ sessions(first: 3) { nodes { id } } }", **{"cache-control": "no-cache"}))["data"]
+        release.set()
+        rows = (await request)["data"]["sessions"]["nodes"]
+        whole = await gateway.data(f"{{ sessions(first: 3, offset: 1) {{ nodes {{ id name runCount {DAY} }} }} }}")
+    assert [row["id"] for row in rows] != [row["id"] for row in shown["sessions"]["nodes"]]
+    assert rows == whole["sessions"]["nodes"]
+
+
+async def test_session_that_is_gone_meanwhile_has_nulls(gateway: Gateway, langsmith: Emulator) -> None:
+    answers = iter([slice(None), slice(1, None), slice(1, None)])
+    langsmith.faults.append(Fault(rewrite=lambda rows: rows[next(answers)], times=3))
+    query = f"{{ sessions(first: 2) {{ nodes {{ name ... @defer {{ runCount {DAY} }} }} }} }}"
+    first, second = (await answer(gateway, query))["data"]["sessions"]["nodes"]
+    assert first["name"]
+    assert (first["runCount"], first["day"]) == (None, None)
+    assert second["day"]["runCount"] is not None
+
+
+async def test_list_that_is_ordered_by_a_statistic_brings_its_deferred_statistics(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    order = 'orderBy: {field: LATENCY_P99}, stats: {last: "P7D"}'
+    fields = f'latencyP50 same: stats(last: "P7D") {{ errorRate }} {DAY}'
+    query = f"{{ sessions(first: 2, {order}) {{ nodes {{ id ... @defer {{ {fields} }} }} }} }}"
+    found = await answer(gateway, query)
+    page, *windows = take_recorded_params(langsmith)
+    assert {"latency_p50", "error_rate"} <= selected(page)
+    assert [selected(each) for each in windows] == [{"run_count"}]
+    assert found == await gateway.run(query)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        'nodes(ids: ["{0}", "00000000-0000-4000-8000-000000000000", "{1}", "no id"])',
+        'session(id: "{1}", stats: {{last: "P7D"}})',
+        'node(id: "{0}")',
+    ],
+)
+async def test_statistics_of_a_lookup_are_deferred(gateway: Gateway, langsmith: Emulator, root: str) -> None:
+    listed = await gateway.data("{ sessions(first: 2, offset: 5) { nodes { id } } }")
+    root = root.format(*(row["id"] for row in listed["sessions"]["nodes"]))
+    langsmith.requests.clear()
+    query = f"{{ {root} {{ ... on Session {{ id ... @defer {{ name runCount errorRate {DAY} {WEEK} }} }} }} }}"
+    found = await answer(gateway, query)
+    requests = take_recorded_params(langsmith)
+    with_statistics = [each for each in requests if selected(each)]
+    assert len(requests) - len(with_statistics) <= 1
+    assert {ids_in(each) for each in with_statistics} == {found["data"].get("nodes", [1]).count(None) or 1}
+    assert len(with_statistics) == (2 if root.startswith("session(") else 3)
+    assert found == await gateway.run(query)
+
+
+async def test_two_fragments_share_one_request_for_each_window_and_hundred_rows(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    query = f"""{{ sessions(first: 150) {{ nodes {{ id ...A @defer(label: "a") ...B @defer(label: "b") }} }} }}
+    fragment A on Session {{ runCount {WEEK} }}
+    fragment B on Session {{ latencyP50 {WEEK.replace("errorRate", "latencyP99")} }}"""
+    await answer(gateway, query)
+    requests = take_recorded_params(langsmith)
+    windows = [each for each in requests if selected(each)]
+    assert len(requests) - len(windows) == 2
+    own = [each for each in windows if selected(each) == {"run_count", "latency_p50"}]
+    week = [each for each in windows if selected(each) == {"run_count", "error_rate", "latency_p99"}]
+    assert [sorted(map(ids_in, each)) for each in (own, week)] == [[50, 100], [50, 100]]
+    assert len(windows) == 4
+
+
+async def test_fragment_of_columns_alone_asks_for_nothing_more(gateway: Gateway, langsmith: Emulator) -> None:
+    query = "{ sessions(first: 2) { nodes { id ... @defer { name extra } } ... @defer { pageInfo { hasNextPage } } } }"
+    found = await answer(gateway, query)
+    [page] = take_recorded_params(langsmith)
+    assert ("limit", "3") in page
+    assert found == await gateway.run(query)
+
+
+async def test_held_page_asks_for_its_missing_statistics_and_all_windows_at_the_same_time(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    await gateway.data("{ sessions(first: 3) { nodes { id } } }")
+    langsmith.requests.clear()
+    release = langsmith.pause_statistics()
+    request = asyncio.create_task(gateway.data(f"{{ sessions(first: 3) {{ nodes {{ runCount {DAY} {WEEK} }} }} }}"))
+    await asyncio.wait_for(langsmith.wait_for_requests(3), TIMEOUT_SECONDS)
+    release.set()
+    rows = (await request)["sessions"]["nodes"]
+    assert all(None not in (row["runCount"], row["day"], row["week"]) for row in rows)
+    assert [ids_in(each) for each in take_recorded_params(langsmith)] == [3, 3, 3]
+
+
+async def test_page_that_another_process_holds_asks_for_all_windows_at_the_same_time(
+    serve: Serve, langsmith: Emulator, redis: Any
+) -> None:
+    async with serve(cache_url=redis.url) as one, serve(cache_url=redis.url) as other:
+        await one.data("{ sessions(first: 3) { nodes { id } } }")
+        langsmith.requests.clear()
+        release = langsmith.pause_statistics()
+        request = asyncio.create_task(other.data(f"{{ sessions(first: 3) {{ nodes {{ runCount {DAY} }} }} }}"))
+        await asyncio.wait_for(langsmith.wait_for_requests(2), TIMEOUT_SECONDS)
+        release.set()
+        await request
+    assert len(langsmith.requests) == 2
+
+
+async def test_page_that_changes_while_its_windows_are_requested_has_the_windows_of_its_rows(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    """A session of the held page is gone, so that the page is read again and shows another session."""
+    await gateway.data("{ sessions(first: 2) { nodes { id } } }")
+    gone = (await gateway.data("{ sessions(first: 1) { nodes { id } } }"))["sessions"]["nodes"][0]["id"]
+    langsmith.faults.append(Fault(rewrite=lambda rows: [row for row in rows if row["id"] != gone], times=None))
+    query = f"{{ sessions(first: 2) {{ nodes {{ id runCount {DAY} }} }} }}"
+    rows = (await gateway.data(query))["sessions"]["nodes"]
+    assert gone not in {row["id"] for row in rows}
+    assert all(row["day"]["runCount"] is not None for row in rows)
+
+
+async def test_answers_in_parts_are_shared_by_processes(serve: Serve, langsmith: Emulator, redis: Any) -> None:
+    query = f"{{ sessions(first: 3) {{ nodes {{ id ... @defer {{ runCount {DAY} }} }} }} }}"
+    async with serve(cache_url=redis.url) as one, serve(cache_url=redis.url) as other:
+        found = await answer(one, query)
+        assert len(langsmith.requests) == 3
+        assert await answer(other, query) == found
+    assert len(langsmith.requests) == 3
