@@ -11,6 +11,7 @@ Reading order:
 - `in_flight.py`: requests to LangSmith that several callers wait for (singleflight), and batches of lookups;
   `session_batches.py` sends those.
 - `fetcher.py`: what both caches use to ask LangSmith, to store its answer, and to report the outcome.
+- `merging.py`: how two answers about the same rows become one page.
 - `store.py`: bounded memory (LRU). `row_index.py`: which cached pages show a session.
 - `prefetch.py`: statistics selected lately. `explain.py`: what a root field did.
 - `shared/`: a second tier in Redis. Skip it on a first reading.

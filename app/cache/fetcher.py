@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 from app.cache.explain import Dependency, FieldTrace, Outcome
 from app.cache.freshness import FreshnessPolicy
 from app.cache.in_flight import InFlight
+from app.cache.merging import by_age, is_start_of, lost_windows, merged
 from app.cache.shared.shared_cache import SharedCache
-from app.cache.store import Store
+from app.cache.store import Store, scope_of, session_key
 from app.credentials import Credential
 from app.errors import (
     BadUserInputError,
@@ -26,8 +27,8 @@ from app.observability.tracing import NO_TRACING, Tracing
 from app.resilience.clock import Clock
 from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.resilience.singleflight import TaskAbandonedError
-from app.sessions.page import Page
-from app.sessions.query import IDS, PageQuery
+from app.sessions.page import NEVER, Page
+from app.sessions.query import IDS, PageQuery, StatsWindow
 
 T = TypeVar("T")
 
@@ -134,15 +135,36 @@ class Fetcher:
                 context, outcome if request.outcome is None else request.outcome, calls=request.calls, began=began
             )
 
-    async def store_page(self, key: str, page: Page) -> None:
-        """Stores a page, unless caching is switched off."""
-        if self.policy.is_caching:
-            await self.store.set(key, page)
+    async def store_page(self, key: str, page: Page, *, replaces_longer: bool = True) -> None:
+        """Stores a page of a list, merged with what is cached of it, unless caching is switched off.
+
+        Statistics that the merged page cannot have, because its rows are others, are stored with their sessions.
+
+        `replaces_longer`: a shorter page replaces a longer one that has begun with the same rows. False if both were
+        requested at about the same time.
+        """
+        if not self.policy.is_caching:
+            return
+        cached, now = await self.store.get(key), self.clock()
+        kept = self._merged_page(cached, page, now, replaces_longer=replaces_longer)
+        await self.store.set(key, kept)
+        # Nobody has used the new page yet, whatever its age. What is no longer fresh of the cached one was replaced.
+        await self._store_sessions_of(page, key, lost_windows(page, kept, NEVER))
+        if cached:
+            await self._store_sessions_of(cached, key, lost_windows(cached, kept, self.policy.fresh_cutoff(now)))
 
     async def store_pages(self, pages: Mapping[str, Page]) -> None:
-        """Stores pages by key, unless caching is switched off."""
-        if self.policy.is_caching:
-            await self.store.set_many(pages)
+        """Stores sessions by key, merged with what is cached of them, unless caching is switched off."""
+        if not self.policy.is_caching:
+            return
+        spread = self.policy.ttl_seconds
+        cached = await self.store.get_many([*pages])
+        await self.store.set_many(
+            {
+                key: merged(known, page, longest_spread=spread)
+                for (key, page), known in zip(pages.items(), cached, strict=True)
+            }
+        )
 
     def record_lookup(
         self,
@@ -162,6 +184,28 @@ class Fetcher:
         self.metrics.cache_lookups.labels(outcome.name).inc()
         self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.span for call in calls])
         context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)
+
+    def _merged_page(self, cached: Page | None, page: Page, now: float, *, replaces_longer: bool) -> Page:
+        if cached is None:
+            return page
+        older, newer = by_age(cached, page)
+        is_older_fresh = older.fetched_at > self.policy.fresh_cutoff(now)
+        if is_older_fresh and is_start_of(newer, older) and not (replaces_longer and newer is page):
+            return older
+        return merged(cached, page, longest_spread=self.policy.ttl_seconds)
+
+    async def _store_sessions_of(self, page: Page, key: str, windows: Sequence[StatsWindow]) -> None:
+        """Stores the sessions of a page on their own, each with its statistics over these windows."""
+        if windows:
+            await self.scheduler.wait_for_slot()
+        for window in windows:
+            await self.store_pages(
+                {
+                    session_key(scope_of(key), row.id): page.detached_row_page(position, window)
+                    for position, row in enumerate(page.rows)
+                    if row
+                }
+            )
 
 
 def _is_refused_as_a_whole(

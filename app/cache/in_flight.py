@@ -2,6 +2,9 @@
 
 A request for a page can be joined by callers who need no more than it asks for. Lookups of single sessions are
 collected in batches: for a moment before a batch is sent, further sessions and statistics are added to it.
+
+LangSmith answers columns in milliseconds, and statistics in seconds. Who needs columns only therefore never shares a
+request with who needs statistics, unless LangSmith computes them anyway, to sort by one.
 """
 
 import asyncio
@@ -111,11 +114,14 @@ class InFlightPage(InFlight[Page]):
         """Joins a query, if the answer should cover it. A request that is still open is widened to cover the query.
 
         What it is widened by is prefetched: if LangSmith fails the request, it is repeated without, so that no client
-        fails because of what others selected. The answer may therefore lack it.
+        fails because of what others selected. The answer may therefore lack it. A request without statistics is never
+        widened by any.
         """
         if key != self.key or not (self.task.is_joinable and self.is_sent_after(caller)):
             return False
         if caller.is_exact and query.statistics != self.query.statistics:
+            return False
+        if query.computes_statistics != self.query.computes_statistics:
             return False
         is_compatible = self.query.window == query.window
         if self.closed_at is None and is_compatible:
@@ -142,10 +148,13 @@ class LookupBatch(InFlight[SessionPages]):
     def try_join(self, ids: Iterable[str], scope: str, need: Need, caller: Caller) -> set[str]:
         """Adds ids while the batch is open and has room. Returns the ids that the batch should answer.
 
-        As with a page, further statistics are prefetched, and the answer may lack them.
+        As with a page, further statistics are prefetched, and the answer may lack them. A batch of columns only gets
+        none.
         """
         is_compatible = scope == self.scope and need.window == self.window and self.is_sent_after(caller)
         if not (is_compatible and self.task.is_joinable) or (caller.is_exact and need.statistics != self.statistics):
+            return set()
+        if bool(need.statistics) != bool(self.statistics):
             return set()
         joined = self.ids.intersection(ids)
         if self.closed_at is not None:

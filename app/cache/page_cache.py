@@ -168,10 +168,7 @@ class PageCache:
             await self._store.delete(key)
             return None
         if page is cached:  # and not a part of its rows, of which alone the statistics were fetched
-            # Another refill of the same page may have been stored meanwhile; the statistics of both are kept.
-            latest = await self._store.get(key)
-            base = latest if latest and latest.rows is cached.rows else cached
-            await self._fetcher.store_page(key, base.with_statistics(query.window, missing, rows, found.fetched_at))
+            await self._fetcher.store_page(key, cached.with_statistics(query.window, missing, rows, found.fetched_at))
         context.trace.dependencies.append(self._policy.dependency(key, cached, cached.fetched_at))
         return page.with_statistics(query.window, missing, rows, found.fetched_at)
 
@@ -231,7 +228,7 @@ class PageCache:
 
         async def fetch(_: Sequence[str] = ()) -> Page:
             page = await self._fetcher.fetch(query, request, credential, [request.key])
-            await self._fetcher.store_page(request.key, page)
+            await self._fetcher.store_page(request.key, page, replaces_longer=request.max_age is not None)
             return page
 
         if self._shared is None:

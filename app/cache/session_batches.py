@@ -1,7 +1,7 @@
 """Batches of sessions that are fetched by id: up to 100 per request to LangSmith, shared by several operations."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from app.cache.decision import Need
@@ -19,7 +19,6 @@ class SessionBatches:
 
     def __init__(self, fetcher: Fetcher) -> None:
         self._fetcher = fetcher
-        self._store = fetcher.store
         self._shared = fetcher.shared
         self._policy = fetcher.policy
         self._clock = fetcher.clock
@@ -108,30 +107,14 @@ class SessionBatches:
             batch.outcome = None if answers else result.outcome
             by_id |= result.found
         await self._fetcher.scheduler.wait_for_slot()
-        await self._store_merged({session_key(credential.scope, each): page for each, page in by_id.items()})
+        await self._fetcher.store_pages({session_key(credential.scope, each): page for each, page in by_id.items()})
         return SessionPages(by_id, sum(page.dropped_rows for page in answers))
-
-    async def _store_merged(self, pages: Mapping[str, Page]) -> None:
-        """Stores sessions with what is cached of them, if that is fresh."""
-        if not self._policy.is_caching:
-            return
-        cached = await self._store.get_many([*pages])
-        now = self._clock()
-        fresh = [each if each and each.fetched_at > now - self._policy.lifetime(each) else None for each in cached]
-        await self._fetcher.store_pages(
-            {key: merged(known, page) for (key, page), known in zip(pages.items(), fresh, strict=True)}
-        )
 
 
 def remaining(ids: Sequence[str], batches: Sequence[LookupBatch]) -> list[str]:
     """The ids that are in none of the batches."""
     found = frozenset[str]().union(*(batch.ids for batch in batches))
     return [session_id for session_id in ids if session_id not in found]
-
-
-def merged(page: Page | None, other: Page) -> Page:
-    """One session as two pages of one row know it; of each value the younger one."""
-    return page.merged_with(other) if page else other
 
 
 def _session_pages(page: Page, ids: Sequence[str], window: StatsWindow) -> dict[str, Page]:

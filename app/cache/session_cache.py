@@ -27,8 +27,9 @@ from app.cache.decision import (
 from app.cache.explain import Outcome
 from app.cache.fetcher import FetchContext, Fetcher, may_depend_on_ids
 from app.cache.in_flight import Caller, LookupBatch, LookupResult, SessionPages
+from app.cache.merging import merged
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
-from app.cache.session_batches import SessionBatches, merged, remaining
+from app.cache.session_batches import SessionBatches, remaining
 from app.cache.session_lookup import (
     Pages,
     SessionLookup,
@@ -100,7 +101,8 @@ class SessionCache:
             if context.max_age != 0:
                 found = await self._find_elsewhere({each: pages[each] for each in fetches(decisions)}, lookup)
                 pages |= found.pages
-                prefetch |= found.recent_statistics
+                if statistics:  # a client that selects none should not wait for any
+                    prefetch |= found.recent_statistics
                 decisions = self._decide(pages, lookup)
                 overall = heaviest(decisions.values())
         match overall:

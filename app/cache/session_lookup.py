@@ -6,7 +6,7 @@ from typing import NamedTuple
 from app.cache.decision import Decision, Hit, Miss, Need, Refill
 from app.cache.fetcher import FetchContext
 from app.cache.in_flight import Caller
-from app.cache.session_batches import merged
+from app.cache.merging import merged
 from app.sessions.page import Page
 from app.sessions.query import StatsWindow
 from app.sessions.row import Row

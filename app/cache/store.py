@@ -135,7 +135,7 @@ class MemoryStore:
 
     async def _set_entry(self, key: str, page: Page) -> None:
         """Makes room for a page, and enters it, or deletes what is stored under its key if it cannot be stored."""
-        scope_name, is_session = _scope_of(key), _is_session_key(key)
+        scope_name, is_session = scope_of(key), _is_session_key(key)
         scope = self._scopes.get(scope_name) or self._emptied_scopes.pop(scope_name, ScopeState(scope_name))
         self._scopes[scope_name] = scope
         weight = page.weight_bytes + len(key) + _ENTRY_BYTES
@@ -206,7 +206,8 @@ def session_key(scope: str, session_id: str) -> str:
     return f"{scope}:{_SESSION_PREFIX}{session_id}"
 
 
-def _scope_of(key: str) -> str:
+def scope_of(key: str) -> str:
+    """The credential scope of a key."""
     return key.partition(":")[0]
 
 

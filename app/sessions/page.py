@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -148,24 +148,9 @@ class Page:
         size = self.body_bytes // len(self.rows)
         return replace(self, rows=single(self.rows), limit=1, stats_by_window=stats, body_bytes=size)
 
-    def merged_with(self, other: Self) -> Self:
-        """Merge two pages of the same session, of one row each.
-
-        The columns come from the page that was requested later. Each statistic comes from the page that requested it
-        later, and from the newer page if both requested it at the same time.
-        """
-        older, newer = (self, other) if self.fetched_at <= other.fetched_at else (other, self)
-        if not (older.rows and newer.rows):
-            return newer
-        merged = dict(newer.stats_by_window)
-        for window, stats in older.stats_by_window.items():
-            known = merged.get(window) or WindowStats(newer.rows, {})
-            rest = {name: at for name, at in stats.fetched_at.items() if at > known.fetched_at.get(name, NEVER)}
-            if rest:
-                row: Any = known.rows[0]
-                values = {name: getattr(stats.rows[0], name) for name in rest}
-                merged[window] = WindowStats((msgspec.structs.replace(row, **values),), {**known.fetched_at, **rest})
-        return replace(newer, stats_by_window=merged, body_bytes=max(older.body_bytes, newer.body_bytes))
+    def with_body_bytes(self, body_bytes: int) -> Self:
+        """This page with another size of what it keeps in memory."""
+        return replace(self, body_bytes=body_bytes)
 
     def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:
         """The time at which the oldest of these statistics was requested; without any, the time of the page.

@@ -91,6 +91,11 @@ class PageQuery:
         """All statistics and facets that LangSmith is asked for."""
         return self.statistics | self.prefetch
 
+    @property
+    def computes_statistics(self) -> bool:
+        """Whether LangSmith computes statistics for the answer, which takes it seconds."""
+        return self.sorted_by_stat or bool(self.requested)
+
     @cached_property
     def list_key(self) -> str:
         """Identifies the list that the page is a part of."""

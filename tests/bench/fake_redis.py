@@ -95,7 +95,7 @@ class FakeRedis:
         return [self._text(key) for key in keys]
 
     def _page(self, keys: list[str], _: list[bytes]) -> list[object]:
-        return [*self._look(keys[:2], []), _flat(self._hash(keys[2]))]
+        return [*self._look(keys[:3], []), _flat(self._hash(keys[3]))]
 
     def _want(self, keys: list[str], args: list[bytes]) -> None:
         lifetime, value, *names = args

@@ -181,7 +181,7 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
     selections = rng.sample(("abw7", "cdw8"), rng.randint(0, 2))
     calls: list[tuple[str, list[str], list[bytes | str | int]]] = [
         (READ_LEASES_SCRIPT, mixed(some("page", 2) + some("lease", 2)), []),
-        (READ_PAGE_SCRIPT, ["forgotten", *mixed(["page:0"]), "wanted"], []),
+        (READ_PAGE_SCRIPT, ["forgotten", *mixed(["page:0", "page:1"]), "wanted"], []),
         (RECORD_SELECTION_SCRIPT, rng.choice((["wanted"], sessions)), [95_000, f"0 {fetched_at} ", *selections]),
         (DROP_SCOPE_SCRIPT, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
         (READ_SESSIONS_SCRIPT, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),

@@ -31,7 +31,7 @@ from app.sessions.query import MAX_LIMIT, StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 from app.sessions.scalars import JSON
 
-_FORMAT: Final = "5"
+_FORMAT: Final = "6"
 """Increase it with each change to the keys and values in `redis_records.py` and `scripts.py`, and to the leases."""
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")
 STATISTICS: Final = tuple(name for name, field in FIELDS.items() if field.kind is not Kind.COLUMN)
@@ -81,6 +81,10 @@ class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     limit: int
     ids: tuple[str, ...]
     has_more: bool | None
+
+    def holds_rows(self, limit: int) -> bool:
+        """Whether the page has that many rows, or all rows that there are."""
+        return len(self.ids) >= limit or len(self.ids) < self.limit
 
 
 def encode_page(page: Page) -> bytes:

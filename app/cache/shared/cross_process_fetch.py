@@ -74,7 +74,8 @@ class FetchJob:
 class CrossProcessFetcher:
     """Runs fetch jobs under leases.
 
-    A *name* stands for one item: `page:<digest>:<window>` or `session:<window>:<id>`. Each name has a lease of its own.
+    A *name* stands for one item: `page:<digest>:<window>` or `session:<window>:<id>`, with `columns` as the window if
+    no statistics are computed. Each name has a lease of its own.
     It is not the key of a record in `redis_records.py`.
     """
 

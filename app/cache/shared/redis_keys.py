@@ -12,6 +12,8 @@ class KeyKind(StrEnum):
 
     PAGE = "page:{digest}"
     """The sessions of a page, in order (a text)."""
+    COLUMNS_PAGE = "page:{digest}:columns"
+    """The same, of an answer without statistics, which may have fewer sessions (a text)."""
     SELECTION = "page:{digest}:selected:{window}"
     """Statistics of a page that were selected lately (a hash)."""
     SESSION = "session:{id}"

@@ -1,8 +1,9 @@
 """Pages and sessions in Redis: their values, written and read by the scripts in `scripts.py`. Keys: `redis_keys.py`.
 
 A page refers to its sessions, so that every page that shows a session finds the statistics that were fetched for
-another one. The hash of a session has the field `columns`, and `<window><bits>` for the statistics that were fetched
-together; `<window>selected<position>` for those that were selected lately.
+another one. An answer without statistics is another record of the same page: if it is shorter, it does not cost those
+who need statistics theirs. The hash of a session has the field `columns`, and `<window><bits>` for the statistics that
+were fetched together; `<window>selected<position>` for those that were selected lately.
 
 A value is `<token> <fetched at> <mark> <body>`:
 
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 from app.cache.prefetch import MAX_REMEMBERED_IDS
 from app.cache.shared import codec
-from app.cache.shared.codec import StatsCell
+from app.cache.shared.codec import PageRecord, StatsCell
 from app.cache.shared.leases import ScriptRunner
 from app.cache.shared.redis_keys import KeyKind, redis_key
 from app.cache.shared.scripts import (
@@ -92,12 +93,13 @@ class RedisRecords:
 
     async def read_page(self, scope: str, query: PageQuery, newer_than: float) -> SharedPage:
         """The page with the statistics of the query's window, if it was fetched after `newer_than` (monotonic)."""
-        keys = [self._key(scope, KeyKind.DROPPED), self._page_key(scope, query), self._selection_key(scope, query)]
+        page_keys = [self._key(scope, kind, digest=query.digest) for kind in (KeyKind.PAGE, KeyKind.COLUMNS_PAGE)]
+        keys = [self._key(scope, KeyKind.DROPPED), *page_keys, self._selection_key(scope, query)]
         values: Any = await self._redis.script(READ_PAGE_SCRIPT, keys, [])
         dropped_at = self._dropped_at(scope, values[0])
-        selected = dict(zip(values[2][::2], values[2][1::2], strict=True))
-        record = self._record(values[1], dropped_at, _mark(self._page_key(scope, query)))
-        page = await self._page(scope, query, record, newer_than)
+        selected = dict(zip(values[3][::2], values[3][1::2], strict=True))
+        records = [self._record(values[1 + each], dropped_at, _mark(key)) for each, key in enumerate(page_keys)]
+        page = await self._page(scope, query, _latest_page(records, query.limit), newer_than)
         return SharedPage(page, self._recent_statistics(selected.items()))
 
     async def read_sessions(self, scope: str, ids: Sequence[str], window: StatsWindow) -> SharedSessions:
@@ -176,7 +178,8 @@ class RedisRecords:
 
     async def delete(self, scope: str, query: PageQuery) -> None:
         """Deletes a page, and the sessions that its query names by id."""
-        keys = [self._page_key(scope, query), *(self._session_key(scope, each) for each in query.ids)]
+        pages = [self._key(scope, kind, digest=query.digest) for kind in (KeyKind.PAGE, KeyKind.COLUMNS_PAGE)]
+        keys = [*pages, *(self._session_key(scope, each) for each in query.ids)]
         await self._redis.script(DELETE_SCRIPT, keys, [])
 
     async def _record_selection(self, keys: list[str], prefix: str, statistics: frozenset[str]) -> None:
@@ -190,15 +193,17 @@ class RedisRecords:
         selected = ((name.rpartition(_SELECTED.encode())[2], self._record(value, since)) for name, value in fields)
         return codec.statistics_at(position for position, record in selected if record)
 
-    async def _page(self, scope: str, query: PageQuery, record: "_Record | None", newer_than: float) -> Page | None:
-        page = codec.decode_page(record.body) if record else None
-        if record is None or page is None or record.fetched_at <= newer_than + CLOCK_TOLERANCE_SECONDS:
+    async def _page(
+        self, scope: str, query: PageQuery, found: "tuple[float, PageRecord] | None", newer_than: float
+    ) -> Page | None:
+        if found is None or found[0] <= newer_than + CLOCK_TOLERANCE_SECONDS:
             return None
+        fetched_at, page = found
         sessions = (await self.read_sessions(scope, page.ids, query.window)).pages
         rows = [sessions[each].rows[0] if each in sessions and sessions[each].rows else None for each in page.ids]
         if None in rows:
             return None  # a session of the page is missing
-        built = _build_page(rows, [*sessions.values()], page.limit, query.window, record.fetched_at)
+        built = _build_page(rows, [*sessions.values()], page.limit, query.window, fetched_at)
         return replace(built, has_more=page.has_more)
 
     def _session(
@@ -254,7 +259,8 @@ class RedisRecords:
         return _Record(fetched_at, found[2][len(mark) :]) if newer_than is None or fetched_at > newer_than else None
 
     def _page_key(self, scope: str, query: PageQuery) -> str:
-        return self._key(scope, KeyKind.PAGE, digest=query.digest)
+        kind = KeyKind.PAGE if query.computes_statistics else KeyKind.COLUMNS_PAGE
+        return self._key(scope, kind, digest=query.digest)
 
     def _session_key(self, scope: str, session_id: str) -> str:
         return self._key(scope, KeyKind.SESSION, id=session_id)
@@ -277,6 +283,15 @@ class _Record:
 def _mark(key: str, field: bytes = b"") -> bytes:
     """What the body of a value begins with: a checksum of the place that it was written to."""
     return b"%08x " % zlib.crc32(field, zlib.crc32(key.encode()))
+
+
+def _latest_page(records: Iterable[_Record | None], limit: int) -> tuple[float, PageRecord] | None:
+    """The page that was fetched last, with its time; None if there is no page.
+
+    One that has the rows of that limit goes before one that lacks some.
+    """
+    pages = [(each.fetched_at, page) for each in records if each and (page := codec.decode_page(each.body))]
+    return max(pages, key=lambda each: (each[1].holds_rows(limit), each[0]), default=None)
 
 
 def _build_page(

@@ -81,14 +81,14 @@ READ_LEASES_SCRIPT: Final = "return redis.call('MGET', unpack(KEYS))"
 
 # --- Records (see `redis_records.py` for their keys and values) ---
 
-# Reads a page at one moment, with the time when its scope was dropped and the selections. `pcall` returns an error for
-# a key of another type, instead of aborting the script: a poisoned hash counts as no selections. MGET returns nil for
-# such a key.
-# KEYS: dropped, page, selections. Result: two texts, and the fields and values of the hash.
+# Reads both records of a page at one moment, with the time when its scope was dropped and the selections. `pcall`
+# returns an error for a key of another type, instead of aborting the script: a poisoned hash counts as no selections.
+# MGET returns nil for such a key.
+# KEYS: dropped, page, page of columns, selections. Result: three texts, and the fields and values of the hash.
 READ_PAGE_SCRIPT: Final = """
-local result = redis.call('MGET', KEYS[1], KEYS[2])
-local selected = redis.pcall('HGETALL', KEYS[3])
-result[3] = selected.err and {} or selected
+local result = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+local selected = redis.pcall('HGETALL', KEYS[4])
+result[4] = selected.err and {} or selected
 return result
 """
 

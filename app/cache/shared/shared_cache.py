@@ -83,7 +83,7 @@ class SharedCache:
         async def publish(page: Page, _: Sequence[str], token: int) -> None:
             await self._records.write(scope, page, query.window, token, query=query)
 
-        name = f"page:{query.digest}:{codec.window_key(query.window)}"
+        name = f"page:{query.digest}:{_lease_window(query)}"
         return await self._fetcher.fetch(
             scope, [name], query, FetchJob(fetch, read, publish, newer_than, shares_failure, is_strict)
         )
@@ -103,7 +103,7 @@ class SharedCache:
 
         Otherwise like `fetch_page_once`. Found sessions are by id, each as a page of its own.
         """
-        prefix = f"session:{codec.window_key(query.window)}:"
+        prefix = f"session:{_lease_window(query)}:"
 
         def ids_of(names: Iterable[str]) -> list[str]:
             return [name.removeprefix(prefix) for name in names]
@@ -161,3 +161,8 @@ class SharedCache:
         # A task that was cancelled may have been replaced by the next one.
         if self._reads.get(key) is task:
             del self._reads[key]
+
+
+def _lease_window(query: PageQuery) -> str:
+    """The part of a lease's name that tells what is computed. Who needs columns only waits for nobody's statistics."""
+    return codec.window_key(query.window) if query.computes_statistics else "columns"
