@@ -1,11 +1,12 @@
 """What one root field of an operation did: how the cache answered, which requests were made, which pages were used."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.langsmith.call import UpstreamCall
+from app.sessions.query import StatsWindow
 
 
 class Outcome(enum.IntEnum):
@@ -27,12 +28,12 @@ class Outcome(enum.IntEnum):
 class Dependency:
     """A cached page that an answer was made from.
 
-    The answer may be repeated until `expires_at` (monotonic seconds), while the cached page is of this `version`. The
-    version is None if the page was not stored.
+    The answer may be repeated until `expires_at` (monotonic seconds), while the parts of the page that it used are of
+    these `versions` (see `Page.versions`). Another part may have been added or replaced meanwhile.
     """
 
     key: str
-    version: int | None
+    versions: Mapping[StatsWindow | None, int]
     expires_at: float
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from app.cache.explain import Dependency, FieldTrace, Outcome
-from app.cache.freshness import FreshnessPolicy
+from app.cache.freshness import FreshnessPolicy, Use
 from app.cache.in_flight import InFlight
-from app.cache.merging import by_age, is_start_of, lost_windows, merged
+from app.cache.merging import by_age, has_used_values, is_start_of, lost_windows, merged, with_versions_of
 from app.cache.shared.shared_cache import SharedCache
 from app.cache.store import Store, scope_of, session_key
 from app.credentials import Credential
@@ -153,18 +153,31 @@ class Fetcher:
         if cached:
             await self._store_sessions_of(cached, key, lost_windows(cached, kept, self.policy.fresh_cutoff(now)))
 
-    async def store_pages(self, pages: Mapping[str, Page]) -> None:
-        """Stores sessions by key, merged with what is cached of them, unless caching is switched off."""
+    async def store_pages(self, pages: Mapping[str, Page]) -> Mapping[str, Page]:
+        """Stores sessions by key, merged with what is cached of them, unless caching is switched off.
+
+        Returns what is stored.
+        """
         if not self.policy.is_caching:
-            return
-        spread = self.policy.ttl_seconds
+            return pages
         cached = await self.store.get_many([*pages])
-        await self.store.set_many(
-            {
-                key: merged(known, page, longest_spread=spread)
-                for (key, page), known in zip(pages.items(), cached, strict=True)
-            }
-        )
+        kept = {key: self._merged(known, page) for (key, page), known in zip(pages.items(), cached, strict=True)}
+        await self.store.set_many(kept)
+        return kept
+
+    async def dependencies(self, pages: Mapping[str, Page | None], fetched_at: float, use: Use) -> list[Dependency]:
+        """The dependencies of an answer that was made from these pages, by key, as they came from LangSmith.
+
+        It depends on what is stored by now. If that has other values, or is nothing, the answer is expired already.
+        `fetched_at`: see `FreshnessPolicy.dependency`.
+        """
+        stored = await self.store.get_many([*pages])
+        return [
+            self.policy.dependency(
+                key, kept if page and kept and has_used_values(kept, page, use) else None, fetched_at, use
+            )
+            for (key, page), kept in zip(pages.items(), stored, strict=True)
+        ]
 
     def record_lookup(
         self,
@@ -191,8 +204,13 @@ class Fetcher:
         older, newer = by_age(cached, page)
         is_older_fresh = older.fetched_at > self.policy.fresh_cutoff(now)
         if is_older_fresh and is_start_of(newer, older) and not (replaces_longer and newer is page):
-            return older
-        return merged(cached, page, longest_spread=self.policy.ttl_seconds)
+            return with_versions_of(older, cached)
+        return self._merged(cached, page)
+
+    def _merged(self, cached: Page | None, page: Page) -> Page:
+        """What is stored of a page, if another one is cached under its key."""
+        kept = merged(cached, page, longest_spread=self.policy.ttl_seconds)
+        return with_versions_of(kept, cached) if cached and kept is not cached else kept
 
     async def _store_sessions_of(self, page: Page, key: str, windows: Sequence[StatsWindow]) -> None:
         """Stores the sessions of a page on their own, each with its statistics over these windows."""

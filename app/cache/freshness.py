@@ -1,13 +1,31 @@
 """Freshness policy of the cache: time to live, stale-while-revalidate and stale-if-error."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from app.cache.explain import Dependency
 from app.sessions.page import Page
+from app.sessions.query import StatsWindow
 
 EMPTY_SECONDS: Final = 2.0
 """Longest time that an empty page is fresh, in seconds: a session that was just created should show soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an answer uses of a page: these statistics over a window, and the rows with their columns, or not."""
+
+    window: StatsWindow
+    statistics: frozenset[str]
+    has_columns: bool = True
+
+    def parts_of(self, page: Page) -> Iterator[StatsWindow | None]:
+        """The used parts, by which `Page.versions` are found. A page without rows tells that there are none."""
+        if self.has_columns or not page.rows:
+            yield None
+        if self.statistics and page.rows:
+            yield self.window
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +64,13 @@ class FreshnessPolicy:
         cutoff = self.fresh_cutoff(now, max_age)
         return cutoff - self.stale_seconds if max_age is None else cutoff
 
-    def dependency(self, key: str, page: Page | None, fetched_at: float) -> Dependency:
-        """The dependency of an answer on a cached page.
+    def dependency(self, key: str, page: Page | None, fetched_at: float, use: "Use") -> Dependency:
+        """The dependency of an answer on what it used of a cached page.
 
         `fetched_at`: when the oldest value in the answer was fetched (monotonic seconds). Without a page the answer
         depends on something that is not cached, and is expired already.
         """
         if page is None:
-            return Dependency(key, None, 0.0)
-        return Dependency(key, page.version, min(fetched_at, page.fetched_at) + self.lifetime(page))
+            return Dependency(key, {}, 0.0)
+        versions = {part: page.versions[part] for part in use.parts_of(page)}
+        return Dependency(key, versions, min(fetched_at, page.fetched_at) + self.lifetime(page))

@@ -1,11 +1,18 @@
-"""How two answers about the same rows become one page: each value from the answer that was requested later."""
+"""How two answers about the same rows become one page: each value from the answer that was requested later.
+
+A value that is replaced by an equal one is the same value: an answer that was made from it is still right. What is
+stored therefore keeps its versions until one of its values changes, or is no longer known.
+"""
 
 import math
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from operator import attrgetter
 from typing import Final
 
+from app.cache.freshness import Use
 from app.sessions.fields import FIELDS, Kind
-from app.sessions.page import NEVER, Page, WindowStats
+from app.sessions.page import NEVER, Page, WindowStats, next_version
 from app.sessions.query import StatsWindow
 from app.sessions.row import Row, detached
 
@@ -37,7 +44,32 @@ def merged(page: Page | None, other: Page, *, longest_spread: float = math.inf) 
         for at in {*fetched_at.values()}:
             names = frozenset(name for name, its_time in fetched_at.items() if its_time == at)
             result = result.with_statistics(window, names, by_id, at)
-    return result.with_body_bytes(max(older.body_bytes, newer.body_bytes))
+    return replace(result, body_bytes=max(older.body_bytes, newer.body_bytes))
+
+
+def with_versions_of(page: Page, replaced: Page) -> Page:
+    """The page, with the versions of the one that it replaces for what has not changed."""
+    has_same_ids = [row and row.id for row in page.rows] == [row and row.id for row in replaced.rows]
+    stats_by_window = dict(page.stats_by_window)
+    for window, before in replaced.stats_by_window.items():
+        if known := stats_by_window.get(window):
+            is_same = has_same_ids and _have_same_statistics(known, before, before.fetched_at.keys())
+            stats_by_window[window] = replace(known, version=before.version if is_same else next_version())
+    version = replaced.version if _have_same_rows(page, replaced) else next_version()
+    return replace(page, stats_by_window=stats_by_window, version=version)
+
+
+def has_used_values(stored: Page, page: Page, use: Use) -> bool:
+    """Whether what is used of a page has the same values in the stored page."""
+    for window in use.parts_of(page):
+        if window is None:
+            if not _have_same_rows(stored, page):
+                return False
+        else:
+            known = stored.stats_by_window.get(window)
+            if known is None or not _have_same_statistics(known, page.stats_by_window[window], use.statistics):
+                return False
+    return True
 
 
 def by_age(page: Page, other: Page) -> tuple[Page, Page]:
@@ -72,6 +104,25 @@ def _has_rows_of(page: Page, other: Page) -> bool:
     """Whether the page has all rows of the other one, in the same order."""
     ids = [row and row.id for row in other.rows]
     return ids == [row.id for row in page.rows if row and row.id in other.ids]
+
+
+def _have_same_rows(page: Page, other: Page) -> bool:
+    """Whether two pages show the same sessions with the same columns, and know the same of the rows after them."""
+    has_same_length = (page.limit, len(page.rows), page.has_more) == (other.limit, len(other.rows), other.has_more)
+    return has_same_length and _have_same_columns(page.rows, other.rows)
+
+
+def _have_same_statistics(stats: WindowStats, other: WindowStats, names: AbstractSet[str]) -> bool:
+    """Whether the first one knows all these statistics that the other one knows, with the same values, row by row."""
+    if not names <= stats.fetched_at.keys() or len(stats.rows) != len(other.rows):
+        return False
+    if stats.rows is other.rows:
+        return True
+    values_of = attrgetter("id", *names)
+    return all(
+        row is each or (row is not None and each is not None and values_of(row) == values_of(each))
+        for row, each in zip(stats.rows, other.rows, strict=True)
+    )
 
 
 def _have_same_columns(rows: tuple[Row | None, ...], others: tuple[Row | None, ...]) -> bool:

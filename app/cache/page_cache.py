@@ -13,6 +13,7 @@ from typing import assert_never
 from app.cache.decision import Decision, Hit, Miss, Need, Refill, ServeStale, decide, joined_cutoff, settle
 from app.cache.explain import Dependency, Outcome
 from app.cache.fetcher import FetchContext, Fetcher
+from app.cache.freshness import Use
 from app.cache.in_flight import Caller, InFlightPage, InFlightRequests, LookupResult
 from app.cache.prefetch import RecentSelections
 from app.cache.session_cache import SessionCache
@@ -60,10 +61,10 @@ class PageCache:
             decision = decide(cached, need, self._policy, now)
         match decision:
             case Hit(page, fetched_at):
-                self._record_served(Outcome.HIT, key, page, fetched_at, now, context)
+                self._record_served(Outcome.HIT, key, query, page, now - fetched_at, context)
             case ServeStale(page, fetched_at):
                 self._refresh_in_background(key, query.with_prefetch(prefetch), context.credential)
-                self._record_served(Outcome.STALE, key, page, fetched_at, now, context)
+                self._record_served(Outcome.STALE, key, query, page, now - fetched_at, context)
             case Refill(cached_page, missing):
                 page = await self._refill(key, cached_page, query, missing, context) or await self._fetch_page(
                     key, query, prefetch, context, arrived_at
@@ -111,18 +112,21 @@ class PageCache:
         *,
         window: StatsWindow = ALL_RUNS,
         statistics: frozenset[str] = frozenset(),
+        uses_columns: bool = True,
     ) -> LookupResult:
         """Sessions by id, in one request per 100 that are not cached. Raises a GatewayError.
 
         `window` counts only with `statistics`. `ids` may have duplicates. The result has an entry for every id, which
-        is None for an id that LangSmith does not know.
+        is None for an id that LangSmith does not know. `uses_columns`: whether the answer uses more than statistics.
         """
-        return await self._sessions.lookup(ids, context, window, statistics)
+        return await self._sessions.lookup(
+            ids, context, Use(window if statistics else ALL_RUNS, statistics, uses_columns)
+        )
 
     def expires_at(self, dependencies: Sequence[Dependency]) -> float:
-        """When the first of these pages expires (monotonic seconds); 0 if one was replaced or evicted."""
+        """When the first of these pages expires (monotonic seconds); 0 if a used value was replaced or evicted."""
         expiry = min((each.expires_at for each in dependencies), default=0.0)
-        return expiry if all(self._store.version(each.key) == each.version for each in dependencies) else 0.0
+        return expiry if all(self._store.has_versions(each.key, each.versions) for each in dependencies) else 0.0
 
     async def aclose(self) -> None:
         """Cancels background refreshes."""
@@ -143,10 +147,15 @@ class PageCache:
         return SharedPage(await self._store.get(key), found.recent_statistics)
 
     def _record_served(
-        self, outcome: Outcome, key: str, page: Page, fetched_at: float, now: float, context: FetchContext
+        self, outcome: Outcome, key: str, query: PageQuery, page: Page, age: float, context: FetchContext
     ) -> None:
-        dependencies = [self._policy.dependency(key, page, fetched_at)]
-        self._fetcher.record_lookup(context, outcome, age=now - fetched_at, dependencies=dependencies)
+        use = Use(query.window, query.statistics)
+        dependencies = [self._policy.dependency(key, page, _oldest_fetch(page, use), use)]
+        self._fetcher.record_lookup(context, outcome, age=age, dependencies=dependencies)
+
+    async def _record_use(self, key: str, page: Page, use: Use, context: FetchContext) -> None:
+        """Records what an answer used of a page that came from LangSmith."""
+        context.trace.dependencies += await self._fetcher.dependencies({key: page}, _oldest_fetch(page, use), use)
 
     def _refresh_in_background(self, key: str, query: PageQuery, credential: Credential) -> None:
         """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
@@ -162,14 +171,15 @@ class PageCache:
         """The page with the missing statistics; None if LangSmith no longer has one of its sessions."""
         page = cached.first(query.limit)
         ids = [row.id for row in page.rows if row]
-        found = await self._sessions.lookup(ids, context, query.window, missing, outcome_of_fetch=Outcome.REFILL)
+        use = Use(query.window, missing, has_columns=False)
+        found = await self._sessions.lookup(ids, context, use, outcome_of_fetch=Outcome.REFILL)
         rows = {session_id: row for session_id, row in found.by_id.items() if row}
         if len(rows) < len(found.by_id):
             await self._store.delete(key)
             return None
         if page is cached:  # and not a part of its rows, of which alone the statistics were fetched
             await self._fetcher.store_page(key, cached.with_statistics(query.window, missing, rows, found.fetched_at))
-        context.trace.dependencies.append(self._policy.dependency(key, cached, cached.fetched_at))
+        await self._record_use(key, cached, Use(query.window, query.statistics - missing), context)
         return page.with_statistics(query.window, missing, rows, found.fetched_at)
 
     async def _fetch_page(
@@ -192,7 +202,7 @@ class PageCache:
         missing = page.missing_statistics(query.window, query.statistics, since=-math.inf) if page.rows else None
         if missing and (refilled := await self._refill(key, page, query, missing, context)):
             return refilled
-        context.trace.dependencies.append(self._policy.dependency(key, page, page.fetched_at))
+        await self._record_use(key, page, Use(query.window, query.statistics), context)
         return page
 
     async def _join(
@@ -205,7 +215,7 @@ class PageCache:
         need = Need(query.window, query.statistics, query.limit, context.max_age)
         match settle(page, need, joined_cutoff(page, cutoff, trusts_age=trusts_age)):
             case Hit(found):
-                context.trace.dependencies.append(self._policy.dependency(key, found, found.fetched_at))
+                await self._record_use(key, found, Use(query.window, query.statistics), context)
                 return found
             case Refill(found, missing):
                 return await self._refill(key, found, query, missing, context)
@@ -248,6 +258,11 @@ class PageCache:
         (page,) = result.found.values()
         await self._fetcher.store_page(request.key, page)
         return page
+
+
+def _oldest_fetch(page: Page, use: Use) -> float:
+    """When the oldest used value of a page was fetched (monotonic seconds)."""
+    return min(page.fetched_at, page.oldest_fetch(use.window, use.statistics)) if page.rows else page.fetched_at
 
 
 def _fetches_page(decision: Decision) -> bool:

@@ -40,12 +40,13 @@ class Entry:
       of a single session, which is not indexed.
     - `fetched_at_by_window`: when each statistic was requested (monotonic seconds), by window; empty like `ids`.
     - `generation`: that of the scope when the page was stored.
+    - `versions`: see `Page.versions`.
     """
 
     key: str
     scope: ScopeState
     generation: int
-    version: int
+    versions: Mapping[StatsWindow | None, int]
     fetched_at: float
     ids: tuple[str, ...]
     fetched_at_by_window: Mapping[StatsWindow, Mapping[str, float]]
@@ -54,7 +55,7 @@ class Entry:
     def of(cls, key: str, page: Page, scope: ScopeState, *, is_indexed: bool) -> "Entry":
         ids = tuple(row.id if row else "" for row in page.rows) if is_indexed else ()
         times = {window: stats.fetched_at for window, stats in page.stats_by_window.items()} if is_indexed else {}
-        return cls(key, scope, scope.generation, page.version, page.fetched_at, ids, times)
+        return cls(key, scope, scope.generation, page.versions, page.fetched_at, ids, times)
 
     @property
     def is_current(self) -> bool:

@@ -123,5 +123,5 @@ def _session_pages(page: Page, ids: Sequence[str], window: StatsWindow) -> dict[
     found = {session_id: page.row_page(rows[session_id]) for session_id in ids if session_id in rows}
     if page.dropped_rows:
         return found  # a row without its id may be any of the other sessions
-    absent = replace(page.first(0), limit=1)
+    absent = replace(page.first(0), limit=1, has_more=None)
     return {session_id: found.get(session_id, absent) for session_id in ids}

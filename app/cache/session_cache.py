@@ -26,6 +26,7 @@ from app.cache.decision import (
 )
 from app.cache.explain import Outcome
 from app.cache.fetcher import FetchContext, Fetcher, may_depend_on_ids
+from app.cache.freshness import Use
 from app.cache.in_flight import Caller, LookupBatch, LookupResult, SessionPages
 from app.cache.merging import merged
 from app.cache.prefetch import MAX_REMEMBERED_IDS, RecentSelections
@@ -44,7 +45,7 @@ from app.cache.store import session_key
 from app.errors import BadUserInputError, ForbiddenError
 from app.resilience.singleflight import gather_or_cancel
 from app.sessions.page import Page
-from app.sessions.query import ALL_RUNS, MAX_LIMIT, StatsWindow
+from app.sessions.query import MAX_LIMIT
 
 
 class _Fetched(NamedTuple):
@@ -76,19 +77,18 @@ class SessionCache:
         self,
         ids: Sequence[str],
         context: FetchContext,
-        window: StatsWindow,
-        statistics: frozenset[str],
+        use: Use,
         *,
         outcome_of_fetch: Outcome = Outcome.MISS,
     ) -> LookupResult:
         """Sessions with statistics; None for an id that LangSmith does not know. Raises a GatewayError.
 
-        Without statistics, the window does not count. `outcome_of_fetch` is recorded if LangSmith is asked.
+        `outcome_of_fetch` is recorded if LangSmith is asked.
         """
         scope = context.credential.scope
         keys = {session_id: session_key(scope, session_id) for session_id in ids}
-        need = Need(window if statistics else ALL_RUNS, statistics, 1, context.max_age)
-        lookup = SessionLookup(keys, need, context, self._clock())
+        need = Need(use.window, use.statistics, 1, context.max_age)
+        lookup = SessionLookup(keys, need, use, context, self._clock())
         if len(keys) >= MAX_LIMIT:
             await self._fetcher.scheduler.wait_for_slot()
         pages = dict(zip(keys, await self._store.get_many([*keys.values()]), strict=True))
@@ -101,7 +101,7 @@ class SessionCache:
             if context.max_age != 0:
                 found = await self._find_elsewhere({each: pages[each] for each in fetches(decisions)}, lookup)
                 pages |= found.pages
-                if statistics:  # a client that selects none should not wait for any
+                if use.statistics:  # a client that selects none should not wait for any
                     prefetch |= found.recent_statistics
                 decisions = self._decide(pages, lookup)
                 overall = heaviest(decisions.values())
@@ -142,8 +142,8 @@ class SessionCache:
             known |= {session_id: merged(known[session_id], page) for session_id, page in shared.pages.items()}
             recent_statistics = shared.recent_statistics
         found = {session_id: page for session_id, page in known.items() if page and page is not pages[session_id]}
-        await self._fetcher.store_pages({lookup.keys[session_id]: page for session_id, page in found.items()})
-        return SharedSessions(found, recent_statistics)
+        stored = await self._fetcher.store_pages({lookup.keys[session_id]: page for session_id, page in found.items()})
+        return SharedSessions({session_id: stored[lookup.keys[session_id]] for session_id in found}, recent_statistics)
 
     def _serve(self, outcome: Outcome, decisions: Mapping[str, Decision], lookup: SessionLookup) -> LookupResult:
         """Answers a lookup from the cache."""
@@ -151,7 +151,8 @@ class SessionCache:
         now = self._clock()
         fetched_at = min((made.fetched_at for made in served.values()), default=now)
         dependencies = [
-            self._policy.dependency(key, served[session_id].page, fetched_at) for session_id, key in lookup.keys.items()
+            self._policy.dependency(key, served[session_id].page, fetched_at, lookup.use)
+            for session_id, key in lookup.keys.items()
         ]
         self._fetcher.record_lookup(lookup.context, outcome, age=now - fetched_at, dependencies=dependencies)
         return LookupResult({each: row_of(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
@@ -192,11 +193,8 @@ class SessionCache:
                 callers = [None]
         pages = {each: pages[each] for each in lookup.keys}
         fetched_at = oldest_fetch(pages.values(), lookup.need, self._clock())
-        stored = await self._store.get_many([*lookup.keys.values()])
-        context.trace.dependencies += [
-            self._policy.dependency(key, page, fetched_at)
-            for key, page in zip(lookup.keys.values(), stored, strict=True)
-        ]
+        by_key = dict(zip(lookup.keys.values(), pages.values(), strict=True))
+        context.trace.dependencies += await self._fetcher.dependencies(by_key, fetched_at, lookup.use)
         return LookupResult(
             {each: row_of(page, lookup.need.window) for each, page in pages.items()}, fetched_at, dropped_rows
         )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from app.cache.decision import Decision, Hit, Miss, Need, Refill
 from app.cache.fetcher import FetchContext
+from app.cache.freshness import Use
 from app.cache.in_flight import Caller
 from app.cache.merging import merged
 from app.sessions.page import Page
@@ -20,6 +21,7 @@ class SessionLookup(NamedTuple):
 
     keys: Mapping[str, str]
     need: Need
+    use: Use
     context: FetchContext
     arrived_at: float
 

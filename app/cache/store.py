@@ -57,8 +57,8 @@ class Store(Protocol):
         A page that was requested before that time, and arrives later, is not stored either.
         """
 
-    def version(self, key: str) -> int | None:
-        """Version of the cached page, without awaiting; None if the key is not cached. Counts as a use of the page."""
+    def has_versions(self, key: str, versions: Mapping[StatsWindow | None, int]) -> bool:
+        """Whether a page is cached whose parts have these versions, without awaiting. Counts as a use of the page."""
 
 
 class MemoryStore:
@@ -173,12 +173,12 @@ class MemoryStore:
         state = self._dropped_scope(scope)
         state.dropped_at = max(state.dropped_at, before)
 
-    def version(self, key: str) -> int | None:
+    def has_versions(self, key: str, versions: Mapping[StatsWindow | None, int]) -> bool:
         entry = self._entries.get(key)
         if entry is None or not entry.is_current:
-            return None
+            return False
         self._bound.touch(key)
-        return entry.version
+        return versions.items() <= entry.versions.items()
 
     async def _delete_unusable(self, most: int) -> None:
         """Deletes pages that were stored first, `most` at most, if they are too old, or their scope was dropped."""

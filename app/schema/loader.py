@@ -98,18 +98,28 @@ class SessionLoader:
         # From here on a new lookup opens a new batch.
         del self._open[window, after_pages]
         ids = tuple(batch.ids)
+        uses_columns = not after_pages
         if self._gate.is_open:
-            return await self._lookup(ids, batch, window)
+            return await self._lookup(ids, batch, window, uses_columns=uses_columns)
         # Each part is one request at most. The parts beyond the first few wait for the first answer.
         parts = [ids[start : start + MAX_LIMIT] for start in range(0, len(ids), MAX_LIMIT)]
         return _joined(
             await gather_or_cancel(
-                *(self._gate.read(self._lookup(part, batch, window), batch.fetch_context.deadline) for part in parts)
+                *(
+                    self._gate.read(
+                        self._lookup(part, batch, window, uses_columns=uses_columns), batch.fetch_context.deadline
+                    )
+                    for part in parts
+                )
             )
         )
 
-    async def _lookup(self, ids: tuple[str, ...], batch: "_Batch", window: StatsWindow) -> LookupResult:
-        return await self._cache.lookup(ids, batch.fetch_context, window=window, statistics=batch.statistics)
+    async def _lookup(
+        self, ids: tuple[str, ...], batch: "_Batch", window: StatsWindow, *, uses_columns: bool
+    ) -> LookupResult:
+        return await self._cache.lookup(
+            ids, batch.fetch_context, window=window, statistics=batch.statistics, uses_columns=uses_columns
+        )
 
 
 class PendingPages:

@@ -13,7 +13,8 @@ from app.sessions.row import Row, detached
 
 NEVER: Final = float("-inf")
 """The fetch time of a value that was never fetched."""
-_versions: Final = itertools.count(1)
+next_version: Final = itertools.count(1).__next__
+"""A number that no other values have."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class WindowStats:
     """The rows with the statistics over one window.
 
     `fetched_at` holds the time at which each statistic was requested, in monotonic seconds. A statistic that is not in
-    it is unknown, whatever the row's value.
+    it is unknown, whatever the row's value. `version` identifies the values; with more statistics it stays the same.
     """
 
     rows: tuple[Row | None, ...]
     fetched_at: Mapping[str, float]
+    version: int = field(default_factory=next_version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Page:
         stats_by_window: The known statistics, by window.
         has_more: Whether LangSmith said that rows follow the page, or that none do; None if it did not say.
         body_bytes: Size of the answer's body.
-        version: Identifies the answer. Pages with more statistics of the same rows have the same version.
+        version: Identifies the rows and their columns. The statistics over each window have a version of their own.
     """
 
     rows: tuple[Row | None, ...]
@@ -49,7 +51,7 @@ class Page:
     stats_by_window: Mapping[StatsWindow, WindowStats] = field(default_factory=dict)
     has_more: bool | None = None
     body_bytes: int = 0
-    version: int = field(default_factory=_versions.__next__)
+    version: int = field(default_factory=next_version)
 
     @classmethod
     def from_rows(
@@ -95,6 +97,11 @@ class Page:
         return 2 * self.body_bytes + 1000 + len(self.rows) * (400 + windows) + texts
 
     @cached_property
+    def versions(self) -> Mapping[StatsWindow | None, int]:
+        """The version of the statistics over each window, and of the rows and columns under None."""
+        return {None: self.version, **{window: stats.version for window, stats in self.stats_by_window.items()}}
+
+    @cached_property
     def ids(self) -> frozenset[str]:
         """The ids of the sessions."""
         return frozenset(row.id for row in self.rows if row)
@@ -132,7 +139,8 @@ class Page:
         """A page of one row. The row replaces the page's rows in every window."""
         single = (row,)
         stats = {window: replace(each, rows=single) for window, each in self.stats_by_window.items()}
-        return replace(self, rows=single, limit=1, stats_by_window=stats, body_bytes=self.body_bytes // len(self.rows))
+        size = self.body_bytes // len(self.rows)
+        return replace(self, rows=single, limit=1, stats_by_window=stats, has_more=None, body_bytes=size)
 
     def detached_row_page(self, position: int, window: StatsWindow | None) -> Self:
         """A page of the row at this position, which does not keep the body of the other rows in memory.
@@ -146,11 +154,8 @@ class Page:
         known = self.stats_by_window.get(window) if window else None
         stats = {window: replace(known, rows=single(known.rows))} if window and known else {}
         size = self.body_bytes // len(self.rows)
-        return replace(self, rows=single(self.rows), limit=1, stats_by_window=stats, body_bytes=size)
-
-    def with_body_bytes(self, body_bytes: int) -> Self:
-        """This page with another size of what it keeps in memory."""
-        return replace(self, body_bytes=body_bytes)
+        rows = single(self.rows)
+        return replace(self, rows=rows, limit=1, stats_by_window=stats, has_more=None, body_bytes=size)
 
     def oldest_fetch(self, window: StatsWindow, statistics: frozenset[str]) -> float:
         """The time at which the oldest of these statistics was requested; without any, the time of the page.
@@ -184,5 +189,7 @@ class Page:
             row and msgspec.structs.replace(row, **{name: getattr(by_id[row.id], name) for name in statistics})
             for row in self.rows_in(window)
         )
-        fetched_at = dict(before.fetched_at if before else {}) | dict.fromkeys(statistics, at)
-        return replace(self, stats_by_window={**self.stats_by_window, window: WindowStats(rows, fetched_at)})
+        known = before.fetched_at if before else {}
+        version = before.version if before and not statistics & known.keys() else next_version()
+        stats = WindowStats(rows, {**known, **dict.fromkeys(statistics, at)}, version)
+        return replace(self, stats_by_window={**self.stats_by_window, window: stats})
