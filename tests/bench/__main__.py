@@ -17,6 +17,7 @@ import click
 from . import fleet, install, nginx, report, simulation_report
 from .answer import AnswerError, differences, rows_of
 from .contenders import CONTENDERS, OURS, STATIC, Contender
+from .first_rows import measure_first_rows
 from .load import LoadError, measure
 from .process import LOAD_CORE, PEER_CORE, Command, Running, StartError, free_port, running
 from .report import Result
@@ -98,6 +99,14 @@ def redis(seconds: int) -> None:
     """Measure two real workers without Redis, with a real Redis, and while that Redis is killed."""
     _install()
     click.echo(fleet.measure_fleet(seconds))
+
+
+@main.command("first-rows")
+@click.option("--columns", default=0.05, show_default=True, help="Seconds that LangSmith takes for a page.")
+@click.option("--statistics", default=3.0, show_default=True, help="Seconds that statistics take longer.")
+def first_rows(columns: float, statistics: float) -> None:
+    """Measure how soon clients have the first rows, and everything, with `@defer` and without."""
+    click.echo(measure_first_rows(columns, statistics))
 
 
 def _install() -> None:
