@@ -48,7 +48,7 @@ class ExecutorContext(Protocol):
         `fields`: by response key, the root fields around the fragments.
         """
 
-    def for_fragment(self) -> Self:
+    def for_fragment(self, fragment: DeferredFragment, /) -> Self:
         """The context in which the operation of a deferred fragment runs."""
 
 
@@ -134,7 +134,7 @@ class Executor:
 
         async def run_fragment(fragment: DeferredFragment) -> Response:
             nonlocal size
-            response = await self._run(operations[fragment], request, context.for_fragment())
+            response = await self._run(operations[fragment], request, context.for_fragment(fragment))
             size += len(memoryview(response.data or b""))
             return response if size <= MAX_BYTES else self._refuse(too_many_bytes_error())
 

@@ -16,6 +16,7 @@ from app.cache.fetcher import FetchContext
 from app.cache.in_flight import LookupResult
 from app.cache.page_cache import PageCache
 from app.credentials import Credential
+from app.execution.deferral import DeferredFragment
 from app.schema.first_answer import FirstAnswerGate
 from app.schema.loader import FailedLookup, SessionLoader
 from app.sessions.arguments import StatsOptions, check_encoded_length, given_options, stats_window
@@ -94,7 +95,7 @@ class OperationContext:
         """Learn which root fields the deferred fragments of the operation have, before its initial part runs."""
         self.deferred_fields = fields
 
-    def for_fragment(self) -> Self:
+    def for_fragment(self, _fragment: DeferredFragment, /) -> Self:
         """The context of a deferred fragment: it shares the rows, lookups and windows, and has errors of its own."""
         context = replace(self, is_for_fragment=True, results_by_window={}, extra_errors=[], _window_results={})
         context.gate, context.loader = self.gate, self.loader
