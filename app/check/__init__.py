@@ -2,8 +2,8 @@
 
 `check(sources, settings)` validates every operation against the schema and the limits, runs it against a LangSmith that
 records requests instead of answering from real data, and returns a `Report`: the operation's cost, the requests that
-LangSmith would get with an empty cache, and findings (errors and warnings) with their locations. It opens no network
-connection and needs no credential.
+LangSmith would get with an empty cache, and findings (errors and warnings) with their locations. Of an operation with
+`@defer` it has both, in parts and as a whole. It opens no network connection and needs no credential.
 
 Read the files in this order: `checker` (the whole check in one function), `sources` (finds the files), `validation`
 (parses and validates them), `operations` (an operation with its fragments), `dry_run` (runs it), `example_variables`

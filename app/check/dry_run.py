@@ -1,12 +1,17 @@
-"""The dry run of one operation: the real executor and an empty cache, in front of an upstream that records requests."""
+"""The dry run of one operation: the real executor and an empty cache, in front of an upstream that records requests.
+
+An operation with `@defer` runs twice: in parts, and as a whole.
+"""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any, Final
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Self
 
 import strawberry
 
+from app.cache.explain import FieldTrace
 from app.cache.fetcher import Fetcher
 from app.cache.freshness import FreshnessPolicy
 from app.cache.page_cache import PageCache
@@ -14,10 +19,18 @@ from app.cache.store import MemoryStore
 from app.check.example_variables import ExampleVariables
 from app.check.operations import FrontendOperation, location_of
 from app.check.recording_upstream import NOW, RecordingUpstream
-from app.check.report import CheckedOperation, Finding, OperationVariables, PlannedRequest
+from app.check.report import (
+    CheckedOperation,
+    Finding,
+    OperationVariables,
+    PlannedFragment,
+    PlannedParts,
+    PlannedRequest,
+)
 from app.credentials import API_KEY, Credential
 from app.errors import BadUserInputError, OperationTooExpensiveError
-from app.execution import Encoding, Executor, Request, Response, graphql_core_schema
+from app.execution import Encoding, Executor, IncrementalResponse, Request, Response, graphql_core_schema
+from app.execution.deferral import DeferredFragment
 from app.execution.limits import OperationLimits
 from app.langsmith.api_version import ApiVersion
 from app.langsmith.v1 import V1
@@ -33,6 +46,27 @@ from app.settings import Settings
 _SECONDS: Final = 60.0
 """Time to live of pages and deadline of operations, in seconds. A dry run takes milliseconds, and reaches neither."""
 _UNLIMITED: Final = 10**9
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The answer to an operation as a whole, with its requests; and its parts, if it defers fragments."""
+
+    response: Response
+    requests: tuple[PlannedRequest, ...]
+    parts: PlannedParts | None = None
+
+
+@dataclass
+class _TracedContext(OperationContext):
+    """The context of a dry run. Each deferred fragment has traces of its own, so that they tell what it waits for."""
+
+    traces_by_fragment: dict[DeferredFragment, dict[str, FieldTrace]] = field(default_factory=dict)
+
+    def for_fragment(self, fragment: DeferredFragment, /) -> Self:
+        context = super().for_fragment(fragment)
+        context.traces = self.traces_by_fragment[fragment] = {}
+        return context
 
 
 class DryRun:
@@ -56,14 +90,15 @@ class DryRun:
         variables = ExampleVariables(self._core_schema, operation, given).build()
         limits = self._limits()
         findings: list[Finding] = []
-        requests, response = await self._execute(operation, variables, limits)
-        while (error := _limit_error(response)) and (
+        outcome = await self._execute(operation, variables, limits)
+        while (error := _limit_error(outcome.response)) and (
             name := await self._exceeded_limit(error, operation, variables, limits)
         ):
             setting = f"{self._settings.model_config['env_prefix']}MAX_{name.upper()}={getattr(limits, name)}"
             findings.append(_finding(error, operation, setting=setting))
             limits = replace(limits, **{name: _UNLIMITED})
-            requests, response = await self._execute(operation, variables, limits)
+            outcome = await self._execute(operation, variables, limits)
+        response = outcome.response
         may_be_assumption = bool(variables.assumed or variables.left_out)
         findings += [_finding(each, operation, may_be_assumption=may_be_assumption) for each in response.errors]
         checked = CheckedOperation(
@@ -72,18 +107,15 @@ class DryRun:
             location=location_of(operation.operation),
             variables=variables,
             cost=response.cost if response.ran else None,
-            requests=requests,
+            requests=outcome.requests,
+            parts=outcome.parts,
         )
         return checked, findings
 
     async def _execute(
         self, operation: FrontendOperation, variables: OperationVariables, limits: OperationLimits
-    ) -> tuple[tuple[PlannedRequest, ...], Response]:
-        base_url = self._settings.langsmith_endpoint
-        clock = asyncio.get_running_loop().time
-        upstream = RecordingUpstream(self._api, base_url, variables.placeholders, clock)
-        store = MemoryStore(self._settings.cache_max_bytes, lifetime_seconds=_SECONDS, clock=clock)
-        cache = PageCache(Fetcher(upstream, store, FreshnessPolicy(_SECONDS, 0), Metrics(), clock))
+    ) -> _Outcome:
+        """Run the operation. If it exceeds a limit in parts, it is not run as a whole, which never costs more."""
         executor = Executor(
             self._schema,
             limits,
@@ -92,11 +124,30 @@ class DryRun:
             introspection=self._settings.introspection,
             log=self._log,
         )
+        request = Request(operation.text, variables.values)
+        async with self._context(variables) as (context, upstream):
+            answer = await executor.run_incrementally(request, context)
+            if isinstance(answer, IncrementalResponse):
+                parts = await _plan_parts(answer, context, upstream)
+            elif context.deferred_fields:  # no fragment has a place, for example in a list without items
+                parts = PlannedParts(answer.cost, upstream.requests, ())
+            else:
+                return _Outcome(answer, upstream.requests)
+        async with self._context(variables) as (context, upstream):
+            response = await executor.run(request, context)
+            return _Outcome(response, upstream.requests, parts)
+
+    @contextlib.asynccontextmanager
+    async def _context(self, variables: OperationVariables) -> AsyncIterator[tuple[_TracedContext, RecordingUpstream]]:
+        """A context for one operation, with an empty cache; and the upstream behind the cache."""
+        base_url = self._settings.langsmith_endpoint
+        clock = asyncio.get_running_loop().time
+        upstream = RecordingUpstream(self._api, base_url, variables.placeholders, clock)
+        store = MemoryStore(self._settings.cache_max_bytes, lifetime_seconds=_SECONDS, clock=clock)
+        cache = PageCache(Fetcher(upstream, store, FreshnessPolicy(_SECONDS, 0), Metrics(), clock))
         credential = Credential.of(base_url, {API_KEY: "none"}, hash_key=b"none")
-        context = OperationContext(cache, credential, NOW, clock() + _SECONDS)
-        response = await executor.run(Request(operation.text, variables.values), context)
+        yield _TracedContext(cache, credential, NOW, clock() + _SECONDS), upstream
         await cache.aclose()
-        return tuple(upstream.requests), response
 
     async def _exceeded_limit(
         self,
@@ -110,14 +161,27 @@ class DryRun:
         The error does not name its limit, so each one is lifted in turn: the cause is the one that changes the error.
         """
         for limit in fields(OperationLimits):
-            _, response = await self._execute(operation, variables, replace(limits, **{limit.name: _UNLIMITED}))
-            if _limit_error(response) != error:
+            outcome = await self._execute(operation, variables, replace(limits, **{limit.name: _UNLIMITED}))
+            if _limit_error(outcome.response) != error:
                 return limit.name
         return None
 
     def _limits(self) -> OperationLimits:
         settings = self._settings
         return OperationLimits(settings.max_tokens, settings.max_depth, settings.max_aliases, settings.max_cost)
+
+
+async def _plan_parts(
+    answer: IncrementalResponse, context: _TracedContext, upstream: RecordingUpstream
+) -> PlannedParts:
+    async with contextlib.aclosing(answer.deliveries) as deliveries:
+        async for _ in deliveries:
+            pass
+    deferred = (
+        PlannedFragment(fragment.label, fragment.path, upstream.requests_of(traces.values()))
+        for fragment, traces in context.traces_by_fragment.items()
+    )
+    return PlannedParts(answer.initial.cost, upstream.requests_of(context.traces.values()), tuple(deferred))
 
 
 def _limit_error(response: Response) -> dict[str, Any] | None:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from app.cache.explain import FieldTrace
 from app.check.report import PLACEHOLDER_END, PLACEHOLDER_START, PlannedRequest, insert_placeholders
 from app.credentials import Credential
 from app.langsmith.api_version import ApiVersion, Params
@@ -27,7 +28,7 @@ _ID_PARAM: Final = "id"
 
 
 class RecordingUpstream(Upstream):
-    """An `Upstream` without a network: records each request in `requests`, and returns a full page of sessions.
+    """An `Upstream` without a network: records each request, and returns a full page of sessions.
 
     Args:
         api: The version of LangSmith's API.
@@ -41,12 +42,22 @@ class RecordingUpstream(Upstream):
     def __init__(
         self, api: ApiVersion, base_url: str, placeholders: Mapping[str, str], clock: Callable[[], float]
     ) -> None:
-        self.requests: list[PlannedRequest] = []
+        self._recorded: list[tuple[UpstreamCall, PlannedRequest]] = []
         self._api = api
         self._path = api.url(base_url).path
         self._placeholders = placeholders
         self._clock = clock
         self._returned_ids: set[str] = set()
+
+    @property
+    def requests(self) -> tuple[PlannedRequest, ...]:
+        """The requests so far, in the order in which they came."""
+        return tuple(request for _, request in self._recorded)
+
+    def requests_of(self, traces: Iterable[FieldTrace]) -> tuple[PlannedRequest, ...]:
+        """Those of the requests that the root fields with these traces waited for."""
+        calls = [call for trace in traces for call in trace.calls]
+        return tuple(request for call, request in self._recorded if any(call is each for each in calls))
 
     def is_near_limit(self, _scope: str) -> bool:
         return False
@@ -54,8 +65,9 @@ class RecordingUpstream(Upstream):
     async def fetch(self, query: PageQuery, _credential: Credential, calls: list[UpstreamCall]) -> Page:
         self._api.check(query)
         params = self._api.params(query)
-        calls.append(UpstreamCall(self._path, params, status=200, attempts=1))
-        self.requests.append(PlannedRequest(self._path, tuple(self._with_placeholders(params))))
+        call = UpstreamCall(self._path, params, status=200, attempts=1)
+        calls.append(call)
+        self._recorded.append((call, PlannedRequest(self._path, tuple(self._with_placeholders(params)))))
         # The request stays in flight for a moment, so that other fields of the operation join it as they would.
         await asyncio.sleep(0.001)
         ids = query.ids

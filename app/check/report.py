@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus
@@ -81,8 +81,52 @@ class OperationVariables:
 
 
 @dataclass(frozen=True)
+class PlannedFragment:
+    """A deferred fragment, with the requests to LangSmith that it waits for. Fragments can share a request.
+
+    label: the label of its `@defer`, if it has one.
+    path: response keys from the root to its place.
+    """
+
+    label: str | None
+    path: tuple[str, ...]
+    requests: tuple[PlannedRequest, ...]
+
+    def __str__(self) -> str:
+        """Its label, or else its place, such as `sessions.nodes`."""
+        return self.label or ".".join(self.path) or "the root"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"label": self.label, "path": list(self.path), "requests": _requests_as_json(self.requests)}
+
+
+@dataclass(frozen=True)
+class PlannedParts:
+    """An operation with `@defer`, for a client that accepts its answer in parts.
+
+    cost: the sum of the costs of all parts.
+    requests: the requests to LangSmith that the first part waits for.
+    deferred: the fragments that are delivered later.
+    """
+
+    cost: int
+    requests: tuple[PlannedRequest, ...]
+    deferred: tuple[PlannedFragment, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "cost": self.cost,
+            "requests": _requests_as_json(self.requests),
+            "deferred": [each.as_json() for each in self.deferred],
+        }
+
+
+@dataclass(frozen=True)
 class CheckedOperation:
-    """An operation with its cost and its requests to LangSmith. `cost` is None if the operation could not run."""
+    """An operation with its cost and its requests to LangSmith, if it is answered as a whole.
+
+    `cost` is None if the operation could not run. `parts` is None if it defers nothing.
+    """
 
     kind: str
     name: str | None
@@ -90,6 +134,7 @@ class CheckedOperation:
     variables: OperationVariables
     cost: int | None
     requests: tuple[PlannedRequest, ...]
+    parts: PlannedParts | None
 
     @property
     def assumed(self) -> dict[str, Any]:
@@ -124,7 +169,8 @@ class Report:
                     "name": operation.name,
                     **_location_as_json(operation.location),
                     "cost": operation.cost,
-                    "requests": [request.as_json() for request in operation.requests],
+                    "requests": _requests_as_json(operation.requests),
+                    "parts": operation.parts.as_json() if operation.parts else None,
                     "assumed": operation.assumed,
                     "leftOut": list(operation.variables.left_out),
                 }
@@ -164,6 +210,10 @@ def _percent_encoded(value: str) -> str:
     literals = [quote_plus(each) for each in _PLACEHOLDER.split(value)]
     placeholders = [*map(show_placeholders, _PLACEHOLDER.findall(value)), ""]
     return "".join(a + b for a, b in zip(literals, placeholders, strict=True))
+
+
+def _requests_as_json(requests: Iterable[PlannedRequest]) -> list[dict[str, Any]]:
+    return [request.as_json() for request in requests]
 
 
 def _location_as_json(location: Location) -> dict[str, Any]:

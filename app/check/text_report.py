@@ -2,11 +2,11 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 
-from app.check.report import CheckedOperation, Report
+from app.check.report import CheckedOperation, PlannedParts, PlannedRequest, Report
 
 
 def text_lines(report: Report) -> Iterator[str]:
@@ -15,11 +15,9 @@ def text_lines(report: Report) -> Iterator[str]:
     locations = [str(each.location) for each in report.operations]
     title_width, location_width = (max(map(len, column), default=0) for column in (titles, locations))
     for title, location, operation in zip(titles, locations, report.operations, strict=True):
-        cost = "not run" if operation.cost is None else f"cost {operation.cost} of {report.max_cost}"
+        cost = _cost(operation, report.max_cost)
         yield f"{click.style(title.ljust(title_width), bold=True)}  {location.ljust(location_width)}  {cost}"
-        for request, times in Counter(map(str, operation.requests)).items():
-            yield f"  {request}" + (f"  ({times} times)" if times > 1 else "")
-        yield from (f"  {click.style(line, dim=True)}" for line in _variable_lines(operation))
+        yield from (f"  {line}" for line in _operation_lines(operation))
     if report.operations:
         yield ""
     for finding in report.findings:
@@ -32,6 +30,43 @@ def text_lines(report: Report) -> Iterator[str]:
         (report.warning_count, "warning"),
     )
     yield ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts)
+
+
+def _cost(operation: CheckedOperation, max_cost: int) -> str:
+    if operation.cost is None:
+        return "not run"
+    if operation.parts is None:
+        return f"cost {operation.cost} of {max_cost}"
+    return f"cost {operation.parts.cost} of {max_cost} in parts, {operation.cost} as a whole"
+
+
+def _operation_lines(operation: CheckedOperation) -> Iterator[str]:
+    if operation.parts:
+        yield from _part_lines(operation.parts)
+        yield from _section("as a whole", _request_lines(operation.requests))
+    else:
+        yield from _request_lines(operation.requests)
+    yield from (click.style(line, dim=True) for line in _variable_lines(operation))
+
+
+def _part_lines(parts: PlannedParts) -> Iterator[str]:
+    yield from _section("at once", _request_lines(parts.requests))
+    shown: set[str] = set()
+    for fragment in parts.deferred:
+        lines = [*_request_lines(fragment.requests)]
+        yield from _section(f"later, {fragment}", (f"{line}  (shared)" if line in shown else line for line in lines))
+        shown.update(lines)
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    indented = [f"  {line}" for line in lines]
+    yield f"{title}:" if indented else f"{title}: no request"
+    yield from indented
+
+
+def _request_lines(requests: Iterable[PlannedRequest]) -> Iterator[str]:
+    for request, times in Counter(map(str, requests)).items():
+        yield request + (f"  ({times} times)" if times > 1 else "")
 
 
 def _variable_lines(operation: CheckedOperation) -> Iterator[str]:

@@ -54,6 +54,7 @@ def test_json_contains_operations_requests_variables_and_findings() -> None:
                         },
                     },
                 ],
+                "parts": None,
                 "assumed": {"n": 20, "id": "<$id>"},
                 "leftOut": ["s"],
             }

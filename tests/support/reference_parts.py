@@ -7,6 +7,7 @@ parts, and `tests/operations/test_reference.py` compares them with the pages.
 import asyncio
 import contextlib
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,15 @@ CHECKED_FILES: Final = {
     "src/Row.graphql": "fragment Row on Session { id name runCount latencyP99 }",
 }
 """The files of a frontend that the page about `check` tells of."""
+DEFERRING_FILE: Final = {
+    "src/Table.graphql": (
+        "query Table {\n"
+        "  sessions(first: 50) {\n"
+        '    nodes { id name ... @defer(label: "numbers") { runCount day: stats(last: "PT24H") { errorRate } } }\n'
+        "  }\n}\n"
+    )
+}
+"""A file with an operation that defers statistics, for the same page."""
 _HELP: Final = re.compile(r"^# HELP (\S+) (.*)\n# TYPE \S+ (\w+)$", re.MULTILINE)
 
 
@@ -164,12 +174,12 @@ def metrics() -> str:
 
 def check_output() -> str:
     """What `sessions-gateway check` prints about an operation that costs too much."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        for path, text in CHECKED_FILES.items():
-            Path(path).parent.mkdir(exist_ok=True)
-            Path(path).write_text(text)
-        printed = CliRunner().invoke(main, ["check", "src/**/*.graphql"], env={"GATEWAY_MAX_COST": "4"})
-    return f"```console\n$ GATEWAY_MAX_COST=4 sessions-gateway check 'src/**/*.graphql'\n{printed.stdout}```"
+    return _console_of_check(CHECKED_FILES, "src/**/*.graphql", GATEWAY_MAX_COST="4")
+
+
+def deferring_check_output() -> str:
+    """What `sessions-gateway check` prints about an operation that defers statistics."""
+    return _console_of_check(DEFERRING_FILE, "src/Table.graphql")
 
 
 def assumptions() -> str:
@@ -202,6 +212,7 @@ GENERATED_PARTS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limit_table,
     "metrics": metrics,
     "check": check_output,
+    "check-deferred": deferring_check_output,
     "assumptions": assumptions,
 }
 
@@ -209,6 +220,17 @@ GENERATED_PARTS: Final[Mapping[str, Callable[[], str]]] = {
 def generated_part(name: str, page: Path) -> str:
     """The text of the part with this name: one of `GENERATED_PARTS`, or a file."""
     return GENERATED_PARTS[name]() if name in GENERATED_PARTS else shown_file(name, page)
+
+
+def _console_of_check(files: Mapping[str, str], pattern: str, **environment: str) -> str:
+    """The command that checks these files, and what it prints, as a code block."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for path, text in files.items():
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(text)
+        printed = CliRunner().invoke(main, ["check", pattern], env=environment)
+    command = [*(f"{name}={value}" for name, value in environment.items()), "sessions-gateway", "check"]
+    return f"```console\n$ {' '.join(command)} {shlex.quote(pattern)}\n{printed.stdout}```"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
