@@ -1,12 +1,15 @@
 """Explain: `extensions.gateway` reports cache outcomes and upstream requests to clients that send its header."""
 
 import asyncio
+import itertools
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from app.emulator import Emulator, Fault
 from tests.conftest import Clock, Gateway, Serve
+from tests.support.incremental_client import DRAFT, OLD, merged, parts_of
 
 ORDER = {"sort_by": "start_time", "sort_by_desc": "true"}
 NAMES = "{ sessions(first: 2) { nodes { name } } }"
@@ -103,3 +106,28 @@ async def test_explain_does_not_reveal_the_address_of_langsmith(serve: Serve, up
     async with serve() as gateway:
         response = await gateway.post(NAMES, None, **{"x-gateway-explain": "1"})
     assert upstream_url.removeprefix("http://") not in response.text
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+async def test_each_part_of_an_answer_lists_all_requests_so_far(gateway: Gateway, accept: str) -> None:
+    query = """{ sessions(first: 2) { nodes {
+      name ... @defer { runCount } ... @defer { day: stats(last: "P1D") { errorRate } }
+    } } }"""
+    headers = {"accept": accept, "x-gateway-explain": "1"}
+    payloads = parts_of(await gateway.post(query, **headers))
+    assert all("extensions" not in entry for payload in payloads[1:] for entry in payload["incremental"])
+    explained = [payload.pop("extensions") for payload in payloads]
+    assert all(each.keys() == {"gateway"} and each["gateway"]["cost"] == 10 for each in explained)
+    requests = [each["gateway"]["fields"]["sessions"]["requests"] for each in explained]
+    statistics = [[each["params"].get("stats_select") for each in part] for part in requests]
+    assert statistics[0] == [None]
+    assert Counter(statistics[-1]) == Counter([None, "run_count", "error_rate"])
+    for earlier, later in itertools.pairwise(statistics):
+        assert later[: len(earlier)] == earlier
+    assert merged(payloads) == await gateway.run(query.replace("@defer", ""))
+
+    # The kept answer to other clients has no explanation.
+    assert all("extensions" not in payload for payload in parts_of(await gateway.post(query, accept=accept)))
+    (*_, last) = parts_of(await gateway.post(query, **headers))
+    assert last["extensions"]["gateway"]["fields"]["sessions"]["cache"] == "HIT"
+    assert last["extensions"]["gateway"]["fields"]["sessions"]["requests"] == []
