@@ -5,14 +5,15 @@ import json
 from urllib.parse import quote
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
+from app.emulator import Emulator
 from tests.conftest import TIMEOUT_SECONDS, Gateway, Serve
 from tests.support.browser import browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 
-TABS = ["NewestProjects", "TwoWindows", "Experiments", "OneSession"]
+TABS = ["NewestProjects", "TwoWindows", "DeferredStatistics", "Experiments", "OneSession"]
 SESSION = "002c552a-ed42-4330-8b0c-ef3638120ad1"
 STORAGE = "[localStorage, sessionStorage].flatMap(Object.entries).flat().join() + document.cookie"
 LINKED_QUERY = "query Linked($first: Int!) { sessions(first: $first) { nodes { name } } }"
@@ -158,6 +159,85 @@ async def test_graphiql_opens_a_tab_for_a_link_without_sending_its_query_to_the_
         assert max(int(each) for each in dark.removeprefix("rgb(").removesuffix(")").split(",")) < 80
         await expect(page.locator("body")).not_to_contain_text("X-API-Key")
         watched.assert_clean()
+
+
+async def test_graphiql_shows_rows_first_and_deferred_statistics_later(gateway: Gateway, langsmith: Emulator) -> None:
+    async with browsing(str(gateway.client.base_url)) as watched:
+        page = watched.page
+        await page.goto(f"{watched.origin}/graphql")
+        await expect(operation(page)).to_contain_text("query NewestProjects")
+        await page.get_by_role("tab", name="DeferredStatistics").click()
+        await expect(operation(page)).to_contain_text("@defer")
+        await write(page, tool(page), '{"X-API-Key": "demo"}')
+        resume = langsmith.pause_statistics()
+        await run(page)
+        await expect(response(page)).to_contain_text("voice-concierge-staging")
+        await expect(response(page)).not_to_contain_text("runCount")
+        await expect(upstream(page)).to_contain_text("The deferred parts of the answer follow.")
+        tables = upstream(page).get_by_role("table")
+        await expect(tables).to_have_count(1)
+        await expect(tables).not_to_contain_text("stats_select")
+
+        await langsmith.wait_for_requests(3)
+        resume.set()
+        for text in ("voice-concierge-staging", "runCount", "errorRate"):
+            await expect(response(page)).to_contain_text(text)
+        for text in ("hasNext", "pending", "extensions"):
+            await expect(response(page)).not_to_contain_text(text)
+        await expect(tables).to_have_count(3)
+        selected = tables.get_by_role("row", name="stats_select").locator("code")
+        assert sorted(await selected.all_text_contents()) == ["error_rate", "latency_p99", "run_count"]
+        await expect(upstream(page)).to_contain_text("ms, first part")
+        await expect(upstream(page)).to_contain_text("ms in total")
+        await expect(upstream(page)).not_to_contain_text("follow")
+
+        # The explorer understands the query.
+        await page.get_by_role("button", name="Show GraphiQL Explorer").click()
+        await page.locator(".graphiql-explorer-root").get_by_text("description", exact=True).click()
+        await expect(operation(page)).to_contain_text("description")
+        watched.assert_clean()
+
+
+async def test_graphiql_stops_the_requests_for_deferred_statistics(gateway: Gateway, langsmith: Emulator) -> None:
+    link = quote("query Stopped { sessions(first: 2) { nodes { name ... @defer { runCount } } } }", safe="")
+    async with browsing(str(gateway.client.base_url)) as watched:
+        page = watched.page
+        await page.goto(f"{watched.origin}/graphql#query={link}")
+        await write(page, tool(page), '{"X-API-Key": "demo"}')
+        langsmith.pause_statistics()
+        await run(page)
+        await expect(upstream(page)).to_contain_text("The deferred parts of the answer follow.")
+        await page.get_by_role("button", name="Stop query").click()
+        await langsmith.wait_for_disconnects(1)
+        await expect(upstream(page)).not_to_contain_text("follow")
+        await expect(response(page)).to_contain_text("voice-concierge-staging")
+        await expect(response(page)).not_to_contain_text("errors")
+        watched.assert_clean()
+
+
+async def test_graphiql_keeps_the_parts_that_came_before_the_connection_broke(gateway: Gateway) -> None:
+    async with browsing(str(gateway.client.base_url)) as watched:
+        page = watched.page
+        await page.route("**/graphql", answer_first_part)
+        await page.goto(f"{watched.origin}/graphql")
+        await expect(operation(page)).to_contain_text("query NewestProjects")
+        await run(page)
+        await expect(response(page)).to_contain_text("only-name")
+        await expect(response(page)).to_contain_text("The connection broke before the answer was complete.")
+        await expect(upstream(page)).not_to_contain_text("follow")
+        watched.assert_clean()
+
+
+async def answer_first_part(route: Route) -> None:
+    """Answer an operation with the first of two parts only."""
+    if route.request.method != "POST":
+        await route.continue_()
+        return
+    part = "content-type: application/json\r\n\r\n" + json.dumps(
+        {"data": {"name": "only-name"}, "pending": [{"id": "0", "path": []}], "hasNext": True}
+    )
+    body = f"\r\n---\r\n{part}\r\n---\r\n"
+    await route.fulfill(content_type='multipart/mixed; boundary="-"; incrementalSpec=v0.2', body=body)
 
 
 async def test_graphiql_runs_operations_without_introspection_and_explain(serve: Serve) -> None:

@@ -1,6 +1,7 @@
 // Runs operations, and passes the explanation of each run to the Upstream panel.
 
 import { buildSchema, introspectionFromSchema, parse } from "graphql";
+import { meros } from "meros/browser";
 import { endpoint, page } from "./page.js";
 import { lastRun } from "./last-run.js";
 
@@ -16,8 +17,7 @@ export function fetcher({ query, variables, operationName: selectedName }, { hea
   return {
     subscribe({ next, error, complete }) {
       const controller = new AbortController();
-      run({ query, variables, operationName }, headers, controller.signal)
-        .then(next)
+      run({ query, variables, operationName }, headers, controller.signal, next)
         .then(complete)
         .catch((reason) => controller.signal.aborted || error(reason));
       return { unsubscribe: () => controller.abort() };
@@ -25,12 +25,32 @@ export function fetcher({ query, variables, operationName: selectedName }, { hea
   };
 }
 
-async function run(operation, editedHeaders, signal) {
+// Passes each payload of the answer to `next`. The answer to an operation with @defer has several payloads, which
+// GraphiQL merges. Each explains all requests so far.
+async function run(operation, editedHeaders, signal, next) {
   const started = performance.now();
-  const response = await fetch(endpoint, {
+  let progress = { name: operation.operationName, errors: 0 };
+  try {
+    for await (const payload of payloads(await send(operation, editedHeaders, signal), signal)) {
+      const { gateway = progress.gateway, ...extensions } = payload.extensions ?? {};
+      const ms = performance.now() - started;
+      const errors = progress.errors + errorsIn(payload);
+      progress = { ...progress, gateway, ms, firstMs: progress.firstMs ?? ms, errors, isPending: payload.hasNext === true };
+      lastRun.set(progress);
+      // The Upstream panel shows `extensions.gateway`, so the response is shown without it.
+      const { extensions: _, ...shown } = payload;
+      next(Object.keys(extensions).length ? { ...shown, extensions } : shown);
+    }
+  } finally {
+    if (progress.isPending) lastRun.set({ ...progress, isPending: false });
+  }
+}
+
+function send(operation, editedHeaders, signal) {
+  return fetch(endpoint, {
     method: "POST",
     headers: {
-      accept: "application/json",
+      accept: "application/json, multipart/mixed;incrementalSpec=v0.2",
       ...withLastCredentials(editedHeaders),
       "content-type": "application/json",
       ...(page.explain && { "x-gateway-explain": "1" }),
@@ -38,15 +58,31 @@ async function run(operation, editedHeaders, signal) {
     body: JSON.stringify(operation),
     signal,
   });
-  const result = await response.json().catch(() => {
-    throw new Error(`${endpoint} answered with status ${response.status} and no JSON.`);
-  });
-  const { gateway, ...extensions } = result.extensions ?? {};
-  lastRun.set({ name: operation.operationName, gateway, ms: performance.now() - started, errors: result.errors?.length ?? 0 });
-  // The Upstream panel shows `extensions.gateway`, so the response is shown without it.
-  const { extensions: _, ...shown } = result;
-  return Object.keys(extensions).length ? { ...shown, extensions } : shown;
 }
+
+// The whole answer, or its parts as they arrive. If the connection breaks, the parts that came stay, with an error.
+async function* payloads(response, signal) {
+  const parts = await meros(response);
+  if (parts === response) {
+    yield await response.json().catch(() => {
+      throw new Error(`${endpoint} answered with status ${response.status} and no JSON.`);
+    });
+    return;
+  }
+  let hasNext = true;
+  try {
+    for await (const { body } of parts) {
+      hasNext = body.hasNext;
+      yield body;
+    }
+  } catch (reason) {
+    if (signal.aborted) throw reason;
+  }
+  if (hasNext) yield { errors: [{ message: "The connection broke before the answer was complete." }], hasNext: false };
+}
+
+const errorsIn = ({ errors, incremental = [] }) =>
+  [{ errors }, ...incremental].reduce((sum, each) => sum + (each.errors?.length ?? 0), 0);
 
 // Right after a change of tabs, GraphiQL still passes the name of the operation in the previous tab.
 function operationNameIn(query, selectedName) {

@@ -51,6 +51,27 @@ query TwoWindows {
 }
 `;
 
+const DEFERRED = `# The rows come at once, the statistics
+# once LangSmith has computed them. See
+# the answer grow, and with it the list
+# of requests in "Upstream".
+query DeferredStatistics {
+  sessions(first: 10) {
+    nodes {
+      name
+      startTime
+      ... @defer(label: "statistics") {
+        runCount
+        latencyP99
+        day: stats(last: "PT24H") {
+          errorRate
+        }
+      }
+    }
+  }
+}
+`;
+
 const EXPERIMENTS = `# The experiments of a dataset, and their
 # feedback. Enter the dataset's id in the
 # variables below. The URL of its page in
@@ -93,6 +114,7 @@ query OneSession($id: ID!) {
 export const tabs = [
   { query: NEWEST, variables: "" },
   { query: WINDOWS, variables: "" },
+  { query: DEFERRED, variables: "" },
   { query: EXPERIMENTS, variables: variables({ dataset: isDemo ? "f5642484-01ef-46cf-abb1-f66b0ade89b7" : "" }) },
   { query: SESSION, variables: variables({ id: isDemo ? "002c552a-ed42-4330-8b0c-ef3638120ad1" : "" }) },
 ].map((tab) => ({ ...tab, headers: defaultHeaders ?? null }));

@@ -40,9 +40,11 @@ function Summary({ run }) {
       <dl className="upstream-figures">
         <Figure name={requests.length === 1 ? "request" : "requests"} value={requests.length} />
         <Figure name="maximum cost" value={run.gateway.cost} />
-        <Figure name="ms in total" value={run.ms.toFixed(run.ms < 10 ? 1 : 0)} />
+        {(run.isPending || run.firstMs < run.ms) && <Figure name="ms, first part" value={milliseconds(run.firstMs)} />}
+        {run.isPending || <Figure name="ms in total" value={milliseconds(run.ms)} />}
       </dl>
-      {requests.length === 0 && <p>No requests to LangSmith.</p>}
+      {run.isPending && <p>The deferred parts of the answer follow.</p>}
+      {requests.length === 0 && !run.isPending && <p>No requests to LangSmith.</p>}
       {run.errors > 0 && <p className="upstream-errors">{run.errors === 1 ? "1 error" : `${run.errors} errors`} in the answer.</p>}
     </>
   );
@@ -124,6 +126,8 @@ function Values({ name, values }) {
 }
 
 const MAX_SHOWN_IDS = 2;
+
+const milliseconds = (ms) => ms.toFixed(ms < 10 ? 1 : 0);
 
 const seconds = (age) => (age < 10 ? `${age.toFixed(1)} s` : `${Math.round(age)} s`);
 
