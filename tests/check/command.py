@@ -1,5 +1,6 @@
 """Runs `sessions-gateway check` in this process, on files in the working directory."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,10 @@ def check(text: str, *arguments: str, **environment: str) -> tuple[list[str], li
 
 
 def requests(text: str, *arguments: str) -> list[str]:
-    return [line.strip() for line in check(text, *arguments)[0] if line.startswith("  GET")]
+    """The requests of a document's only operation. If it defers fragments, those in parts."""
+    in_parts = itertools.takewhile(lambda line: line != "  as a whole:", check(text, *arguments)[0])
+    lines = (line.strip() for line in in_parts)
+    return [line for line in lines if line.startswith("GET") and not line.endswith("(shared)")]
 
 
 def report(*arguments: str, **environment: str) -> Any:

@@ -12,18 +12,25 @@ from urllib.parse import urlencode
 
 from app.emulator import Emulator, serving
 from tests.conftest import Clock, running_gateway
+from tests.support.incremental_client import DRAFT
 from tests.support.markdown import GENERATED, pages, rewrite_examples
 from tests.support.reference_parts import generated_part
 
 
 async def run_example(query: str) -> tuple[str, str]:
-    """The answer of the demo at a fixed time, and the requests that reached LangSmith for it."""
+    """The answer of the demo at a fixed time, and the requests that reached LangSmith for it.
+
+    The answer to a query with `@defer` is in parts, in the draft format, as it is sent.
+    """
     clock = Clock()
     langsmith = Emulator(clock=clock.now)
     async with serving(langsmith) as url, running_gateway(url, clock) as gateway:
-        data = await gateway.data(query)
+        if "@defer" in query:
+            answer = (await gateway.post(query, accept=DRAFT)).text.replace("\r\n", "\n").lstrip("\n")
+        else:
+            answer = json.dumps({"data": await gateway.data(query)}, indent=2, ensure_ascii=False) + "\n"
         requests = "".join(f"GET {each.path}?{urlencode(each.params)}\n" for each in langsmith.requests)
-    return json.dumps({"data": data}, indent=2, ensure_ascii=False) + "\n", requests
+    return answer, requests
 
 
 def rewritten(page: Path) -> str:

@@ -43,8 +43,8 @@ async def test_documented_example_shows_its_answer_and_upstream_requests(example
     assert await run_example(example.query) == (example.answer, example.requests), REWRITE
 
 
-def test_pages_have_four_examples() -> None:
-    assert len(EXAMPLES) == 4
+def test_pages_have_five_examples() -> None:
+    assert len(EXAMPLES) == 5
 
 
 def test_errors_page_explains_every_error_code() -> None:

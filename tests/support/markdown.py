@@ -11,7 +11,8 @@ GENERATED: Final = re.compile(
     r"(<!-- generated: (\S+) -->\n)((?:(?!<!-- ).)*)(<!-- end of the generated part -->\n)", re.DOTALL
 )
 """A part that a function writes: its opening comment, its name, its text and its closing comment."""
-_EXAMPLE: Final = re.compile(r"(```graphql\n(.*?)```\n\n)```json\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
+_EXAMPLE: Final = re.compile(r"(```graphql\n(.*?)```\n\n```(?:json|http)\n)(.*?)(```\n\n```text\n)(.*?)```", re.DOTALL)
+"""The query, the answer as JSON or in parts, and the requests."""
 _FENCED: Final = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -43,7 +44,7 @@ def examples() -> Iterator[Example]:
     for page in pages():
         text = page.read_text()
         for match in _EXAMPLE.finditer(text):
-            yield Example(_HEADING.findall(text[: match.start()])[-1], match[2], match[3], match[4])
+            yield Example(_HEADING.findall(text[: match.start()])[-1], match[2], match[3], match[5])
 
 
 def rewrite_examples(text: str, run: Callable[[str], tuple[str, str]]) -> str:
@@ -51,7 +52,7 @@ def rewrite_examples(text: str, run: Callable[[str], tuple[str, str]]) -> str:
 
     def rewritten(match: re.Match[str]) -> str:
         answer, requests = run(match[2])
-        return f"{match[1]}```json\n{answer}```\n\n```text\n{requests}```"
+        return f"{match[1]}{answer}{match[4]}{requests}```"
 
     return _EXAMPLE.sub(rewritten, text)
 
