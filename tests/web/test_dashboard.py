@@ -164,8 +164,8 @@ async def test_the_dashboard_asks_for_a_token_only_if_the_gateway_requires_one(s
         page = watched.page
         await expect(page.locator("tbody th")).to_have_count(20)
         await expect(page.get_by_role("button", name="Forget")).to_have_count(0)
-        await expect(page.locator("summary")).not_to_contain_text("cache")
         await page.locator("summary").click()
+        await expect(page.get_by_role("button", name="Explain")).to_be_hidden()
         assert await page.locator("a:visible").all_text_contents() == ["Metrics"]
         watched.assert_clean()
 
@@ -379,21 +379,32 @@ async def test_the_first_load_shows_placeholders_while_it_waits_and_retries_afte
         watched.assert_clean()
 
 
-async def test_the_dashboard_shows_its_requests_and_links_its_operation_to_graphiql(gateway: Gateway) -> None:
-    async with dashboard(gateway, "#search=eu&window=1h") as watched:
+async def test_the_dashboard_explains_its_requests_on_demand_and_links_its_operation_to_graphiql(
+    gateway: Gateway, clock: Clock
+) -> None:
+    async with dashboard(gateway, "#search=eu&window=1h&sort=-p99", stopped_clock=True) as watched:
         page = watched.page
-        await expect(page.locator("summary")).to_contain_text("cache MISS")
-        await expect(page.locator("summary")).to_contain_text("2 requests to LangSmith")
-        await click(page, page.get_by_role("button", name="Refresh"))
-        await expect(page.locator("summary")).to_contain_text("cache HIT")
-        await expect(page.locator("summary")).to_contain_text("0 requests to LangSmith")
+        explained, requests = page.locator("#explained"), page.locator("#requests li")
         await page.locator("summary").click()
+        await expect(requests).to_have_count(0)
+        await page.get_by_role("button", name="Explain").click()
+        await expect(explained).to_contain_text("cache HIT")
+        await expect(explained).to_contain_text("0 requests to LangSmith")
+        await expect(page.get_by_role("button", name="Explain")).to_be_focused()
+        clock.advance(REFRESH / SECONDS)
+        await page.get_by_role("button", name="Explain").click()
+        await expect(explained).to_contain_text("cache MISS")
+        await expect(explained).to_contain_text("2 requests to LangSmith")
+        await expect(requests).to_have_count(2)
+        await expect(requests.first).to_contain_text("GET /api/v1/sessions?")
         link = page.get_by_role("link", name="Open in GraphiQL")
         url = urlsplit(await link.evaluate("link => link.href"))
         assert url.path == "/graphql"
         [query], [variables] = parse_qs(url.fragment).values()
         body = await gateway.run(query, json.loads(variables))
         assert [node["name"] for node in body["data"]["sessions"]["nodes"]] == await shown_names(page)
+        await click(page, page.get_by_role("button", name="Name"))
+        await expect(requests).to_have_count(0)  # they were of another operation
         watched.assert_clean()
 
 

@@ -15,7 +15,7 @@ import { asMoney, asSeconds, asShare, asTimeOfDay } from "./figures.js";
 import { CredentialForm } from "./form.js";
 import { fetchSessions } from "./gateway.js";
 import { isOrderRefused, showFailures } from "./notice.js";
-import { showOperation, showOutcome } from "./outcome.js";
+import { showDuration, showExplanation, showOperation } from "./outcome.js";
 import { Table } from "./table.js";
 import {
   columnOf, fragmentOf, inDefaultOrder, parseView, sortedBy, variablesOf, WINDOWS, withChanges,
@@ -42,15 +42,18 @@ let isPaused = false;
 let nextRefreshAt = 0; // on the clock of performance.now()
 let refreshTimer, searchTimer, requestInFlight;
 
-/** Fetches and shows the view. `inBackground`: a refresh, which neither dims the page nor is announced. */
-async function load({ inBackground = false } = {}) {
+/**
+ * Fetches and shows the view. `inBackground`: a refresh, which neither dims the page nor is announced. `explains`: asks
+ * the gateway what it did for the request.
+ */
+async function load({ inBackground = false, explains = false } = {}) {
   stop();
   if (kind && !storedCredential()) return requireCredential();
   const request = (requestInFlight = new AbortController());
   const variables = variablesOf(view);
   showOperation(variables, settings.graphiql);
   if (!inBackground) showLoading();
-  const headers = { ...credentialHeaders(kind), ...(settings.explain && { "X-Gateway-Explain": "1" }) };
+  const headers = { ...credentialHeaders(kind), ...(explains && { "X-Gateway-Explain": "1" }) };
   const answer = await fetchSessions(variables, headers, request.signal);
   if (request.signal.aborted) return;
   requestInFlight = null;
@@ -60,6 +63,7 @@ async function load({ inBackground = false } = {}) {
   const ordered = isOrderRefused(answer) && inDefaultOrder(view);
   if (ordered) return replaceOrder(ordered);
   show(answer, inBackground);
+  if (explains) showExplanation(answer.explain);
   const retryAfter = Math.max(0, ...answer.failures.map((failure) => failure.retryAfter ?? 0));
   nextRefreshAt = performance.now() + Math.max(REFRESH_MS, retryAfter * 1000);
   scheduleRefresh();
@@ -85,7 +89,8 @@ function requireCredential(refusal) {
   table.showPlaceholders(0);
   cards.show([], "");
   for (const chart of charts) chart.show([]);
-  for (const id of ["requests", "notice", "updated", "announcement", "summary"]) $(id).replaceChildren();
+  showExplanation(null);
+  for (const id of ["notice", "updated", "announcement", "summary"]) $(id).replaceChildren();
   for (const id of ["main", "actions"]) $(id).hidden = true;
   form.open(refusal);
 }
@@ -121,7 +126,7 @@ function showLoading() {
 
 function show(answer, inBackground) {
   showFailures(answer, shownSessions !== null, orderNote);
-  showOutcome(answer);
+  showDuration(answer.milliseconds);
   $("results").hidden = answer.sessions === null && shownSessions === null;
   if (answer.sessions === null) return;
   shownSessions = answer.sessions;
@@ -183,6 +188,7 @@ function addListeners() {
     setText($("pause"), isPaused ? "Resume" : "Pause");
     scheduleRefresh();
   });
+  on($("explain"), "click", () => load({ inBackground: true, explains: true }));
   on($("forget"), "click", () => requireCredential());
   on(document, "visibilitychange", scheduleRefresh);
   on(window, "popstate", () => {
@@ -197,6 +203,8 @@ function addListeners() {
 
 function start() {
   $("forget").hidden = !kind;
+  $("explanation").hidden = !settings.explain;
+  showExplanation(null);
   setText($("forget"), `Forget ${kind}`);
   const links = [
     ["graphql", "GraphiQL", settings.graphiql],

@@ -1,10 +1,13 @@
-/** Shows the GraphQL operation, how long it took, and its requests to LangSmith. */
+/** Shows the GraphQL operation, how long it took, and on demand what the gateway did for it (Explain). */
 import { $, element, setAttribute, setText } from "./dom.js";
 import { DOCUMENT, ENDPOINT } from "./gateway.js";
+
+const UNEXPLAINED = "sends the query once more, and shows its requests to LangSmith.";
 
 /** `hasGraphiql`: whether this gateway serves GraphiQL, for the link that opens the operation there. */
 export function showOperation(variables, hasGraphiql) {
   const variablesText = JSON.stringify(variables, null, 2);
+  if ($("variables").textContent !== variablesText) showExplanation(null);
   setText($("document"), DOCUMENT);
   setText($("variables"), variablesText);
   $("graphiql").hidden = !hasGraphiql;
@@ -12,14 +15,16 @@ export function showOperation(variables, hasGraphiql) {
   setAttribute($("graphiql"), "href", `${ENDPOINT}#query=${query}&variables=${values}`);
 }
 
-/** @param {import("./gateway.js").Answer} answer */
-export function showOutcome({ milliseconds, explain }) {
+export const showDuration = (milliseconds) => setText($("summary"), `${Math.round(milliseconds)} ms`);
+
+/** `explain`: `extensions.gateway` of the answer, or null if the operation on the page is not explained. */
+export function showExplanation(explain) {
   const { cache, age, requests = [] } = explain?.fields.sessions ?? {};
-  const parts = [`${Math.round(milliseconds)} ms`];
+  const parts = [];
   if (cache) parts.push(`cache ${cache}${age ? `, ${age.toFixed(1)} s old` : ""}`);
   const requestCount = requests.length === 1 ? "1 request" : `${requests.length} requests`;
   if (explain) parts.push(`${requestCount} to LangSmith`, `cost ${explain.cost}`);
-  setText($("summary"), parts.join(" · "));
+  setText($("explained"), explain ? parts.join(" · ") : UNEXPLAINED);
   $("requests").replaceChildren(...requests.map((request) => element("li", {}, requestText(request))));
 }
 
