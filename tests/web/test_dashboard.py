@@ -54,6 +54,7 @@ async def enter_key(page: Page, key: str) -> None:
 
 async def wait_until_loaded(page: Page) -> None:
     await expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    await expect(page.get_by_role("table")).to_have_attribute("aria-busy", "false")
 
 
 async def click(page: Page, target: Locator) -> None:

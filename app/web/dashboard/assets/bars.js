@@ -1,5 +1,6 @@
 /** Bar chart of the sessions on the page with the highest values of one figure. A refresh updates the bars in place. */
 import { element, setAttribute, setText, svgElement } from "./dom.js";
+import { figureOf } from "./session.js";
 
 const MAX_BARS = 8;
 const BAR_HEIGHT = 32;
@@ -14,27 +15,41 @@ export class Bars {
     this.note = element("p", { class: "muted" });
     this.picture = svgElement("svg", { role: "img", "aria-label": title, height: MAX_BARS * BAR_HEIGHT });
     const caption = element("figcaption", {}, element("h2", {}, title), this.note);
-    parent.append(element("figure", { class: `panel bars is-${figure}` }, caption, this.picture));
+    this.element = element("figure", { class: `panel bars is-${figure}` }, caption, this.picture);
+    parent.append(this.element);
+  }
+
+  /** Shows a placeholder until the figures have come. */
+  showPending() {
+    this.element.classList.add("is-pending");
+    this.picture.replaceChildren();
+    setText(this.note, "");
+    setAttribute(this.picture, "aria-label", `${this.title}: loading`);
   }
 
   show(sessions) {
-    const withValue = sessions.filter((session) => session[this.figure] > 0);
-    const byValue = withValue.sort((one, other) => Number(other[this.figure] - one[this.figure]));
-    const highest = byValue.slice(0, MAX_BARS);
-    const maximum = Number(highest[0]?.[this.figure] ?? 1);
-    while (this.picture.children.length < highest.length) this.picture.append(bar(this.picture.children.length));
-    while (this.picture.children.length > highest.length) this.picture.lastElementChild.remove();
-    highest.forEach((session, index) => {
-      const [tooltip, name, value, , rectangle] = this.picture.children[index].children;
-      setText(tooltip, session.name);
-      setText(name, shortened(session.name));
-      setText(value, this.text(session[this.figure]));
-      const percentage = Math.max(0.5, (100 * Number(session[this.figure])) / maximum);
+    if (sessions.some(({ now }) => now.state === "pending")) return this.showPending();
+    const bars = sessions
+      .map((session) => ({ name: session.name, figure: figureOf(session, this.figure) }))
+      .filter(({ figure }) => figure > 0)
+      .sort((one, other) => Number(other.figure - one.figure))
+      .slice(0, MAX_BARS);
+    const maximum = Number(bars[0]?.figure ?? 1);
+    while (this.picture.children.length < bars.length) this.picture.append(bar(this.picture.children.length));
+    while (this.picture.children.length > bars.length) this.picture.lastElementChild.remove();
+    bars.forEach(({ name, figure }, index) => {
+      const [tooltip, nameText, value, , rectangle] = this.picture.children[index].children;
+      setText(tooltip, name);
+      setText(nameText, shortened(name));
+      setText(value, this.text(figure));
+      const percentage = Math.max(0.5, (100 * Number(figure)) / maximum);
       setAttribute(rectangle, "width", `${percentage.toFixed(2)}%`);
     });
-    setText(this.note, highest.length ? `highest ${highest.length} of ${sessions.length}` : this.none);
-    const values = highest.map((session) => `${session.name} ${this.text(session[this.figure])}`);
-    setAttribute(this.picture, "aria-label", `${this.title}: ${values.join(", ") || this.none}`);
+    const none = sessions.some(({ now }) => now.state === "failed") ? "failed" : this.none;
+    setText(this.note, bars.length ? `highest ${bars.length} of ${sessions.length}` : none);
+    const values = bars.map(({ name, figure }) => `${name} ${this.text(figure)}`);
+    setAttribute(this.picture, "aria-label", `${this.title}: ${values.join(", ") || none}`);
+    this.element.classList.remove("is-pending");
   }
 }
 

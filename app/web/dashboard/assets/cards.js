@@ -1,7 +1,8 @@
 /** The totals of the sessions on the page, each with its change from the previous window. */
-import { element, setAttribute, setText } from "./dom.js";
+import { element } from "./dom.js";
 import { asCount, asMoney, asShare, asShortCount, change, changeOfNumber, changeOfShare } from "./figures.js";
-import { totalOf } from "./session.js";
+import { PENDING, totalOf } from "./session.js";
+import { showFigure, showTrend } from "./shown_figure.js";
 
 const CARDS = [
   { title: "Active sessions", figure: "active", text: asCount, changes: changeOfNumber },
@@ -14,26 +15,34 @@ const CARDS = [
 export class Cards {
   constructor(list) {
     this.cards = CARDS.map((card) => {
-      const [value, note] = [element("dd", { class: "value" }, "–"), element("dd", { class: "note" }, "–")];
+      const [value, note] = [element("dd", { class: "value" }), element("dd", { class: "note" })];
       list.append(element("div", { class: "card panel" }, element("dt", {}, card.title), value, note));
       return { ...card, value, note };
     });
   }
 
+  /** Shows placeholders until the first sessions have come. */
+  showPending() {
+    for (const { value, note } of this.cards) for (const node of [value, note]) showFigure(node, PENDING, "");
+  }
+
   /** `comparison`: the text after each change, such as "vs previous hour". */
   show(sessions, comparison) {
     const total = totalOf(sessions);
+    const now = partOf(sessions, "now", sessions.some((session) => session.now.figures) ? total : null);
+    const before = partOf(sessions, "before", total.before);
     for (const { figure, text, exact, changes = change, value, note } of this.cards) {
-      setText(value, text(total[figure]) + (figure === "active" ? ` of ${sessions.length}` : ""));
-      if (exact) setAttribute(value, "title", exact(total[figure]));
+      const count = figure === "active" ? ` of ${sessions.length}` : "";
+      showFigure(value, now, text(total[figure]) + count, exact?.(total[figure]));
       const difference = total.before && changes(total[figure], total.before[figure]);
-      setText(note, difference ? `${difference} ${comparison}` : "\u00a0");
-      if (figure === "errors") setAttribute(note, "class", `note ${trendClass(difference)}`);
+      showFigure(note, before, difference ? `${difference} ${comparison}` : "\u00a0");
+      if (figure === "errors") showTrend(note, difference ?? "");
     }
   }
 }
 
-/** CSS class for a change of the error rate, the only figure of which more is always worse. */
-export function trendClass(difference) {
-  return difference?.startsWith("+") ? "is-worse" : difference?.startsWith("−") ? "is-better" : "";
+/** The part of all sessions together: pending or failed if that of one of them is. */
+function partOf(sessions, name, figures) {
+  const hasState = (state) => sessions.some((session) => session[name]?.state === state);
+  return { state: ["pending", "failed"].find(hasState) ?? "known", figures };
 }

@@ -1,25 +1,25 @@
 /**
- * The dashboard fetches the sessions of the view, shows them, and refreshes them every 15 seconds while the tab is visible.
+ * The dashboard fetches the sessions of the view, shows them, and refreshes them every 15 seconds while the tab is
+ * visible. The names of the sessions come first, and their statistics when LangSmith has computed them.
  *
- *     view           window, filter, order and page, stored in the fragment of the URL
- *     credential     the viewer's key or token             form       where the viewer enters it
- *     gateway        sends the GraphQL operation           session    converts a row of the answer
- *     cards · bars · table · outcome · notice              the parts of the page
- *     figures · dom                                        formats of figures, and elements
+ *     view            window, filter, order and page, stored in the fragment of the URL
+ *     credential      the viewer's key or token             form         where the viewer enters it
+ *     gateway         sends the GraphQL operation           multipart    reads the parts of the answer
+ *     incremental     merges the parts                      session      converts a row of the answer
+ *     results         cards · bars · table                  shown_figure one figure of them
+ *     notice          failures                              outcome      the operation, and what it caused
+ *     figures · dom   formats of figures, and elements
  */
-import { Bars } from "./bars.js";
-import { Cards } from "./cards.js";
 import { credentialHeaders, requiredKind, storedCredential } from "./credential.js";
 import { $, element, setAttribute, setText } from "./dom.js";
-import { asMoney, asSeconds, asShare, asTimeOfDay } from "./figures.js";
+import { asTimeOfDay } from "./figures.js";
 import { CredentialForm } from "./form.js";
-import { fetchSessions } from "./gateway.js";
+import { fetchAnswers } from "./gateway.js";
 import { isOrderRefused, showFailures } from "./notice.js";
 import { showDuration, showExplanation, showOperation } from "./outcome.js";
-import { Table } from "./table.js";
-import {
-  columnOf, fragmentOf, inDefaultOrder, parseView, sortedBy, variablesOf, WINDOWS, withChanges,
-} from "./view.js";
+import { Results } from "./results.js";
+import { isPending, withEarlierFigures } from "./session.js";
+import { columnOf, fragmentOf, inDefaultOrder, parseView, sortedBy, variablesOf, withChanges } from "./view.js";
 
 const REFRESH_MS = 15_000;
 const SEARCH_DELAY_MS = 300;
@@ -27,44 +27,45 @@ const settings = JSON.parse($("data").textContent);
 const kind = requiredKind(settings);
 
 const form = kind && new CredentialForm(kind, () => load());
-const cards = new Cards($("cards"));
-const charts = [
-  { title: "p99 latency", figure: "p99", text: asSeconds, none: "no latencies in this window" },
-  { title: "Error rate", figure: "errors", text: asShare, none: "no errors in this window" },
-  { title: "Cost", figure: "cost", text: asMoney, none: "no costs in this window" },
-].map((chart) => new Bars($("charts"), chart));
-const table = new Table($("rows"), document.querySelectorAll("[data-column]"));
+const results = new Results();
+const { table } = results;
 
 let view = parseView(location.hash);
-let shownSessions = null;
+let shown = null; // what is on the page: {answer, sessions, variables, at}
 let orderNote = null; // why the view has another order than the viewer chose
 let isPaused = false;
 let nextRefreshAt = 0; // on the clock of performance.now()
 let refreshTimer, searchTimer, requestInFlight;
 
 /**
- * Fetches and shows the view. `inBackground`: a refresh, which neither dims the page nor is announced. `explains`: asks
- * the gateway what it did for the request.
+ * Fetches the view, and shows each part of the answer as it comes. `inBackground`: without telling the viewer.
+ * `explains`: asks the gateway what it did for the request.
  */
 async function load({ inBackground = false, explains = false } = {}) {
   stop();
   if (kind && !storedCredential()) return requireCredential();
   const request = (requestInFlight = new AbortController());
-  const variables = variablesOf(view);
+  const [variables, earlier] = [variablesOf(view), shown];
+  const isRefresh = earlier !== null && JSON.stringify(variables) === JSON.stringify(earlier.variables);
   showOperation(variables, settings.graphiql);
-  if (!inBackground) showLoading();
+  if (!inBackground) showLoading(isRefresh);
   const headers = { ...credentialHeaders(kind), ...(explains && { "X-Gateway-Explain": "1" }) };
-  const answer = await fetchSessions(variables, headers, request.signal);
-  if (request.signal.aborted) return;
+  const kept = isRefresh && !explains ? earlier.answer : null;
+  const answers = [];
+  for await (const answer of fetchAnswers(variables, { headers, kept, signal: request.signal })) {
+    if (request.signal.aborted) return;
+    const refusal = answer.failures.find(({ code }) => code === "UNAUTHENTICATED" || code === "FORBIDDEN");
+    if (kind && refusal) return requireCredential(refusal);
+    const ordered = isOrderRefused(answer) && inDefaultOrder(view);
+    if (ordered) return replaceOrder(ordered);
+    answers.push(answer);
+    show(answer, { variables, earlier, isRefresh, inBackground });
+    if (explains) showExplanation(answer.explain);
+  }
   requestInFlight = null;
-  setAttribute($("main"), "aria-busy", "false");
-  const refusal = answer.failures.find(({ code }) => code === "UNAUTHENTICATED" || code === "FORBIDDEN");
-  if (kind && refusal) return requireCredential(refusal);
-  const ordered = isOrderRefused(answer) && inDefaultOrder(view);
-  if (ordered) return replaceOrder(ordered);
-  show(answer, inBackground);
-  if (explains) showExplanation(answer.explain);
-  const retryAfter = Math.max(0, ...answer.failures.map((failure) => failure.retryAfter ?? 0));
+  const [first, last] = [answers[0], answers.at(-1)];
+  showDuration(first.milliseconds, last.milliseconds);
+  const retryAfter = Math.max(0, ...last.failures.map((failure) => failure.retryAfter ?? 0));
   nextRefreshAt = performance.now() + Math.max(REFRESH_MS, retryAfter * 1000);
   scheduleRefresh();
 }
@@ -85,10 +86,8 @@ function stop() {
 function requireCredential(refusal) {
   stop();
   clearTimeout(searchTimer);
-  shownSessions = null;
-  table.showPlaceholders(0);
-  cards.show([], "");
-  for (const chart of charts) chart.show([]);
+  shown = null;
+  results.clear();
   showExplanation(null);
   for (const id of ["notice", "updated", "announcement", "summary"]) $(id).replaceChildren();
   for (const id of ["main", "actions"]) $(id).hidden = true;
@@ -97,12 +96,12 @@ function requireCredential(refusal) {
 
 /** Changes the view. A new order within the page needs no request. */
 function navigate(next, { replacing = false } = {}) {
-  const isOnPage = shownSessions && next.local !== view.local && next.sort === view.sort;
+  const isOnPage = shown && next.local !== view.local && next.sort === view.sort;
   view = next;
   orderNote = null;
   history[replacing ? "replaceState" : "pushState"](null, "", fragmentOf(view) || location.pathname + location.search);
   showControls();
-  if (isOnPage) showSessions();
+  if (isOnPage) results.show(shown.sessions, view, { keepsTotals: true });
   else load();
 }
 
@@ -113,42 +112,46 @@ function replaceOrder(next) {
   orderNote = `LangSmith refuses to order by “${refused}”. The sessions are ordered by “${known}” instead.`;
 }
 
-function showLoading() {
+function showLoading(isRefresh) {
   form?.close();
   for (const id of ["main", "actions", "results"]) $(id).hidden = false;
   setAttribute($("main"), "aria-busy", "true");
-  if (shownSessions !== null) return;
-  $("main").classList.add("is-loading");
+  if (isRefresh) setText($("updated"), "Refreshing…");
+  $("main").classList.toggle("is-of-other-view", shown !== null && !isRefresh);
+  if (shown !== null) return;
   $("notice").hidden = true;
-  $("charts").hidden = false;
-  table.showPlaceholders(Math.min(view.size, 10));
+  results.showPlaceholders(Math.min(view.size, 10));
 }
 
-function show(answer, inBackground) {
-  showFailures(answer, shownSessions !== null, orderNote);
-  showDuration(answer.milliseconds);
-  $("results").hidden = answer.sessions === null && shownSessions === null;
-  if (answer.sessions === null) return;
-  shownSessions = answer.sessions;
-  $("main").classList.remove("is-loading");
-  $("next").disabled = !answer.hasNext;
-  showSessions();
-  setText($("updated"), `Updated ${asTimeOfDay(new Date())}`);
-  if (!inBackground) setText($("announcement"), `${shownSessions.length} sessions, page ${view.page}.`);
+/**
+ * Shows as much of an answer as has come. Sessions keep the figures of the `earlier` answer until their own come, if
+ * these are of the same window.
+ */
+function show(answer, { variables, earlier, isRefresh, inBackground }) {
+  $("main").classList.remove("is-of-other-view");
+  if (answer.sessions !== null) {
+    const ofSameWindow = earlier?.variables.window === variables.window ? earlier.sessions : [];
+    const earlierById = new Map(ofSameWindow.map((session) => [session.id, session]));
+    const sessions = answer.sessions.map((session) => withEarlierFigures(session, earlierById.get(session.id)));
+    shown = { answer, sessions, variables, at: new Date() };
+    $("next").disabled = !answer.hasNext;
+    results.show(sessions, view, { keepsTotals: isRefresh });
+  }
+  if (answer.isComplete && shown) setText($("updated"), `Updated ${asTimeOfDay(shown.at)}`);
+  $("results").hidden = shown === null;
+  showProgress(answer, inBackground);
+  // A refresh keeps the notice until it is over, so that the notice of a lasting failure does not come and go.
+  if (answer.isComplete || answer.failures.length || !isRefresh) showFailures(answer, shown?.sessions ?? null, orderNote);
 }
 
-function showSessions() {
-  const previous = `previous ${WINDOWS[view.window].name}`;
-  cards.show(shownSessions, `vs ${previous}`);
-  for (const chart of charts) chart.show(shownSessions);
-  table.show(shownSessions, view);
-  const sorting = "Tokens and cost are sorted on this page only, because LangSmith cannot order by them.";
-  setText($("notes"), view.compare ? `Small figures show the change from the ${previous}. ${sorting}` : sorting);
-  $("empty").hidden = shownSessions.length > 0;
-  $("charts").hidden = shownSessions.length === 0;
-  const beyondLastPage = view.page > 1 && "This page is beyond the last one.";
-  const nothingFound = view.search && `No session has “${view.search}” in its name.`;
-  setText($("empty-text"), beyondLastPage || nothingFound || "There are no sessions.");
+/** Tells screen readers that the rows have come, and whether their figures follow. */
+function showProgress({ sessions, isComplete }, inBackground) {
+  const isMissing = shown?.sessions.some(isPending) ?? false;
+  setAttribute($("main"), "aria-busy", "false");
+  setAttribute($("table"), "aria-busy", String(!isComplete && (isMissing || !inBackground)));
+  if (inBackground || sessions === null) return;
+  const rest = isMissing ? " Their statistics follow." : "";
+  setText($("announcement"), `${sessions.length} sessions, page ${view.page}.${rest}`);
 }
 
 function showControls() {

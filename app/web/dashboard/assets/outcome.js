@@ -15,7 +15,11 @@ export function showOperation(variables, hasGraphiql) {
   setAttribute($("graphiql"), "href", `${ENDPOINT}#query=${query}&variables=${values}`);
 }
 
-export const showDuration = (milliseconds) => setText($("summary"), `${Math.round(milliseconds)} ms`);
+/** Milliseconds until the rows had come, and until everything had. */
+export function showDuration(toRows, toEnd) {
+  const [rows, end] = [toRows, toEnd].map((milliseconds) => `${Math.round(milliseconds)} ms`);
+  setText($("summary"), rows === end ? end : `rows after ${rows}, all after ${end}`);
+}
 
 /** `explain`: `extensions.gateway` of the answer, or null if the operation on the page is not explained. */
 export function showExplanation(explain) {

@@ -1,7 +1,8 @@
 /** The table of sessions. A session keeps its row element while it is on the page, so that a refresh keeps the focus. */
 import { element, setAttribute, setChildren, setText } from "./dom.js";
 import { asAge, asCount, asDateTime, asMoney, asSeconds, asShare, change, changeOfShare, UNKNOWN } from "./figures.js";
-import { trendClass } from "./cards.js";
+import { figureOf, KNOWN } from "./session.js";
+import { showFigure, showTrend } from "./shown_figure.js";
 import { columnOf, isDescending } from "./view.js";
 
 const COLUMNS = [
@@ -67,28 +68,35 @@ class Row {
   }
 
   show(session, isCompared) {
+    const { now, before } = session;
     setText(this.name, session.name);
     setAttribute(this.name, "title", session.name);
     this.kind.hidden = !session.isExperiment;
     for (const { figure, text, changes, value, note } of this.cells) {
-      setText(value, text(session[figure]));
+      showFigure(value, now, text(figureOf(session, figure)));
       note.hidden = !isCompared;
-      const difference = changes && session.before ? changes(session[figure], session.before[figure]) : UNKNOWN;
-      setText(note, difference);
-      if (!changes) setAttribute(note, "title", NO_DIFFERENCE);
-      if (figure === "errors") setAttribute(note, "class", `note ${trendClass(difference)}`);
+      if (!changes) showFigure(note, KNOWN, UNKNOWN, NO_DIFFERENCE);
+      else {
+        const difference = before?.figures ? changes(figureOf(session, figure), before.figures[figure]) : UNKNOWN;
+        showFigure(note, before ?? KNOWN, difference);
+        if (figure === "errors") showTrend(note, difference);
+      }
     }
-    setText(this.last, asAge(session.last));
-    setAttribute(this.last, "datetime", session.last);
-    setAttribute(this.last, "title", session.last && asDateTime(new Date(session.last)));
+    const last = figureOf(session, "last");
+    showFigure(this.last, now, asAge(last), last && asDateTime(new Date(last)));
+    setAttribute(this.last, "datetime", last);
   }
 }
 
-/** Sorts the sessions of this page by a column that LangSmith cannot order by; null values come last. */
+/**
+ * Sorts the sessions of this page by a column that LangSmith cannot order by; unknown values come last, in LangSmith's
+ * order.
+ */
 function sortedOnPage(sessions, sort) {
   if (!sort) return sessions;
   const [figure, sign] = [columnOf(sort), isDescending(sort) ? -1 : 1];
-  const known = sessions.filter((session) => session[figure] !== null);
-  const unknown = sessions.filter((session) => session[figure] === null);
-  return [...known.sort((one, other) => sign * Number(one[figure] - other[figure])), ...unknown];
+  const valueOf = (session) => figureOf(session, figure);
+  const known = sessions.filter((session) => valueOf(session) !== null);
+  const unknown = sessions.filter((session) => valueOf(session) === null);
+  return [...known.sort((one, other) => sign * Number(valueOf(one) - valueOf(other))), ...unknown];
 }
