@@ -24,8 +24,6 @@ from tests.web.test_dashboard import (
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
 
-BY_NAME = "#sort=name"
-ALPHABETICALLY = {"field": "NAME", "direction": "ASC"}
 BOXES = """() => [...document.querySelectorAll(".card, figure, svg, thead th, tbody td, tbody th, nav")].map((node) => {
   const { x, y, width, height } = node.getBoundingClientRect();
   return [node.tagName, x, y, width, height].join(" ");
@@ -54,7 +52,7 @@ async def shown_values(page: Page) -> list[list[str]]:
 
 async def test_rows_are_shown_while_langsmith_computes_their_statistics(gateway: Gateway, langsmith: Emulator) -> None:
     statistics = langsmith.pause_statistics()
-    async with dashboard(gateway, BY_NAME, key=None) as watched:
+    async with dashboard(gateway, key=None) as watched:
         page = watched.page
         table, first_row = page.get_by_role("table"), page.locator("tbody tr").first
         await enter_key(page, "demo")
@@ -70,7 +68,7 @@ async def test_rows_are_shown_while_langsmith_computes_their_statistics(gateway:
         await wait_until_loaded(page)
         await expect(page.locator(".is-pending")).to_have_count(0)
         await expect(page.get_by_role("status").first).to_have_text("20 sessions, page 1.")
-        rows = await expected_rows(gateway, order=ALPHABETICALLY)
+        rows = await expected_rows(gateway)
         assert names == await shown_names(page) == [row["name"] for row in rows]
         runs = page.locator("tbody td:nth-child(2) .value")
         assert await runs.all_text_contents() == [f"{row['runCount']:,}" for row in rows]
@@ -83,7 +81,7 @@ async def test_the_comparison_fills_in_after_the_statistics(gateway: Gateway, la
     async with dashboard(gateway, "#sort=-p99", key=None) as watched:
         page = watched.page
         await enter_key(page, "demo")
-        rows = await expected_rows(gateway, twice="PT24H")
+        rows = await expected_rows(gateway, order={"field": "LATENCY_P99"}, twice="PT24H")
         runs = page.locator("tbody td:nth-child(2)")
         await expect(runs.locator(".value").first).to_have_text(f"{rows[0]['runCount']:,}")
         await expect(runs.locator(".note.is-pending")).to_have_count(20)
@@ -100,7 +98,7 @@ async def test_the_comparison_fills_in_after_the_statistics(gateway: Gateway, la
 async def test_a_refresh_keeps_all_figures_until_the_new_ones_come(
     gateway: Gateway, langsmith: Emulator, clock: Clock
 ) -> None:
-    async with dashboard(gateway, BY_NAME, stopped_clock=True) as watched:
+    async with dashboard(gateway, stopped_clock=True) as watched:
         page = watched.page
         rows = page.locator("tbody tr")
         before, cards = await shown_values(page), await shown_cards(page)
@@ -136,7 +134,7 @@ async def test_a_refresh_keeps_all_figures_until_the_new_ones_come(
 async def test_another_window_replaces_figures_by_placeholders_and_another_order_keeps_them(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
-    async with dashboard(gateway, BY_NAME + "&search=café") as watched:
+    async with dashboard(gateway, "#search=café") as watched:
         page = watched.page
         values = page.locator("tbody td .value")
         count = await values.count()
@@ -162,7 +160,7 @@ async def test_statistics_that_fail_leave_the_rows_and_the_next_refresh_repairs_
     langsmith.faults += [Fault(), Fault(status=503, times=None)]
     async with (
         serve(upstream_retries=0) as gateway,
-        dashboard(gateway, BY_NAME + "&compare=no", stopped_clock=True) as watched,
+        dashboard(gateway, "#compare=no", stopped_clock=True) as watched,
     ):
         page = watched.page
         alert, values = page.get_by_role("alert"), page.locator("tbody td .value")
@@ -212,7 +210,7 @@ async def test_a_connection_that_breaks_leaves_what_has_come(
     async with (
         BreakableProxy(str(gateway.client.base_url)).serving() as proxy,
         create_http_client(proxy.url) as client,
-        dashboard(replace(gateway, client=client), BY_NAME, key=None, stopped_clock=True) as watched,
+        dashboard(replace(gateway, client=client), key=None, stopped_clock=True) as watched,
     ):
         page = watched.page
         alert, values = page.get_by_role("alert"), page.locator("tbody td .value")
@@ -244,7 +242,7 @@ async def test_a_connection_that_breaks_leaves_what_has_come(
 
 
 async def test_the_whole_answer_is_read_if_it_does_not_come_in_parts(gateway: Gateway) -> None:
-    async with dashboard(gateway, BY_NAME, key=None) as watched:
+    async with dashboard(gateway, key=None) as watched:
         page = watched.page
 
         async def accept_json_only(route: Route) -> None:
@@ -255,7 +253,7 @@ async def test_the_whole_answer_is_read_if_it_does_not_come_in_parts(gateway: Ga
             await enter_key(page, "demo")
         assert (await (await response.value).header_value("content-type") or "").startswith("application/json")
         await wait_until_loaded(page)
-        rows = await expected_rows(gateway, order=ALPHABETICALLY)
+        rows = await expected_rows(gateway)
         runs = page.locator("tbody td:nth-child(2) .value")
         assert await runs.all_text_contents() == [f"{row['runCount']:,}" for row in rows]
         await expect(page.locator(".is-pending, .is-failed")).to_have_count(0)
@@ -263,7 +261,7 @@ async def test_the_whole_answer_is_read_if_it_does_not_come_in_parts(gateway: Ga
 
 
 async def test_polling_takes_the_kept_answer_and_asks_for_no_explanation(gateway: Gateway) -> None:
-    async with dashboard(gateway, BY_NAME, stopped_clock=True) as watched:
+    async with dashboard(gateway, stopped_clock=True) as watched:
         page = watched.page
         before = await shown_values(page)
         for status in (200, 304, 304):  # the first answer came in parts while LangSmith computed, and had no ETag

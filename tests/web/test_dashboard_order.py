@@ -24,9 +24,9 @@ async def test_the_dashboard_falls_back_to_its_default_order_if_langsmith_refuse
         alert = page.get_by_role("alert")
         langsmith.faults.append(Fault(status=422, body=json.dumps({"detail": detail}).encode()))
         await click(page, page.get_by_role("button", name="Runs"))
-        note = "LangSmith refuses to order by “Runs”. The sessions are ordered by “p99” instead."
+        note = "LangSmith refuses to order by “Runs”. The sessions are ordered by “Name” instead."
         await expect(alert).to_have_text(note)
-        await expect(page.get_by_role("columnheader", name="p99")).to_have_attribute("aria-sort", "descending")
+        await expect(page.get_by_role("columnheader", name="Name")).to_have_attribute("aria-sort", "ascending")
         assert await shown_names(page) == [row["name"] for row in await expected_rows(gateway)]
         assert not urlsplit(page.url).fragment
         await click(page, page.get_by_role("button", name="Refresh"))
