@@ -53,6 +53,7 @@ NODE = {
     "urql with graphcache",
     "Relay",
     "GraphQL Code Generator",
+    "Clients that read JSON only",
 }
 
 
@@ -87,7 +88,7 @@ async def run(command: list[str], folder: Path, url: str) -> str:
 
 def test_every_section_with_a_file_has_commands_that_the_tests_run() -> None:
     assert {title for title, section in SECTIONS.items() if section.files} == {*NODE, "gql for Python"}
-    assert all(section.commands for section in SECTIONS.values())
+    assert all(section.commands for section in SECTIONS.values() if section.files)
 
 
 @needs_node

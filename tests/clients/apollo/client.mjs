@@ -1,4 +1,5 @@
 import { ApolloClient, HttpLink, InMemoryCache } from '@apollo/client';
+import { GraphQL17Alpha9Handler } from '@apollo/client/incremental';
 import { relayStylePagination } from '@apollo/client/utilities';
 
 /** Apollo does not normalize objects without an id: merge rows of different selections by their `key` instead. */
@@ -10,8 +11,12 @@ const mergeByKey = {
 };
 const feedback = { feedbackStats: mergeByKey, sessionFeedbackStats: mergeByKey };
 
-export const createClient = (uri, headers, fetch = globalThis.fetch) =>
+/** `incrementalHandler` reads answers in parts, to operations with `@defer`. */
+export const createClient = (
+  uri, headers, fetch = globalThis.fetch, incrementalHandler = new GraphQL17Alpha9Handler(),
+) =>
   new ApolloClient({
+    incrementalHandler,
     link: new HttpLink({ uri, headers, fetch }),
     cache: new InMemoryCache({
       possibleTypes: { Node: ['Session'] },

@@ -1,19 +1,34 @@
+import { meros } from 'meros/browser';
 import {
-  Environment, Network, RecordSource, Store, fetchQuery,
-  type FetchFunction, type GraphQLResponse, type GraphQLTaggedNode, type OperationType,
+  Environment, Network, Observable, RecordSource, Store, fetchQuery,
+  type FetchFunction, type GraphQLResponse, type GraphQLTaggedNode, type OperationType, type RequestParameters,
+  type Variables,
 } from 'relay-runtime';
 
+import { createReader, type Payload } from './incremental';
+
+const accept = 'multipart/mixed;incrementalSpec=v0.2, application/graphql-response+json, application/json;q=0.9';
+
 export function createEnvironment(url: string, headers: Record<string, string>, fetch = globalThis.fetch): Environment {
-  const accept = 'application/graphql-response+json, application/json;q=0.9';
-  const fetchResponse: FetchFunction = async ({ name, text }, variables) => {
+  async function* responses({ name, text }: RequestParameters, variables: Variables): AsyncGenerator<GraphQLResponse> {
     const response = await fetch(url, {
       method: 'POST',
       headers: { accept, 'content-type': 'application/json', ...headers },
       body: JSON.stringify({ operationName: name, query: text, variables }),
     });
-    return (await response.json()) as GraphQLResponse;
-  };
-  return new Environment({ network: Network.create(fetchResponse), store: new Store(new RecordSource()) });
+    const read = createReader();
+    const parts = await meros<Payload>(response);
+    if (parts instanceof Response) yield read(await parts.json());
+    else for await (const { body } of parts) yield read(body as Payload);
+  }
+  const fetchResponses: FetchFunction = (request, variables) =>
+    Observable.create((sink) => {
+      const send = async () => {
+        for await (const response of responses(request, variables)) sink.next(response);
+      };
+      send().then(sink.complete, sink.error);
+    });
+  return new Environment({ network: Network.create(fetchResponses), store: new Store(new RecordSource()) });
 }
 
 /** Fetches the query at an interval. Components that read it render again after a change. `unsubscribe` stops it. */
