@@ -47,6 +47,7 @@ async def dashboard(page: Page) -> None:
     await page.clock.set_fixed_time(NOON)  # the page shows the age of the last runs
     await page.reload()
     await expect(page.locator("tbody th")).to_have_count(20)
+    await expect(page.get_by_role("table")).to_have_attribute("aria-busy", "false")
 
 
 PICTURES = [
