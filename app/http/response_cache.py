@@ -1,6 +1,7 @@
 """Response cache: the bytes of successful responses, by credential and request payload, with an ETag each.
 
-A cached response depends on cached pages of sessions. It is served only while all of them are fresh and unchanged.
+A cached response depends on cached pages of sessions. It is served only while they are fresh, and until one of the
+values that it was made from is replaced.
 A response with errors is never cached.
 """
 
