@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, Request, async_playwright
+from playwright.async_api import ConsoleMessage, Page, Request, async_playwright, expect
+
+from tests.conftest import TIMEOUT_SECONDS
 
 CHROMIUM: Final = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium is not installed; `apt-get install chromium` installs it"
 )
+# Playwright's own 5 seconds are too few for the first load of GraphiQL on a busy machine.
+expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
 
 
 @dataclass
