@@ -1,11 +1,12 @@
 """`@defer`: an operation is split into what is answered at once, and one operation for each deferred fragment.
 
-The operation of a fragment has the fields that lead to the fragment's place, and the fragment. Spreads are replaced by
-their fragments, and `@skip` and `@include` are applied, so that the parts have neither. Each part is then compiled and
-run like any other operation.
+The operation of a fragment has the fields that lead to the fragment's place, and the fragment. A spread is replaced by
+its fragment if there is a `@defer` in it, and `@skip` and `@include` are applied on the way to each `@defer`. Other
+spreads stay, because a document can spread fragments exponentially often. Each part is then compiled and run like any
+other operation.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -59,20 +60,19 @@ class DeferredFragment:
 class SplitOperation:
     """An operation without its deferred fragments, and those fragments, each after its parent.
 
-    `keys`: the response keys of `initial`.
+    Args:
+        initial: The operation without them.
+        fragments: The deferred fragments.
+        keys: The response keys of `initial`.
+        definitions: The fragments that the operations spread, by name.
+        fields: The root fields of the deferred fragments' operations, by response key.
     """
 
     initial: OperationDefinitionNode
     fragments: Sequence[DeferredFragment]
     keys: KeyTree
-
-    def fields_by_root_key(self) -> dict[str, list[FieldNode]]:
-        """The root fields of the fragments' operations, by response key."""
-        found: dict[str, list[FieldNode]] = {}
-        for fragment in self.fragments:
-            for each in _fields(fragment.operation.selection_set):
-                found.setdefault(_response_key(each), []).append(each)
-        return found
+    definitions: dict[str, FragmentDefinitionNode]
+    fields: dict[str, list[FieldNode]]
 
 
 def split_operation(
@@ -82,7 +82,17 @@ def split_operation(
     splitter = _Splitter(operation, fragments, variables)
     selection = splitter.rest(operation.selection_set, (), None)
     found = [each for each in splitter.fragments if each]
-    return SplitOperation(replace(operation, selection_set=selection), found, key_tree(selection))
+    fields: dict[str, list[FieldNode]] = {}
+    for fragment in found:
+        for each in splitter.reader.fields(fragment.operation.selection_set):
+            fields.setdefault(_response_key(each), []).append(each)
+    return SplitOperation(
+        replace(operation, selection_set=selection),
+        found,
+        splitter.reader.keys(selection),
+        {name: each for name, each in fragments.items() if not splitter.reader.defers(each)},
+        fields,
+    )
 
 
 def without_defer(document: N) -> N:
@@ -96,20 +106,81 @@ def without_defer(document: N) -> N:
     return removed
 
 
-def key_tree(selection: SelectionSetNode) -> KeyTree:
-    """The response keys of a selection without spreads."""
-    tree: KeyTree = {}
-    for each in _fields(selection):
-        below = tree.setdefault(_response_key(each), {})
-        if each.selection_set:
-            merge_keys(below, key_tree(each.selection_set))
-    return tree
-
-
 def merge_keys(tree: KeyTree, other: KeyTree) -> None:
     """Add the keys of another tree to a tree."""
     for key, below in other.items():
         merge_keys(tree.setdefault(key, {}), below)
+
+
+class _Reader:
+    """Reads the selections of one operation. It reads each fragment once, however often it is spread."""
+
+    def __init__(self, definitions: Mapping[str, FragmentDefinitionNode], variables: VariableValues) -> None:
+        self._definitions = definitions
+        self._variables = variables
+        self._defers: dict[int, bool] = {}  # by the identity of a node, which lives as long as the document
+        self._keys: dict[str, KeyTree] = {}
+
+    def defers(self, node: SelectionNode | FragmentDefinitionNode) -> bool:
+        """Whether there is a `@defer` at a node of the document or below it, at any depth."""
+        if id(node) not in self._defers:
+            self._defers[id(node)] = self._finds_defer(node)
+        return self._defers[id(node)]
+
+    def keys(self, selection: SelectionSetNode) -> KeyTree:
+        """The response keys of a selection."""
+        tree: KeyTree = {}
+        for node in selection.selections:
+            if not self.is_included(node):
+                continue
+            if isinstance(node, FieldNode):
+                below = tree.setdefault(_response_key(node), {})
+                if node.selection_set:
+                    merge_keys(below, self.keys(node.selection_set))
+            elif isinstance(node, FragmentSpreadNode):
+                merge_keys(tree, self._keys_of_fragment(node.name.value))
+            elif isinstance(node, InlineFragmentNode):
+                merge_keys(tree, self.keys(node.selection_set))
+        return tree
+
+    def fields(self, selection: SelectionSetNode) -> list[FieldNode]:
+        """The fields of a selection, those of its fragments included."""
+        found: list[FieldNode] = []
+        spread: set[str] = set()
+        waiting = [*reversed(selection.selections)]
+        while waiting:
+            node = waiting.pop()
+            if not self.is_included(node):
+                continue
+            if isinstance(node, FieldNode):
+                found.append(node)
+            elif isinstance(node, InlineFragmentNode):
+                waiting += reversed(node.selection_set.selections)
+            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
+                spread.add(node.name.value)
+                waiting += reversed(self._definitions[node.name.value].selection_set.selections)
+        return found
+
+    def is_included(self, node: SelectionNode) -> bool:
+        """Whether `@skip` and `@include` leave the node in. Raises GraphQLError."""
+        if not node.directives:
+            return True
+        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
+        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
+        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
+
+    def _finds_defer(self, node: SelectionNode | FragmentDefinitionNode) -> bool:
+        if any(each.name.value == _DEFER for each in node.directives or ()):
+            return True
+        if isinstance(node, FragmentSpreadNode):
+            return self.defers(self._definitions[node.name.value])
+        below: SelectionSetNode | None = getattr(node, "selection_set", None)
+        return below is not None and any(self.defers(each) for each in below.selections)
+
+    def _keys_of_fragment(self, name: str) -> KeyTree:
+        if name not in self._keys:
+            self._keys[name] = self.keys(self._definitions[name].selection_set)
+        return self._keys[name]
 
 
 class _Splitter:
@@ -124,6 +195,7 @@ class _Splitter:
         self._operation = operation
         self._definitions = fragments
         self._variables = variables
+        self.reader = _Reader(fragments, variables)
         self.fragments: list[DeferredFragment | None] = []  # None for one that is being collected
 
     def rest(self, selection: SelectionSetNode, around: tuple[Any, ...], parent: int | None) -> SelectionSetNode:
@@ -134,17 +206,17 @@ class _Splitter:
         """
         kept: list[SelectionNode] = []
         for node in selection.selections:
-            if not self._is_included(node):
+            if not self.reader.is_included(node):
                 continue
-            inlined = self._inline(node)
             arguments = self._active_defer(node)
             if arguments is not None:
-                self._collect(inlined, around, parent, arguments.get("label"))
-            elif inlined.selection_set:
+                self._collect(self._inline(node), around, parent, arguments.get("label"))
+            elif self.reader.defers(node):
+                inlined = self._inline(node)
                 below = self.rest(inlined.selection_set, (*around, inlined), parent)
                 kept.append(replace(inlined, selection_set=below))
             else:
-                kept.append(inlined)
+                kept.append(replace(node, directives=()))
         return _selection(kept)
 
     def _collect(
@@ -158,7 +230,7 @@ class _Splitter:
             path=tuple(_response_key(each) for each in around if isinstance(each, FieldNode)),
             parent=parent,
             operation=self._lead_to(around, replace(node, selection_set=below)),
-            keys=key_tree(below),
+            keys=self.reader.keys(below),
         )
 
     def _lead_to(self, around: tuple[Any, ...], node: SelectionNode) -> OperationDefinitionNode:
@@ -177,13 +249,6 @@ class _Splitter:
             )
         return replace(node, directives=())
 
-    def _is_included(self, node: SelectionNode) -> bool:
-        if not node.directives:
-            return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
-        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
-
     def _active_defer(self, node: SelectionNode) -> dict[str, Any] | None:
         """The arguments of the node's `@defer`; None without one, and if its `if` is false."""
         if isinstance(node, FieldNode) or not node.directives:
@@ -194,15 +259,6 @@ class _Splitter:
 
 def _selection(nodes: Sequence[SelectionNode]) -> SelectionSetNode:
     return SelectionSetNode(selections=tuple(nodes))
-
-
-def _fields(selection: SelectionSetNode) -> Iterator[FieldNode]:
-    """The fields of a selection without spreads, those of its inline fragments included."""
-    for node in selection.selections:
-        if isinstance(node, FieldNode):
-            yield node
-        elif isinstance(node, InlineFragmentNode):
-            yield from _fields(node.selection_set)
 
 
 def _response_key(node: FieldNode) -> str:

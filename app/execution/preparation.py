@@ -133,7 +133,8 @@ class Preparation:
 
     def _prepare_parts(self, split: SplitOperation, document: Document, request: Request) -> PreparedSplit:
         def prepare(operation: OperationDefinitionNode, part: int) -> PreparedOperation:
-            alone = Document(DocumentNode(definitions=(operation,)), {}, document.directive_variables)
+            ast = DocumentNode(definitions=(operation, *split.definitions.values()))
+            alone = Document(ast, split.definitions, document.directive_variables)
             return self._prepare(alone, request, part)
 
         return PreparedSplit(
@@ -141,7 +142,7 @@ class Preparation:
             split.keys,
             split.fragments,
             {each: prepare(each.operation, part) for part, each in enumerate(split.fragments, 1)},
-            split.fields_by_root_key(),
+            split.fields,
         )
 
     def _prepare(self, document: Document, request: Request, part: int | None) -> PreparedOperation:

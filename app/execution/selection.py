@@ -87,7 +87,7 @@ class Selection:
         """The selection below the field that is being resolved.
 
         `info` is the plan's ResolveInfo, or graphql-core's as Strawberry passes it on: with variables in a plain dict.
-        `nodes`: other nodes of the field than those of `info`, without spreads.
+        `nodes`: other nodes of the field than those of `info`, which spread no other fragments than its operation may.
         """
         variables = VariableValues({}, info.variable_values)
         scope = _Scope.of(info.schema, info.operation, info.fragments, variables)

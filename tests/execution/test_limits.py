@@ -19,6 +19,7 @@ from app.execution.limits import (
     MAX_VARIABLES_DEPTH,
 )
 from tests.conftest import Gateway, Serve
+from tests.support.incremental_client import DRAFT, merged, parts_of
 
 FULL_INTROSPECTION = get_introspection_query(
     specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
@@ -149,6 +150,30 @@ async def test_exponential_chain_of_fragments_is_refused(gateway: Gateway, kind:
     opening = "{ ...F0 } " if kind == "Query" else "{ sessions { nodes { ...F0 } } } "
     _, value = await refusal(gateway, opening + chain + f"fragment F30 on {kind} {{ a: __typename }}")
     assert value == 2**30
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        "{ sessions(first: $n) { nodes { ...F0 ... @defer { id } } } }",
+        "{ sessions(first: $n) { nodes { id ... @defer { ...F0 } } } }",
+        "{ ... @defer { sessions(first: $n) { nodes { ...F0 } } } }",
+    ],
+)
+async def test_fragments_that_are_spread_exponentially_often_are_deferred_in_time(
+    gateway: Gateway, opening: str
+) -> None:
+    chain = "".join(
+        f"fragment F{n} on Session {{ ...F{n + 1} {f'...F{n + 1}' if n < 10 else ''} }} " for n in range(95)
+    )
+    query = f"query ($n: Int) {opening} {chain} fragment F95 on Session {{ name }}"
+    whole = await gateway.run(query, {"n": 2})
+    started = time.process_time()
+    for number in range(2, 12):
+        response = await gateway.post(query, {"n": number}, accept=DRAFT)
+    assert time.process_time() - started < 5
+    parts = merged(parts_of(response))
+    assert parts["data"]["sessions"]["nodes"][:2] == whole["data"]["sessions"]["nodes"]
 
 
 @pytest.mark.parametrize(
