@@ -14,6 +14,8 @@ Path = tuple[str | int, ...]
 
 GROUPING_SECONDS: Final = 0.002
 """How long a fragment that is ready waits for others: a client shows each payload anew, which takes it longer."""
+_PLACE_BYTES: Final = 80
+"""Approximate length of what the parts say about one place of a fragment, beside its path, label and fields."""
 _NO_FIELDS: Final = msgspec.Raw(b"{}")
 
 
@@ -23,6 +25,27 @@ class PendingFragment:
 
     fragment: DeferredFragment
     paths: Sequence[Path]
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Approximate length of what the parts say about its places: their paths and ids, and each time its label."""
+        named = msgspec.json.encode((self.fragment.path, self.fragment.label))
+        return len(self.paths) * (len(named) + _PLACE_BYTES)
+
+
+@dataclass(frozen=True)
+class FragmentAnswer:
+    """The answer to the operation of a fragment.
+
+    Args:
+        objects: By its place, the JSON object of the fragment's fields.
+        errors: Formatted errors of its fields.
+        inside: The fragments inside of it that have a place in its answer.
+    """
+
+    objects: dict[Path, msgspec.Raw]
+    errors: list[dict[str, Any]]
+    inside: Sequence[PendingFragment]
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,7 @@ class IncrementalResponse:
     deliveries: AsyncGenerator[Delivery, None]
 
 
-Run = Callable[[DeferredFragment], Coroutine[Any, Any, Response]]
+Run = Callable[[DeferredFragment], Coroutine[Any, Any, FragmentAnswer]]
 """Runs the operation of a fragment. It must not raise, unless there is a bug."""
 
 
@@ -90,7 +113,7 @@ async def deliver(
     `fragments`: all fragments of the operation. Closing the iterator cancels what runs.
     """
     paths = {each.fragment: each.paths for each in pending}
-    running: dict[DeferredFragment, asyncio.Task[Response]] = {}
+    running: dict[DeferredFragment, asyncio.Task[FragmentAnswer]] = {}
     for fragment in fragments:
         if fragment in paths or (fragment.parent is not None and fragments[fragment.parent] in running):
             running[fragment] = asyncio.create_task(run(fragment))
@@ -101,16 +124,14 @@ async def deliver(
                 await asyncio.sleep(GROUPING_SECONDS)
             delivered: list[DeliveredFragment] = []
             announced: list[PendingFragment] = []
-            for position, fragment in enumerate(fragments):
+            for fragment in fragments:
                 if fragment not in paths or not running[fragment].done():
                     continue
-                response = running[fragment].result()
-                objects = objects_at(response.data, fragment.path)
-                places = {path: objects.get(path, _NO_FIELDS) for path in paths.pop(fragment)}
-                delivered.append(DeliveredFragment(fragment, places, response.errors))
-                inside = pending_fragments([each for each in fragments if each.parent == position], response.data)
-                paths |= {each.fragment: each.paths for each in inside}
-                announced += inside
+                answer = running[fragment].result()
+                places = {path: answer.objects.get(path, _NO_FIELDS) for path in paths.pop(fragment)}
+                delivered.append(DeliveredFragment(fragment, places, answer.errors))
+                paths |= {each.fragment: each.paths for each in answer.inside}
+                announced += answer.inside
             yield Delivery(delivered, announced, is_last=not paths)
     finally:
         for task in running.values():

@@ -18,7 +18,14 @@ from app.errors import GatewayError, ResultTooLargeError
 from app.execution.answer_size import MAX_BYTES, AnswerEncoder, AnswerSize, too_many_bytes_error
 from app.execution.core_executor import BoundedExecutor
 from app.execution.deferral import DeferredFragment
-from app.execution.delivery import IncrementalResponse, deliver, pending_fragments
+from app.execution.delivery import (
+    FragmentAnswer,
+    IncrementalResponse,
+    PendingFragment,
+    deliver,
+    objects_at,
+    pending_fragments,
+)
 from app.execution.documents import Document
 from app.execution.error_bound import ErrorBound
 from app.execution.error_formatting import InvalidOperationError, format_error
@@ -126,17 +133,22 @@ class Executor:
         operations = split.operations
         context.expect_fragments(split.fields)
         initial = replace(await self._run(split.initial, request, context), cost=split.cost)
-        pending = pending_fragments([each for each in split.fragments if each.parent is None], initial.data)
+        pending = pending_fragments(split.inside(None), initial.data)
         if not pending:
             return initial
 
-        size = len(memoryview(initial.data or b""))
+        size = _size_of_part(initial, pending)
+        if size > MAX_BYTES:
+            return replace(self._refuse(too_many_bytes_error()), ran=True, cost=split.cost)
 
-        async def run_fragment(fragment: DeferredFragment) -> Response:
+        async def run_fragment(fragment: DeferredFragment) -> FragmentAnswer:
             nonlocal size
             response = await self._run(operations[fragment], request, context.for_fragment(fragment))
-            size += len(memoryview(response.data or b""))
-            return response if size <= MAX_BYTES else self._refuse(too_many_bytes_error())
+            inside = pending_fragments(split.inside(fragment), response.data)
+            size += _size_of_part(response, inside)
+            if size > MAX_BYTES:
+                return FragmentAnswer({}, self._refuse(too_many_bytes_error()).errors, ())
+            return FragmentAnswer(objects_at(response.data, fragment.path), response.errors, inside)
 
         return IncrementalResponse(initial, split.keys, pending, deliver(split.fragments, pending, run_fragment))
 
@@ -242,6 +254,11 @@ class Executor:
         else:
             found = [GraphQLError(str(reason), original_error=reason)]
         return Response([format_error(error, self._log) for error in found])
+
+
+def _size_of_part(response: Response, announced: Sequence[PendingFragment]) -> int:
+    """Approximate size of an answer in bytes, with what is said about the places of deferred fragments in it."""
+    return len(memoryview(response.data or b"")) + sum(each.overhead_bytes for each in announced)
 
 
 def _bounded(errors: Sequence[GraphQLError], bound: ErrorBound | None = None) -> list[GraphQLError]:

@@ -70,6 +70,11 @@ class PreparedSplit:
         """The cost of all parts."""
         return sum(each.values.cost for each in (self.initial, *self.operations.values()))
 
+    def inside(self, parent: DeferredFragment | None) -> list[DeferredFragment]:
+        """The fragments inside of a deferred fragment; for None, those that are inside of no other one."""
+        position = None if parent is None else self.fragments.index(parent)
+        return [each for each in self.fragments if each.parent == position]
+
 
 class Preparation:
     """Prepares operations on one schema, and caches the results.

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from app.emulator import Emulator, Fault
+from app.execution.answer_size import MAX_BYTES
 from app.http.incremental import MultipartWriter
 from app.http.negotiation import RESPONSE_JSON, IncrementalFormat, negotiate
 from tests.conftest import Gateway, Serve, take_recorded_params
@@ -22,6 +23,12 @@ PLAIN = ROWS.replace('... @defer(label: "figures") { runCount }', "runCount")
 DRAFT_TYPE = 'multipart/mixed; boundary="-"; incrementalSpec=v0.2'
 OLD_TYPE = 'multipart/mixed; boundary="-"; deferSpec=20220824'
 BOUNDARY = "\r\n---\r\n"
+LONG = [
+    "{ sessions(first: 100) { nodes { " + "...F " * 8 + "} } } "
+    f'fragment F on Session {{ ... @defer(label: "{"l" * 60_000}") {{ id }} }}',
+    f"{{ {'k' * 60_000}: sessions(first: 100) {{ nodes {{ {'... @defer { id } ' * 8} }} }} }}",
+]
+"""Operations whose parts would repeat a long label, or a long path, in each row."""
 
 
 class Stream:
@@ -309,9 +316,29 @@ async def test_parts_that_are_too_large_together_are_refused(gateway: Gateway, m
     query = """{ sessions(first: 20) { nodes { id
         ... @defer(label: "small") { runCount } ... @defer(label: "large") { extra name description startTime }
     } } }"""
-    monkeypatch.setattr("app.execution.executor.MAX_BYTES", 4000)
+    monkeypatch.setattr("app.execution.executor.MAX_BYTES", 8000)
     answer = merged(parts_of(await gateway.post(query, accept=OLD)))
     assert len(answer["data"]["sessions"]["nodes"]) == 20
+    assert {each["extensions"]["code"] for each in answer["errors"]} == {"RESULT_TOO_LARGE"}
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+@pytest.mark.parametrize("query", LONG)
+async def test_long_labels_and_paths_count_at_each_place(gateway: Gateway, query: str, accept: str) -> None:
+    response = await gateway.post(query, accept=accept)
+    assert len(response.content) < 1000
+    (error,) = response.json()["errors"]
+    assert error["extensions"] == {"code": "RESULT_TOO_LARGE", "limit": MAX_BYTES}
+
+
+async def test_long_labels_of_fragments_inside_of_others_count_too(gateway: Gateway) -> None:
+    inner = f'... @defer(label: "{"l" * 60_000}") {{ id }}'
+    query = f"""{{ sessions(first: 100) {{ ...F @defer nodes {{ id }} }} }}
+    fragment F on SessionConnection {{ {"nodes { ...G } " * 8} }} fragment G on Session {{ {inner} }}"""
+    payloads = parts_of(await gateway.post(query, accept=DRAFT))
+    assert sum(len(json.dumps(each)) for each in payloads) < 100_000
+    answer = merged(payloads)
+    assert len(answer["data"]["sessions"]["nodes"]) == 100
     assert {each["extensions"]["code"] for each in answer["errors"]} == {"RESULT_TOO_LARGE"}
 
 
