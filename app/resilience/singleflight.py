@@ -71,6 +71,20 @@ async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:
     return [task.result() for task in tasks]
 
 
+async def run_beside(other: Coroutine[object, object, None], work: Coroutine[object, object, T]) -> T:
+    """The result of the work, once other work has ended too, which runs at the same time.
+
+    Raises the first exception of the two, after cancelling the other one.
+    """
+
+    async def run() -> None:
+        results.append(await work)
+
+    results: list[T] = []
+    await gather_or_cancel(run(), other)
+    return results[0]
+
+
 def _retrieve_exception(task: asyncio.Task[object]) -> None:
     """Keep asyncio from logging "exception was never retrieved" if every caller has left before the task failed."""
     if not task.cancelled():

@@ -1,6 +1,5 @@
 """How a connection is read: from its arguments and selection to pages, and from pages to its rows and page info."""
 
-import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Self
 
 from app.errors import BadUserInputError
 from app.execution.selection import Selection
+from app.resilience.singleflight import run_beside
 from app.schema.deferred_statistics import add_statistics
 from app.schema.lookup import load_windows
 from app.schema.pagination import Slice, cursor_at
@@ -113,7 +113,7 @@ async def _read_with_windows(plan: ConnectionPlan, info: Info) -> _Connection:
         held = await reader.cached_ids(plan.pages, plan.slice.count)
     read = context.read_together(info.root_key, functools.partial(_read, plan, info, reader))
     if held:  # only statistics can be missing, and those over all windows are requested at the same time
-        found, _ = await asyncio.gather(read, load_windows(plan.windows, held, info, fetch_context))
+        found = await run_beside(load_windows(plan.windows, held, info, fetch_context), read)
     else:
         with context.loader.pending_pages:
             found = await read
@@ -121,7 +121,8 @@ async def _read_with_windows(plan: ConnectionPlan, info: Info) -> _Connection:
     later = plan.page.statistics - found.statistics
     if not later and (ids == held or not plan.windows):
         return found
-    rows, _ = await asyncio.gather(
+    rows = await run_beside(
+        load_windows(plan.windows if ids != held else {}, ids, info, fetch_context),
         add_statistics(
             [row for _, row in found.rows],
             later,
@@ -130,7 +131,6 @@ async def _read_with_windows(plan: ConnectionPlan, info: Info) -> _Connection:
             fetch_context,
             functools.partial(_path_to, info),
         ),
-        load_windows(plan.windows if ids != held else {}, ids, info, fetch_context),
     )
     positions = (position for position, _ in found.rows)
     return replace(found, rows=[*zip(positions, rows, strict=True)])

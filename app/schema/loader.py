@@ -61,7 +61,7 @@ class SessionLoader:
         `after_pages`: wait until the operation has no page in flight. Raises GatewayError.
         """
         batch = self._open.get((window, after_pages))
-        if batch is None:
+        if batch is None or not batch.task.is_joinable:  # its callers have left before it was sent
             batch = self._open[window, after_pages] = _Batch(fetch_context)
             batch.task = SharedTask(self._send(batch, window, after_pages=after_pages))
         batch.ids |= dict.fromkeys(ids)

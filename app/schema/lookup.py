@@ -1,6 +1,5 @@
 """How sessions are read by their ids, and the statistics of sessions over further windows."""
 
-import asyncio
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from typing import Final
 
 from app.cache.fetcher import FetchContext
 from app.errors import BadUserInputError
-from app.resilience.singleflight import gather_or_cancel
+from app.resilience.singleflight import gather_or_cancel, run_beside
 from app.schema.deferred_statistics import add_statistics
 from app.schema.loader import FailedLookup
 from app.schema.pushdown import statistics_in, windows_in
@@ -70,7 +69,7 @@ async def load_sessions(info: Info, ids: Sequence[str | None], window: StatsWind
     try:
         if info.root_key in context.shown:  # sessions that LangSmith does not know are not requested again
             requested = [row.id for row in (await context.read_together(info.root_key, read)).rows]
-        by_id, _ = await asyncio.gather(read_with_statistics(), load(ids=requested))
+        by_id = await run_beside(load(ids=requested), read_with_statistics())
     except BadUserInputError as exc:
         raise exc.renamed(IDS, given_as) from exc
     shown = (by_id.get(each) if each else None for each in ids)

@@ -129,6 +129,42 @@ async def test_held_page_asks_for_its_missing_statistics_and_all_windows_at_the_
     assert [ids_in(each) for each in take_recorded_params(langsmith)] == [3, 3, 3]
 
 
+@pytest.mark.parametrize(
+    "root", ["sessions(first: 3) {{ nodes {{ {fields} }} }}", 'session(id: "{id}") {{ {fields} }}']
+)
+async def test_windows_of_rows_that_cannot_be_read_are_not_requested_any_more(
+    gateway: Gateway, langsmith: Emulator, root: str
+) -> None:
+    listed = await gateway.data("{ sessions(first: 3) { nodes { id } } }")
+    query = root.format(fields=f"runCount {DAY}", id=listed["sessions"]["nodes"][0]["id"])
+    langsmith.requests.clear()
+    langsmith.pause(lambda request: "stats_start_time" in dict(request.params))
+    langsmith.faults.append(Fault(status=401))
+    (error,) = await gateway.errors(f"{{ {query} }}")
+    assert error["extensions"]["code"] == "UNAUTHENTICATED"
+    assert len(langsmith.requests) == 2
+    await asyncio.wait_for(langsmith.wait_for_disconnects(1), TIMEOUT_SECONDS)
+
+
+async def test_window_of_rows_that_cannot_be_read_is_requested_for_other_rows(
+    gateway: Gateway, langsmith: Emulator
+) -> None:
+    """The rows of the first field fail while their window waits for the page of the second field."""
+    await gateway.data("{ sessions(first: 3) { nodes { id } } }")
+    langsmith.requests.clear()
+    release = langsmith.pause(lambda request: "name_contains" in dict(request.params))
+    query = f"""{{ a: sessions(first: 3, stats: {{filter: "no such("}}) {{ nodes {{ runCount {DAY} }} }}
+    b: sessions(first: 3, filter: {{nameContains: "e"}}) {{ nodes {{ id {DAY} }} }} }}"""
+    request = asyncio.create_task(gateway.run(query))
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not any(each.status == 422 for each in langsmith.requests):
+            await gateway.client.get("/healthz")
+    release.set()
+    body = await request
+    assert [error["path"] for error in body["errors"]] == [["a"]]
+    assert all(row["day"] for row in body["data"]["b"]["nodes"])
+
+
 async def test_page_that_another_process_holds_asks_for_all_windows_at_the_same_time(
     serve: Serve, langsmith: Emulator, redis: Any
 ) -> None:
