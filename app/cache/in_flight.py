@@ -37,11 +37,13 @@ class LookupResult:
 
     - `fetched_at`: when the oldest value was fetched (monotonic seconds).
     - `dropped_rows`: number of rows that LangSmith sent without a valid id, which are left out.
+    - `statistics`: the requested statistics.
     """
 
     by_id: Mapping[str, Row | None]
     fetched_at: float
     dropped_rows: int = 0
+    statistics: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,8 @@ class SessionCache:
             for session_id, key in lookup.keys.items()
         ]
         self._fetcher.record_lookup(lookup.context, outcome, age=now - fetched_at, dependencies=dependencies)
-        return LookupResult({each: row_of(made.page, lookup.need.window) for each, made in served.items()}, fetched_at)
+        rows = {each: row_of(made.page, lookup.need.window) for each, made in served.items()}
+        return LookupResult(rows, fetched_at, statistics=lookup.need.statistics)
 
     def _refresh_in_background(self, ids: Sequence[str], prefetch: frozenset[str], lookup: SessionLookup) -> None:
         """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
@@ -195,9 +196,8 @@ class SessionCache:
         fetched_at = oldest_fetch(pages.values(), lookup.need, self._clock())
         by_key = dict(zip(lookup.keys.values(), pages.values(), strict=True))
         context.trace.dependencies += await self._fetcher.dependencies(by_key, fetched_at, lookup.use)
-        return LookupResult(
-            {each: row_of(page, lookup.need.window) for each, page in pages.items()}, fetched_at, dropped_rows
-        )
+        rows = {each: row_of(page, lookup.need.window) for each, page in pages.items()}
+        return LookupResult(rows, fetched_at, dropped_rows, lookup.need.statistics)
 
     async def _fetch_once(
         self,

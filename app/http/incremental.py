@@ -45,6 +45,7 @@ class MultipartWriter:
         self._ids: dict[tuple[DeferredFragment, Path], str] = {}
         self._sent: KeyTree = {}
         merge_keys(self._sent, response.keys)
+        self._reported = {_identity(error) for error in response.initial.errors}
 
     def first(self) -> bytes:
         """The part with everything that is not deferred."""
@@ -57,7 +58,7 @@ class MultipartWriter:
         """The part with these fragments."""
         payload: Payload = {}
         if not self._is_draft:
-            payload["incremental"] = [entry for each in delivery.fragments for entry in _whole_entries(each)]
+            payload["incremental"] = [entry for each in delivery.fragments for entry in self._whole_entries(each)]
             return self._part(payload, is_last=delivery.is_last)
         if delivery.announced:
             payload["pending"] = self._announce(delivery.announced)
@@ -87,7 +88,7 @@ class MultipartWriter:
         sent = self._sent
         for key in fragment.path:
             sent = sent.setdefault(key, {})
-        for path, value, errors in _with_errors(delivered):
+        for path, value, errors in self._with_errors(delivered):
             number = self._ids[fragment, path]
             pieces = [*_unsent(value, fragment.keys, sent, ())] or ([((), {})] if errors else [])
             for position, (sub_path, piece) in enumerate(pieces):
@@ -99,24 +100,28 @@ class MultipartWriter:
                 }
         merge_keys(sent, fragment.keys)
 
+    def _whole_entries(self, delivered: DeliveredFragment) -> Iterator[Payload]:
+        """The entries of the earlier format: all fields of a fragment, by path."""
+        for path, value, errors in self._with_errors(delivered):
+            entry: Payload = {"path": path, **_label(delivered.fragment.label), "data": value}
+            yield entry | {"errors": errors} if errors else entry
 
-def _whole_entries(delivered: DeliveredFragment) -> Iterator[Payload]:
-    """The entries of the earlier format: all fields of a fragment, by path."""
-    for path, value, errors in _with_errors(delivered):
-        entry: Payload = {"path": path, **_label(delivered.fragment.label), "data": value}
-        yield entry | {"errors": errors} if errors else entry
+    def _with_errors(self, delivered: DeliveredFragment) -> Iterator[tuple[Path, msgspec.Raw, list[Payload]]]:
+        """Each object of a fragment, with its path and its errors. The first one has the errors of all and of none.
 
-
-def _with_errors(delivered: DeliveredFragment) -> Iterator[tuple[Path, msgspec.Raw, list[Payload]]]:
-    """Each object of a fragment, with its path and its errors. The first one has the errors of all and of none."""
-    by_path: dict[Path, list[Payload]] = {path: [] for path in delivered.objects}
-    first = next(iter(by_path))
-    for error in delivered.errors:
-        place = tuple(error.get("path") or ())
-        around = (place[:length] for length in range(len(place), -1, -1))
-        by_path[next((path for path in around if path in by_path), first)].append(error)
-    for path, value in delivered.objects.items():
-        yield path, value, by_path[path]
+        A field can be in several fragments. Its error is sent once.
+        """
+        by_path: dict[Path, list[Payload]] = {path: [] for path in delivered.objects}
+        first = next(iter(by_path))
+        for error in delivered.errors:
+            if _identity(error) in self._reported:
+                continue
+            self._reported.add(_identity(error))
+            place = tuple(error.get("path") or ())
+            around = (place[:length] for length in range(len(place), -1, -1))
+            by_path[next((path for path in around if path in by_path), first)].append(error)
+        for path, value in delivered.objects.items():
+            yield path, value, by_path[path]
 
 
 def _unsent(
@@ -139,6 +144,11 @@ def _unsent(
             for key, each in below.items():
                 if key in sent and keys[key]:
                     yield from _unsent(each, keys[key], sent[key], (*path, key))
+
+
+def _identity(error: Payload) -> tuple[Path, str]:
+    """What tells an error from others: its path and its message."""
+    return tuple(error.get("path") or ()), error["message"]
 
 
 def _label(label: str | None) -> Payload:

@@ -57,7 +57,8 @@ class ConnectionPlan:
         check_encoded_length(query.arguments + window.arguments)
         windows = windows_in(_sessions(selection), info.context, info.root_key)
         statistics = statistics_in(_sessions(selection))
-        if query.sorted_by_stat or not info.context.is_for_fragment:  # the page's own window comes with the page
+        # The page's own window comes with the page.
+        if query.sorted_by_stat or info.context.has_window_in_rows(info.root_key, window):
             statistics |= windows.pop(window, frozenset())
         needed = selection
         if deferred:
@@ -166,7 +167,8 @@ async def _has_previous(reader: RowReader, plan: ConnectionPlan, found: Connecti
 def _path_to(info: Info, names: frozenset[str]) -> list[str | int]:
     """The path to the first field with one of these names in the first row."""
     selection = info.selection("SessionConnection")
-    list_key, *keys = selection.find(("nodes",), names) or selection.find(("edges", "node"), names) or ["nodes"]
+    places = (("nodes",), ("edges", "node"), ("nodes", "stats"), ("edges", "node", "stats"))
+    list_key, *keys = next(filter(None, (selection.find(each, names) for each in places)), ["nodes"])
     return [info.root_key, list_key, 0, *keys]
 
 

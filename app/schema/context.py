@@ -18,7 +18,7 @@ from app.cache.page_cache import PageCache
 from app.credentials import Credential
 from app.execution.deferral import DeferredFragment
 from app.schema.first_answer import FirstAnswerGate
-from app.schema.loader import FailedLookup, SessionLoader
+from app.schema.loader import FailedLookup, LaterLookup, SessionLoader, WindowLookup
 from app.sessions.arguments import StatsOptions, check_encoded_length, given_options, stats_window
 from app.sessions.query import Arguments, StatsWindow
 
@@ -46,6 +46,8 @@ class OperationContext:
         extra_errors: Errors that cost no field its value.
         deferred_fields: By response key, the root fields around the fragments that are delivered later.
         is_for_fragment: Whether the context is that of a deferred fragment.
+        shown_windows: For the context of a fragment: by the response key of the root field, and the window, what the
+            `stats` fields were made from that the client has already; None for the row of the session itself.
         shown: By response key of the root field, what the parts of an operation with deferred fragments have read
             together: all are about the same rows.
     """
@@ -56,18 +58,19 @@ class OperationContext:
     deadline: float
     on_wait: Callable[[], None] = lambda: None
     max_age: float | None = None
-    results_by_window: dict[tuple[str, StatsWindow], LookupResult | FailedLookup] = field(default_factory=dict)
+    results_by_window: dict[tuple[str, StatsWindow], WindowLookup] = field(default_factory=dict)
     traces: dict[str, FieldTrace] = field(default_factory=dict)
     extra_errors: list[GraphQLError] = field(default_factory=list)
     deferred_fields: Mapping[str, Sequence[FieldNode]] = field(default_factory=dict)
     is_for_fragment: bool = False
+    shown_windows: Mapping[tuple[str, StatsWindow], LookupResult | FailedLookup | None] = field(default_factory=dict)
     shown: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
     gate: FirstAnswerGate = field(init=False)
     loader: SessionLoader = field(init=False)
     _walk_starts: dict[str, datetime] = field(default_factory=dict)
     _windows: dict[tuple[datetime, Arguments], tuple[StatsWindow, str]] = field(default_factory=dict)
-    _window_results: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[LookupResult | FailedLookup | None, str]] = (
-        field(default_factory=dict)
+    _window_results: dict[tuple[str, tuple[tuple[str, Any], ...]], tuple[WindowLookup | None, str]] = field(
+        default_factory=dict
     )
 
     def __post_init__(self) -> None:
@@ -97,7 +100,19 @@ class OperationContext:
 
     def for_fragment(self, _fragment: DeferredFragment, /) -> Self:
         """The context of a deferred fragment: it shares the rows, lookups and windows, and has errors of its own."""
-        context = replace(self, is_for_fragment=True, results_by_window={}, extra_errors=[], _window_results={})
+        shown = {
+            (root_key, self.window(StatsOptions(**dict(options)), root_key)[0]): result
+            for (root_key, options), (result, _) in self._window_results.items()
+            if not isinstance(result, LaterLookup)
+        }
+        context = replace(
+            self,
+            is_for_fragment=True,
+            shown_windows=shown,
+            results_by_window={},
+            extra_errors=[],
+            _window_results={},
+        )
         context.gate, context.loader = self.gate, self.loader
         return context
 
@@ -137,9 +152,7 @@ class OperationContext:
             self._windows[now, given] = (window, label)
         return self._windows[now, given]
 
-    def window_result(
-        self, root_key: str, options: tuple[tuple[str, Any], ...]
-    ) -> tuple[LookupResult | FailedLookup | None, str]:
+    def window_result(self, root_key: str, options: tuple[tuple[str, Any], ...]) -> tuple[WindowLookup | None, str]:
         """What was loaded for the `stats` fields with these options, below the root field of this response key.
 
         None if nothing had to be loaded. With it comes the label of the window. The result is the same for all rows, so
@@ -151,6 +164,21 @@ class OperationContext:
         window, label = self.window(StatsOptions(**dict(options)), root_key)
         result = self._window_results[key] = (self.results_by_window.get((root_key, window)), label)
         return result
+
+    def has_window_in_rows(self, root_key: str, window: StatsWindow) -> bool:
+        """Whether the statistics of the root field's own window are also those of `stats` fields below it.
+
+        In a deferred fragment, they are if such a field was shown.
+        """
+        key = (root_key, window)
+        return not self.is_for_fragment or (key in self.shown_windows and self.shown_windows[key] is None)
+
+    def report_failed(self, failed: FailedLookup, path: list[str | int], info: GraphQLResolveInfo[Any]) -> None:
+        """Add the error of a failed lookup, once below each root field. `path`: the first field without its value."""
+        if failed.reported_at.setdefault(path[0], path) != path or any(each.path == path for each in self.extra_errors):
+            return  # an operation can be completed a second time
+        error = failed.error_of(path[0])
+        self.extra_errors.append(GraphQLError(str(error), nodes=info.field_nodes, path=path, original_error=error))
 
     def report_dropped(self, dropped: int, info: GraphQLResolveInfo[Any]) -> None:
         """Add one error for all rows of a root field that were dropped because they lack an id or a workspace."""

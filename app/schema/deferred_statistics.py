@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
-from graphql import GraphQLError
-
 from app.cache.fetcher import FetchContext
-from app.errors import BadUserInputError
 from app.schema.loader import FailedLookup
 from app.schema.pushdown import STATISTIC_FIELDS
 from app.schema.types import Info
-from app.sessions.query import IDS, StatsWindow
-from app.sessions.row import Row, without
+from app.sessions.query import StatsWindow
+from app.sessions.row import Row, with_values_of, without
 
 PathTo = Callable[[frozenset[str]], list[str | int]]
 """The path, from the root of the answer, to the first field with one of these names in the first row."""
@@ -42,17 +38,9 @@ async def add_statistics(
     )
     if not isinstance(found, FailedLookup):
         context.report_dropped(found.dropped_rows, info.raw)
-        return [_with_statistics(row, found.by_id[row.id], statistics) for row in rows]
-    path = path_to(frozenset(name for name, each in STATISTIC_FIELDS.items() if each in statistics))
-    if found.reported_at.setdefault(info.root_key, path) == path:
-        error = found.error.renamed(IDS, ids_given_as) if isinstance(found.error, BadUserInputError) else found.error
-        context.extra_errors.append(
-            GraphQLError(str(error), nodes=info.raw.field_nodes, path=path, original_error=error)
-        )
+        return [with_values_of(row, found.by_id[row.id], statistics) for row in rows]
+    found.ids_given_as[info.root_key] = ids_given_as
+    context.report_failed(
+        found, path_to(frozenset(name for name, each in STATISTIC_FIELDS.items() if each in statistics)), info.raw
+    )
     return [without(row, statistics) for row in rows]
-
-
-def _with_statistics(row: Row, other: Row | None, statistics: frozenset[str]) -> Row:
-    if other is None:
-        return without(row, statistics)
-    return msgspec.structs.replace(row, **{name: getattr(other, name) for name in statistics})

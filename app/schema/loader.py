@@ -14,7 +14,7 @@ from app.errors import BadUserInputError, GatewayError
 from app.resilience.singleflight import SharedTask, gather_or_cancel
 from app.schema.first_answer import FirstAnswerGate
 from app.sessions.query import IDS, MAX_LIMIT, StatsWindow
-from app.sessions.row import Row
+from app.sessions.row import Row, with_values_of
 
 
 @dataclass
@@ -30,6 +30,37 @@ class FailedLookup:
     error: GatewayError
     reported_at: dict[str | int, list[str | int]] = field(default_factory=dict)
     ids_given_as: dict[str | int, str | None] = field(default_factory=dict)
+
+    def error_of(self, root_key: str | int) -> GatewayError:
+        """The error as the root field of this response key reports it."""
+        if isinstance(self.error, BadUserInputError):
+            return self.error.renamed(IDS, self.ids_given_as.get(root_key))
+        return self.error
+
+
+@dataclass(frozen=True)
+class LaterLookup:
+    """Further statistics over a window of which the client has an object already, with other fields.
+
+    Args:
+        shown: The lookup that the object was made from; None if it was made from the row of the session itself.
+        statistics: The further statistics.
+        found: The lookup of those.
+    """
+
+    shown: LookupResult | None
+    statistics: frozenset[str]
+    found: LookupResult | FailedLookup
+
+    def row_of(self, session: Row) -> Row | None:
+        """The row of one session; None if the client has null. If the lookup failed, its statistics are null."""
+        row = self.shown.by_id[session.id] if self.shown else session
+        found = self.found.by_id[session.id] if isinstance(self.found, LookupResult) else None
+        return row and with_values_of(row, found, self.statistics)
+
+
+WindowLookup = LookupResult | LaterLookup | FailedLookup
+"""What was loaded of a further window."""
 
 
 class SessionLoader:
@@ -156,7 +187,8 @@ def _joined(parts: Sequence[LookupResult]) -> LookupResult:
     if len(parts) == 1:
         return parts[0]
     by_id = {session_id: row for part in parts for session_id, row in part.by_id.items()}
-    return LookupResult(by_id, min(part.fetched_at for part in parts), sum(part.dropped_rows for part in parts))
+    fetched_at = min(part.fetched_at for part in parts)
+    return LookupResult(by_id, fetched_at, sum(part.dropped_rows for part in parts), parts[0].statistics)
 
 
 def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> Row | None:
@@ -170,7 +202,5 @@ def row_of(result: LookupResult | FailedLookup, session_id: str, path: Path) -> 
     place = path.as_list()
     # graphql-core can complete an operation a second time; the error is then raised again at the same field.
     if place == result.reported_at.setdefault(place[0], place):
-        if isinstance(result.error, BadUserInputError):
-            raise result.error.renamed(IDS, result.ids_given_as.get(place[0]))
-        raise result.error
+        raise result.error_of(place[0])
     return None

@@ -1,15 +1,17 @@
 """How sessions are read by their ids, and the statistics of sessions over further windows."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.cache.fetcher import FetchContext
+from app.cache.in_flight import LookupResult
 from app.errors import BadUserInputError
 from app.resilience.singleflight import gather_or_cancel, run_beside
 from app.schema.deferred_statistics import add_statistics
-from app.schema.loader import FailedLookup
+from app.schema.loader import FailedLookup, LaterLookup
 from app.schema.pushdown import statistics_in, windows_in
 from app.schema.types import Info, Session, as_session
 from app.sessions.query import IDS, StatsWindow
@@ -41,7 +43,7 @@ async def load_sessions(info: Info, ids: Sequence[str | None], window: StatsWind
     selection = info.selection("Session")
     windows = windows_in(selection, context, info.root_key)
     statistics = statistics_in(selection)
-    if not context.is_for_fragment:
+    if context.has_window_in_rows(info.root_key, window):
         statistics |= windows.pop(window, frozenset())
     requested = [each for each in ids if each]
     if not requested:
@@ -59,7 +61,7 @@ async def load_sessions(info: Info, ids: Sequence[str | None], window: StatsWind
 
         def path_to(names: frozenset[str]) -> list[str | int]:
             index = next(index for index, each in enumerate(ids) if each and found.by_id.get(each))
-            keys = selection.find((), names) or []
+            keys = selection.find((), names) or selection.find(("stats",), names) or []
             return [info.root_key, *([index] if info.field_name == "nodes" else []), *keys]
 
         later = statistics - found.statistics
@@ -88,17 +90,30 @@ async def load_windows(
 
     `ids_given_as`: the argument that gave the ids, for errors about them; None if LangSmith did.
 
-    The `stats` fields of the sessions find them there. A window that fails is stored as a FailedLookup.
+    The `stats` fields of the sessions find them there. A window that fails is stored as a FailedLookup. A deferred
+    fragment keeps what the client has of a window already.
     """
     context = info.context
 
     async def load(window: StatsWindow, statistics: frozenset[str]) -> None:
+        key = (info.root_key, window)
+        shown = context.shown_windows.get(key)
+        if isinstance(shown, FailedLookup):  # the client has null, and the error
+            context.results_by_window[key] = LookupResult(dict.fromkeys(ids), math.inf)
+            return
+        if isinstance(shown, LookupResult):
+            statistics -= shown.statistics
+            if not statistics:
+                context.results_by_window[key] = shown
+                return
         result = await context.loader.load_window(ids, fetch_context, window=window, statistics=statistics)
-        context.results_by_window[info.raw.path.key, window] = result
         if isinstance(result, FailedLookup):
-            result.ids_given_as[info.raw.path.key] = ids_given_as
+            result.ids_given_as[info.root_key] = ids_given_as
         else:
             context.report_dropped(result.dropped_rows, info.raw)
+        context.results_by_window[key] = (
+            LaterLookup(shown, statistics, result) if key in context.shown_windows else result
+        )
 
     if ids:
         await gather_or_cancel(*(load(window, statistics) for window, statistics in windows.items()))

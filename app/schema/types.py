@@ -17,7 +17,7 @@ from strawberry.types.base import get_object_definition
 from app.execution.resolve_info import FieldCache, field_cache_of
 from app.execution.selection import Selection
 from app.schema.context import OperationContext
-from app.schema.loader import row_of
+from app.schema.loader import FailedLookup, LaterLookup, row_of
 from app.schema.pushdown import STATISTICS
 from app.sessions.arguments import StatsOptions
 from app.sessions.fields import Columns, Statistics
@@ -80,7 +80,13 @@ def _resolve_stats(root: strawberry.Parent[Any], info: Info, **options: Any) -> 
     # There is no lookup if the window is the page's own, or if the field selects no statistic. The row of the page is
     # then sufficient.
     result, label = info.context.window_result(info.root_key, (*options.items(),))
-    row: Any = row_of(result, root.id, info.raw.path) if result else root
+    row: Any = root
+    if isinstance(result, LaterLookup):
+        row = result.row_of(root)
+        if row and isinstance(result.found, FailedLookup):
+            info.context.report_failed(result.found, info.raw.path.as_list(), info.raw)
+    elif result:
+        row = row_of(result, root.id, info.raw.path)
     stats: SessionStats | None = row and _WindowRow(f"{root.id}:{label}", *_values_of(row))
     return stats
 

@@ -1,6 +1,6 @@
 """The struct of a session's row, generated from the declarations, and the decoding of an answer into rows."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -47,6 +47,13 @@ def detached(row: Row) -> Row:
 def without(row: Row, names: Iterable[str]) -> Row:
     """The row with these fields null."""
     return msgspec.structs.replace(row, **{name: _NULLS[name] for name in names})
+
+
+def with_values_of(row: Row, other: Row | None, names: Collection[str]) -> Row:
+    """The row with the values that these fields have in the other row; with nulls if there is none."""
+    if other is None:
+        return without(row, names)
+    return msgspec.structs.replace(row, **{name: getattr(other, name) for name in names})
 
 
 def new_row(**values: Any) -> Row:

@@ -299,6 +299,14 @@ async def test_failed_statistics_are_null_and_the_rows_stay(gateway: Gateway, la
     assert "etag" not in (await gateway.post(query, accept=DRAFT)).headers
 
 
+async def test_error_of_a_root_field_is_sent_once(gateway: Gateway) -> None:
+    query = "{ a: sessions(first: 0) { nodes { id } } ... @defer { a: sessions(first: 0) { nodes { runCount } } } }"
+    for accept in (DRAFT, OLD):
+        answer = merged(parts_of(await gateway.post(query, accept=accept)))
+        assert answer["data"] == {"a": None}
+        assert [error["path"] for error in answer["errors"]] == [["a"]]
+
+
 @pytest.mark.parametrize("accept", [DRAFT, OLD])
 async def test_failure_of_the_rows_own_statistics_costs_no_row(serve: Serve, langsmith: Emulator, accept: str) -> None:
     query = "{ list: sessions(first: 2) { rows: edges { node { id ... @defer { n: runCount errorRate } } } } }"

@@ -56,6 +56,95 @@ async def test_session_that_is_gone_meanwhile_has_nulls(gateway: Gateway, langsm
     assert second["day"]["runCount"] is not None
 
 
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an answer with one root field: a list, or one session."""
+    (root,) = found["data"].values()
+    rows: list[dict[str, Any]] = root.get("nodes", [root])
+    return rows
+
+
+ROOTS = ["sessions(first: 2{window}) {{ nodes {{ {fields} }} }}", 'session(id: "{id}"{window}) {{ {fields} }}']
+"""Root fields with rows: a list, and one session."""
+
+
+async def with_fields(gateway: Gateway, langsmith: Emulator, root: str, fields: str, window: str = "") -> str:
+    """The query of a root field for these fields. Its rows are cached, and the requests for them are forgotten."""
+    session, _ = (await gateway.data("{ sessions(first: 2) { nodes { id } } }"))["sessions"]["nodes"]
+    langsmith.requests.clear()
+    return f"{{ {root.format(id=session['id'], fields=fields, window=window)} }}"
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+@pytest.mark.parametrize("root", ROOTS)
+async def test_window_that_was_shown_as_null_stays_null(
+    serve: Serve, langsmith: Emulator, root: str, accept: str
+) -> None:
+    async with serve(upstream_retries=0) as gateway:
+        fields = f'id {DAY} ... @defer {{ name day: stats(last: "PT24H") {{ errorRate }} }}'
+        query = await with_fields(gateway, langsmith, root, fields)
+        langsmith.faults.append(Fault(status=500))
+        found = await answer(gateway, query, accept)
+    assert [row["day"] for row in rows_of(found)] == [None] * len(rows_of(found))
+    assert all(row["name"] for row in rows_of(found))
+    assert [error["path"][-1] for error in found["errors"]] == ["day"]
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+@pytest.mark.parametrize("shown", ["id", "id errorRate", "errorRate"])
+@pytest.mark.parametrize("window", ["", ', stats: {last: "PT24H"}'])
+@pytest.mark.parametrize("root", ROOTS)
+async def test_window_that_was_shown_stays_if_its_further_statistics_fail(
+    serve: Serve, langsmith: Emulator, root: str, window: str, shown: str, accept: str
+) -> None:
+    fields = f'id day: stats(last: "PT24H") {{ {shown} }} ... @defer {{ {DAY} }}'
+    async with serve(upstream_retries=0) as gateway:
+        query = await with_fields(gateway, langsmith, root, fields, window)
+        whole = await gateway.run(query.replace(DAY, "name"))
+        langsmith.faults.append(Fault(status=500, times=None))
+        found = await answer(gateway, query, accept)
+    for row, other in zip(rows_of(found), rows_of(whole), strict=True):
+        assert row["day"] == other["day"] | {"runCount": None}
+    (error,) = found["errors"]
+    assert error["extensions"]["code"] == "UPSTREAM_ERROR"
+    assert "day" in error["path"]
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+@pytest.mark.parametrize("root", ROOTS)
+async def test_statistics_of_a_window_that_were_shown_are_not_requested_again(
+    serve: Serve, langsmith: Emulator, root: str, accept: str
+) -> None:
+    """Each answer of LangSmith has another number of feedback keys."""
+    counts = iter(range(9, 0, -1))
+
+    def shorten(rows: list[dict[str, Any]]) -> None:
+        count = next(counts)
+        for each in rows:
+            each["feedback_stats"] = {f"key {n}": {"n": count} for n in range(count)}
+
+    shown = "feedbackStats { key } errorRate"
+    fields = f'id day: stats(last: "PT24H") {{ {shown} }} ... @defer {{ {DAY.replace("{", "{ feedbackStats { n }")} }}'
+    async with serve(cache_ttl=0) as gateway:
+        query = await with_fields(gateway, langsmith, root, fields)
+        langsmith.faults.append(Fault(rewrite=shorten, times=None))
+        rows = rows_of(await answer(gateway, query, accept))
+    for row in rows:
+        assert len({each["n"] for each in row["day"]["feedbackStats"]}) == 1
+        assert row["day"]["runCount"] is not None
+    windows = [selected(each) for each in take_recorded_params(langsmith) if selected(each)]
+    assert windows == [{"feedback_stats", "error_rate"}, {"run_count"}]
+
+
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+async def test_failed_window_of_several_fragments_is_one_error(serve: Serve, langsmith: Emulator, accept: str) -> None:
+    query = f"{{ sessions(first: 2) {{ nodes {{ id ... @defer {{ {DAY} }} ... @defer {{ name {DAY} }} }} }} }}"
+    async with serve(upstream_retries=0) as gateway:
+        await gateway.data("{ sessions(first: 2) { nodes { id } } }")
+        langsmith.faults.append(Fault(status=500, times=None))
+        found = await answer(gateway, query, accept)
+    assert [error["path"] for error in found["errors"]] == [["sessions", "nodes", 0, "day"]]
+
+
 async def test_list_that_is_ordered_by_a_statistic_brings_its_deferred_statistics(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
@@ -129,21 +218,17 @@ async def test_held_page_asks_for_its_missing_statistics_and_all_windows_at_the_
     assert [ids_in(each) for each in take_recorded_params(langsmith)] == [3, 3, 3]
 
 
-@pytest.mark.parametrize(
-    "root", ["sessions(first: 3) {{ nodes {{ {fields} }} }}", 'session(id: "{id}") {{ {fields} }}']
-)
+@pytest.mark.parametrize("root", ROOTS)
 async def test_windows_of_rows_that_cannot_be_read_are_not_requested_any_more(
     gateway: Gateway, langsmith: Emulator, root: str
 ) -> None:
-    listed = await gateway.data("{ sessions(first: 3) { nodes { id } } }")
-    query = root.format(fields=f"runCount {DAY}", id=listed["sessions"]["nodes"][0]["id"])
-    langsmith.requests.clear()
+    query = await with_fields(gateway, langsmith, root, f"runCount {DAY}", ', stats: {filter: "no such("}')
+    langsmith.latency = 0.05
     langsmith.pause(lambda request: "stats_start_time" in dict(request.params))
-    langsmith.faults.append(Fault(status=401))
-    (error,) = await gateway.errors(f"{{ {query} }}")
-    assert error["extensions"]["code"] == "UNAUTHENTICATED"
-    assert len(langsmith.requests) == 2
-    await asyncio.wait_for(langsmith.wait_for_disconnects(1), TIMEOUT_SECONDS)
+    (error,) = await gateway.errors(query)
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    unanswered = [each for each in langsmith.requests if each.status is None]
+    await asyncio.wait_for(langsmith.wait_for_disconnects(len(unanswered)), TIMEOUT_SECONDS)
 
 
 async def test_window_of_rows_that_cannot_be_read_is_requested_for_other_rows(
