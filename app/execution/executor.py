@@ -143,7 +143,8 @@ class Executor:
 
         async def run_fragment(fragment: DeferredFragment) -> FragmentAnswer:
             nonlocal size
-            response = await self._run(operations[fragment], request, context.for_fragment(fragment))
+            response = await self._run(operations[fragment], request, context.for_fragment(fragment), in_slot=True)
+            await self._scheduler.wait_for_slot()
             inside = pending_fragments(split.inside(fragment), response.data)
             size += _size_of_part(response, inside)
             if size > MAX_BYTES:
@@ -152,16 +153,19 @@ class Executor:
 
         return IncrementalResponse(initial, split.keys, pending, deliver(split.fragments, pending, run_fragment))
 
-    async def _run(self, prepared: PreparedOperation, request: Request, context: ExecutorContext) -> Response:
+    async def _run(
+        self, prepared: PreparedOperation, request: Request, context: ExecutorContext, *, in_slot: bool = False
+    ) -> Response:
+        """Run a prepared operation. `in_slot`: its rows are projected in a slot, because others come with them."""
         try:
-            found, data = await self._run_prepared(prepared, request, context)
+            found, data = await self._run_prepared(prepared, request, context, in_slot=in_slot)
         except ResultTooLargeError as exc:
             found, data = [GraphQLError(str(exc), original_error=exc)], None
         errors = [format_error(error, self._log) for error in found]
         return Response(errors, data, ran=True, cost=prepared.values.cost)
 
     async def _run_prepared(
-        self, prepared: PreparedOperation, request: Request, context: ExecutorContext
+        self, prepared: PreparedOperation, request: Request, context: ExecutorContext, *, in_slot: bool
     ) -> tuple[Sequence[GraphQLError], msgspec.Raw]:
         """The errors and the encoded data of an operation. Raises ResultTooLargeError."""
         resolved: dict[str, Any] = {}
@@ -170,6 +174,8 @@ class Executor:
         else:
             run = Run(prepared.values, context)
             resolved = await prepared.plan.resolve(run)
+            if in_slot:
+                await self._scheduler.wait_for_slot()
             reason, data = await self._project(prepared.plan, resolved, run)
             if data is not None:
                 self._count(reason)

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ from app.http.response_cache import CachedResponse, ResponseCache, etag_of
 from app.http.streamed_response import StreamedResponse
 from app.observability.operation_log import OperationRecorder
 from app.resilience.clock import Clock
+from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.schema.context import OperationContext
 
 _ANYTHING: Final = Accepted(PLAIN_JSON, None)
@@ -78,6 +79,7 @@ class GraphQLEndpoint:
         explain: whether clients may ask for `extensions.gateway`.
         now: the time of day, from which relative statistics windows are computed.
         clock: monotonic seconds.
+        scheduler: for parts of answers, which can have many rows.
     """
 
     executor: Executor
@@ -95,6 +97,7 @@ class GraphQLEndpoint:
     explain: bool
     now: Callable[[], datetime]
     clock: Clock
+    scheduler: CooperativeScheduler = field(default_factory=CooperativeScheduler)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -276,7 +279,7 @@ class GraphQLEndpoint:
                 name=names["name"],
                 document=names["document"],
             )
-            return StreamedResponse(answer, MultipartWriter(answer, accepted.parts, extensions), head)
+            return StreamedResponse(answer, MultipartWriter(answer, accepted.parts, extensions, self.scheduler), head)
         return operation_response(result, accepted.media_type, extensions=extensions(), **names)
 
     def _store(

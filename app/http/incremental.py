@@ -10,7 +10,7 @@ A part is sent together with the boundary that ends it, because clients wait for
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ from app.execution import Delivery, IncrementalResponse
 from app.execution.deferral import DeferredFragment, KeyTree, merge_keys
 from app.execution.delivery import DeliveredFragment, Path, PendingFragment
 from app.http.negotiation import IncrementalFormat
+from app.resilience.cooperative_scheduler import CooperativeScheduler
+
+T = TypeVar("T")
 
 Payload = dict[str, Any]
 
@@ -34,38 +37,42 @@ class MultipartWriter:
         response: The answer.
         format: The format of the parts.
         extensions: Returns the `extensions` of a payload that is sent now; None without any.
+        scheduler: Each fragment is written in a slot of its own.
     """
 
     def __init__(
-        self, response: IncrementalResponse, format: IncrementalFormat, extensions: Callable[[], Payload | None]
+        self,
+        response: IncrementalResponse,
+        format: IncrementalFormat,
+        extensions: Callable[[], Payload | None],
+        scheduler: CooperativeScheduler,
     ) -> None:
         self._response = response
         self._is_draft = format is IncrementalFormat.DRAFT
         self._extensions = extensions
+        self._scheduler = scheduler
         self._ids: dict[tuple[DeferredFragment, Path], str] = {}
         self._sent: KeyTree = {}
         merge_keys(self._sent, response.keys)
         self._reported = {_identity(error) for error in response.initial.errors}
 
-    def first(self) -> bytes:
+    async def first(self) -> bytes:
         """The part with everything that is not deferred."""
         payload = self._response.initial.as_json()
         if self._is_draft:
-            payload["pending"] = self._announce(self._response.pending)
+            payload["pending"] = await self._in_slots(self._announce, self._response.pending)
         return _BOUNDARY + self._part(payload, is_last=False)
 
-    def next(self, delivery: Delivery) -> bytes:
+    async def next(self, delivery: Delivery) -> bytes:
         """The part with these fragments."""
         payload: Payload = {}
         if not self._is_draft:
-            payload["incremental"] = [entry for each in delivery.fragments for entry in self._whole_entries(each)]
+            payload["incremental"] = await self._in_slots(self._whole_entries, delivery.fragments)
             return self._part(payload, is_last=delivery.is_last)
         if delivery.announced:
-            payload["pending"] = self._announce(delivery.announced)
-        payload["incremental"] = [entry for each in delivery.fragments for entry in self._entries(each)]
-        payload["completed"] = [
-            {"id": self._ids[each.fragment, path]} for each in delivery.fragments for path in each.objects
-        ]
+            payload["pending"] = await self._in_slots(self._announce, delivery.announced)
+        payload["incremental"] = await self._in_slots(self._entries, delivery.fragments)
+        payload["completed"] = await self._in_slots(self._completed, delivery.fragments)
         return self._part(payload, is_last=delivery.is_last)
 
     def _part(self, payload: Payload, *, is_last: bool) -> bytes:
@@ -74,13 +81,21 @@ class MultipartWriter:
             payload["extensions"] = extensions
         return _PART_HEAD + _encoder.encode(payload) + (_LAST_BOUNDARY if is_last else _BOUNDARY)
 
-    def _announce(self, pending: Sequence[PendingFragment]) -> list[Payload]:
-        entries: list[Payload] = []
-        for each in pending:
-            for path in each.paths:
-                number = self._ids[each.fragment, path] = str(len(self._ids))
-                entries.append({"id": number, "path": path, **_label(each.fragment.label)})
-        return entries
+    async def _in_slots(self, entries_of: Callable[[T], Iterator[Payload]], fragments: Sequence[T]) -> msgspec.Raw:
+        """The encoded list of what is said about these fragments."""
+        encoded: list[bytes] = []
+        for each in fragments:
+            await self._scheduler.wait_for_slot()
+            encoded.append(_encoder.encode([*entries_of(each)])[1:-1])
+        return msgspec.Raw(b"[" + b",".join(filter(None, encoded)) + b"]")
+
+    def _announce(self, pending: PendingFragment) -> Iterator[Payload]:
+        for path in pending.paths:
+            number = self._ids[pending.fragment, path] = str(len(self._ids))
+            yield {"id": number, "path": path, **_label(pending.fragment.label)}
+
+    def _completed(self, delivered: DeliveredFragment) -> Iterator[Payload]:
+        return ({"id": self._ids[delivered.fragment, path]} for path in delivered.objects)
 
     def _entries(self, delivered: DeliveredFragment) -> Iterator[Payload]:
         """The entries of the draft: the fields of a fragment that were not sent before."""

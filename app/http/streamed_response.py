@@ -44,7 +44,7 @@ class StreamedResponse:
 
         `waiting`: is set when a fragment begins to wait for LangSmith.
         """
-        self._parts.append(self._writer.first())
+        self._parts.append(await self._writer.first())
         waits = asyncio.ensure_future(waiting.wait())
         try:
             while not self.is_complete:
@@ -92,7 +92,7 @@ class StreamedResponse:
     async def _write_next(self) -> bytes:
         delivery = await self._await_next()
         self._next = None
-        part = self._writer.next(delivery)
+        part = await self._writer.next(delivery)
         self._parts.append(part)
         self.is_complete = delivery.is_last
         errors = [error for each in delivery.fragments for error in each.errors]

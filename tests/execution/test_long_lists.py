@@ -3,7 +3,10 @@
 import asyncio
 import json
 
+import pytest
+
 from tests.conftest import Clock, running_gateway
+from tests.support.incremental_client import DRAFT, OLD, merged, parts_of
 from tests.support.raw_upstream import Connection, raw_upstream, response, row
 
 
@@ -14,7 +17,7 @@ async def answers_with_rows(connection: Connection) -> None:
     await connection.send(response(json.dumps(rows).encode()))
 
 
-async def iterations_of(query: str) -> int:
+async def iterations_of(query: str, accept: str = "application/json") -> int:
     """Number of iterations of the event loop that the operation takes with its pages in the cache."""
     async with (
         raw_upstream(answers_with_rows) as upstream,
@@ -23,12 +26,15 @@ async def iterations_of(query: str) -> int:
     ):
         # Without waiting for the thread in which a long answer is compressed.
         direct.client.headers["accept-encoding"] = "identity"
-        await direct.data(query)
-        task, iterations = asyncio.create_task(direct.data(query)), 0
+        await direct.post(query, accept=accept)
+        task, iterations = asyncio.create_task(direct.post(query, accept=accept)), 0
         while not task.done():
             await asyncio.sleep(0)
             iterations += 1
-        assert len((await task)["a"]["nodes"]) == 500
+        answered = await task
+        body = answered.json() if accept == "application/json" else merged(parts_of(answered))
+        assert "errors" not in body
+        assert len(body["data"]["a"]["nodes"]) == 500
         return iterations
 
 
@@ -45,3 +51,11 @@ async def test_rows_with_many_fields_that_have_resolvers_are_projected_in_turns(
     assert (
         await iterations_of(f"{{ a: sessions(first: 500) {{ nodes {{ id {fields} }} }} }}") >= plain + calls / 500 - 1
     )
+
+
+@pytest.mark.parametrize(("accept", "turns"), [(DRAFT, 5), (OLD, 3)])
+async def test_deferred_fragments_are_projected_and_written_in_turns(accept: str, turns: int) -> None:
+    one, *others = [f"... @defer {{ n{number}: name }}" for number in range(8)]
+    few = await iterations_of(f"{{ a: sessions(first: 500) {{ nodes {{ id {one} }} }} }}", accept)
+    query = f"{{ a: sessions(first: 500) {{ nodes {{ id {one} {' '.join(others)} }} }} }}"
+    assert await iterations_of(query, accept) >= few + turns * len(others)
