@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from app.emulator import Emulator, serving
+from app.emulator import Emulator, Fault, serving
 from tests.conftest import NOON, Clock, Gateway, running_gateway
 from tests.support.generated_operations import Operation, operations
 from tests.support.incremental_client import DRAFT, OLD, merged, parts_of
@@ -20,6 +20,7 @@ from tests.support.incremental_client import DRAFT, OLD, merged, parts_of
 TENANTS = {"demo": 12}
 SOME_IDS = [str(each.id) for each in Emulator(clock=lambda: NOON, workspaces=TENANTS).workspaces["demo"].sessions[:4]]
 EXAMPLES = settings(max_examples=40, phases=[Phase.reuse, Phase.generate])
+_NO_FAULT = Fault(rewrite=lambda _: None)
 # One process runs all tests of this file, because the last one counts the answers of the others.
 pytestmark = pytest.mark.xdist_group("deferral")
 
@@ -34,14 +35,16 @@ class Gateways:
         self._gateways = itertools.cycle(self.runner.run(self._start()))
 
     async def _start(self) -> list[Gateway]:
-        langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
-        url = await self._stack.enter_async_context(serving(langsmith))
-        variants = itertools.product((True, False), (15, 0))
+        self.langsmith = Emulator(clock=lambda: NOON, workspaces=TENANTS)
+        url = await self._stack.enter_async_context(serving(self.langsmith))
+        variants = itertools.product((True, False), (15, 0), ("v1", "v2"))
         return [
             await self._stack.enter_async_context(
-                running_gateway(url, Clock(), now=lambda: NOON, compiled=compiled, cache_ttl=ttl, max_cost=1000)
+                running_gateway(
+                    url, Clock(), now=lambda: NOON, compiled=compiled, cache_ttl=ttl, upstream_api=api, max_cost=1000
+                )
             )
-            for compiled, ttl in variants
+            for compiled, ttl, api in variants
         ]
 
     def next(self) -> Gateway:
@@ -52,9 +55,11 @@ class Gateways:
         self.runner.run(self._stack.aclose())
         self.runner.close()
 
-    def answer(self, gateway: Gateway, operation: Operation, accept: str) -> dict[str, Any]:
+    def answer(self, gateway: Gateway, operation: Operation, accept: str, **headers: str) -> dict[str, Any]:
         """The whole answer, merged from its parts if it has any."""
-        response: httpx.Response = self.runner.run(gateway.post(operation.query, operation.variables, accept=accept))
+        response: httpx.Response = self.runner.run(
+            gateway.post(operation.query, operation.variables, accept=accept, **headers)
+        )
         if not response.headers["content-type"].startswith("multipart/"):
             self.answers["whole"] += 1
             body: dict[str, Any] = response.json()
@@ -89,6 +94,23 @@ def test_parts_are_well_formed_if_windows_fail(gateways: Gateways, several: list
         gateway = gateways.next()
         for accept in (DRAFT, OLD):
             gateways.answer(gateway, operation, accept)
+
+
+@EXAMPLES
+@given(
+    several=st.lists(operations(SOME_IDS, deferring=True), min_size=3, max_size=8),
+    refused=st.lists(st.booleans(), min_size=10, max_size=40),
+)
+def test_parts_are_well_formed_if_some_requests_fail(
+    gateways: Gateways, several: list[Operation], refused: list[bool]
+) -> None:
+    """LangSmith refuses some requests."""
+    for operation in several:
+        gateway = gateways.next()
+        for accept in (DRAFT, OLD):
+            gateways.langsmith.faults[:] = [Fault(status=422) if each else _NO_FAULT for each in refused]
+            gateways.answer(gateway, operation, accept, **{"cache-control": "no-cache"})
+            gateways.langsmith.faults.clear()
 
 
 def test_most_of_the_operations_were_answered_in_parts(gateways: Gateways) -> None:

@@ -122,11 +122,11 @@ def _row(draw: st.DrawFn, parts: _Parts) -> str:
     # Two calls of `feedbackStats` with different arguments need different response keys.
     fields = [f"second: {name}" if name.startswith("feedbackStats(") else name for name in names]
     windows = [*WINDOWS, *(f"({each})" for each in REFUSED)] if parts.failing else WINDOWS
+    inner = st.lists(st.sampled_from(["id", "runCount", *STATISTICS[:16]]), min_size=1, max_size=3, unique=True)
     for number, window in enumerate(draw(st.lists(st.sampled_from(windows), max_size=2))):
-        inner = draw(
-            st.lists(st.sampled_from(["id", "runCount", *STATISTICS[:15]]), min_size=1, max_size=3, unique=True)
-        )
-        fields.append(f"w{number}: stats{window} {{ {' '.join(inner)} }}")
+        fields.append(f"w{number}: stats{window} {{ {' '.join(draw(inner))} }}")
+        if parts.deferring and draw(st.booleans()):  # the same window before and in a deferred fragment
+            fields.insert(0, f"w{number}: stats{window} {{ {' '.join(draw(inner))} }}")
     rendered = []
     for each in fields:
         name, brace, rest = each.partition(" {")
