@@ -11,7 +11,8 @@ Reading order:
   once. `limits.py`: how large an operation may be.
 - `plan.py`: an operation, compiled. `resolver.py` calls a field's resolver, `resolve_info.py` is what it receives,
   `projection.py` generates the functions that turn resolved values into the response.
-- `deferral.py`: an operation with `@defer`, split into parts. `delivery.py`: runs the parts, and delivers them.
+- `deferral.py`: an operation with `@defer`, split into parts; `fragment_reader.py` reads its fragments. `delivery.py`:
+  runs the parts, and delivers them.
 - `answer_size.py`: how large an answer may be, in `core_executor.py` as in a plan.
 - `selection.py`: the fields that an operation selects, for resolvers that look ahead.
 - `error_formatting.py`: errors as clients read them. `error_bound.py`: how many of them.

@@ -8,7 +8,7 @@ other operation.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from graphql import (
     REMOVE,
@@ -17,8 +17,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLDeferDirective,
-    GraphQLIncludeDirective,
-    GraphQLSkipDirective,
     InlineFragmentNode,
     Node,
     OperationDefinitionNode,
@@ -30,11 +28,9 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-N = TypeVar("N", bound=Node)
+from app.execution.fragment_reader import DEFER, FragmentReader, KeyTree, response_key
 
-KeyTree = dict[str, "KeyTree"]
-"""The response keys of a selection, each with those below it."""
-_DEFER: Final = GraphQLDeferDirective.name
+N = TypeVar("N", bound=Node)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +81,7 @@ def split_operation(
     fields: dict[str, list[FieldNode]] = {}
     for fragment in found:
         for each in splitter.reader.fields(fragment.operation.selection_set):
-            fields.setdefault(_response_key(each), []).append(each)
+            fields.setdefault(response_key(each), []).append(each)
     return SplitOperation(
         replace(operation, selection_set=selection),
         found,
@@ -100,87 +96,10 @@ def without_defer(document: N) -> N:
 
     class Remover(Visitor):
         def enter_directive(self, node: DirectiveNode, *_: Any) -> Any:
-            return REMOVE if node.name.value == _DEFER else None
+            return REMOVE if node.name.value == DEFER else None
 
     removed: N = visit(document, Remover())
     return removed
-
-
-def merge_keys(tree: KeyTree, other: KeyTree) -> None:
-    """Add the keys of another tree to a tree."""
-    for key, below in other.items():
-        merge_keys(tree.setdefault(key, {}), below)
-
-
-class _Reader:
-    """Reads the selections of one operation. It reads each fragment once, however often it is spread."""
-
-    def __init__(self, definitions: Mapping[str, FragmentDefinitionNode], variables: VariableValues) -> None:
-        self._definitions = definitions
-        self._variables = variables
-        self._defers: dict[int, bool] = {}  # by the identity of a node, which lives as long as the document
-        self._keys: dict[str, KeyTree] = {}
-
-    def defers(self, node: SelectionNode | FragmentDefinitionNode) -> bool:
-        """Whether there is a `@defer` at a node of the document or below it, at any depth."""
-        if id(node) not in self._defers:
-            self._defers[id(node)] = self._finds_defer(node)
-        return self._defers[id(node)]
-
-    def keys(self, selection: SelectionSetNode) -> KeyTree:
-        """The response keys of a selection."""
-        tree: KeyTree = {}
-        for node in selection.selections:
-            if not self.is_included(node):
-                continue
-            if isinstance(node, FieldNode):
-                below = tree.setdefault(_response_key(node), {})
-                if node.selection_set:
-                    merge_keys(below, self.keys(node.selection_set))
-            elif isinstance(node, FragmentSpreadNode):
-                merge_keys(tree, self._keys_of_fragment(node.name.value))
-            elif isinstance(node, InlineFragmentNode):
-                merge_keys(tree, self.keys(node.selection_set))
-        return tree
-
-    def fields(self, selection: SelectionSetNode) -> list[FieldNode]:
-        """The fields of a selection, those of its fragments included."""
-        found: list[FieldNode] = []
-        spread: set[str] = set()
-        waiting = [*reversed(selection.selections)]
-        while waiting:
-            node = waiting.pop()
-            if not self.is_included(node):
-                continue
-            if isinstance(node, FieldNode):
-                found.append(node)
-            elif isinstance(node, InlineFragmentNode):
-                waiting += reversed(node.selection_set.selections)
-            elif isinstance(node, FragmentSpreadNode) and node.name.value not in spread:
-                spread.add(node.name.value)
-                waiting += reversed(self._definitions[node.name.value].selection_set.selections)
-        return found
-
-    def is_included(self, node: SelectionNode) -> bool:
-        """Whether `@skip` and `@include` leave the node in. Raises GraphQLError."""
-        if not node.directives:
-            return True
-        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
-        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
-        return not (skip and skip["if"]) and (include is None or bool(include["if"]))
-
-    def _finds_defer(self, node: SelectionNode | FragmentDefinitionNode) -> bool:
-        if any(each.name.value == _DEFER for each in node.directives or ()):
-            return True
-        if isinstance(node, FragmentSpreadNode):
-            return self.defers(self._definitions[node.name.value])
-        below: SelectionSetNode | None = getattr(node, "selection_set", None)
-        return below is not None and any(self.defers(each) for each in below.selections)
-
-    def _keys_of_fragment(self, name: str) -> KeyTree:
-        if name not in self._keys:
-            self._keys[name] = self.keys(self._definitions[name].selection_set)
-        return self._keys[name]
 
 
 class _Splitter:
@@ -195,7 +114,7 @@ class _Splitter:
         self._operation = operation
         self._definitions = fragments
         self._variables = variables
-        self.reader = _Reader(fragments, variables)
+        self.reader = FragmentReader(fragments, variables)
         self.fragments: list[DeferredFragment | None] = []  # None for one that is being collected
 
     def rest(self, selection: SelectionSetNode, around: tuple[Any, ...], parent: int | None) -> SelectionSetNode:
@@ -227,7 +146,7 @@ class _Splitter:
         below = self.rest(node.selection_set, (*around, node), position)
         self.fragments[position] = DeferredFragment(
             label=label,
-            path=tuple(_response_key(each) for each in around if isinstance(each, FieldNode)),
+            path=tuple(response_key(each) for each in around if isinstance(each, FieldNode)),
             parent=parent,
             operation=self._lead_to(around, replace(node, selection_set=below)),
             keys=self.reader.keys(below),
@@ -259,7 +178,3 @@ class _Splitter:
 
 def _selection(nodes: Sequence[SelectionNode]) -> SelectionSetNode:
     return SelectionSetNode(selections=tuple(nodes))
-
-
-def _response_key(node: FieldNode) -> str:
-    return (node.alias or node.name).value

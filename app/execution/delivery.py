@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from app.execution.deferral import DeferredFragment, KeyTree
+from app.execution.deferral import DeferredFragment
+from app.execution.fragment_reader import KeyTree
 from app.execution.request import Response
 
 Path = tuple[str | int, ...]

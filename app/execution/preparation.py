@@ -13,9 +13,10 @@ import strawberry
 from graphql import DocumentNode, FieldNode, GraphQLError, OperationDefinitionNode, get_variable_values
 from graphql.execution.values import VariableValues
 
-from app.execution.deferral import DeferredFragment, KeyTree, SplitOperation, split_operation
+from app.execution.deferral import DeferredFragment, SplitOperation, split_operation
 from app.execution.documents import Document, DocumentCache
 from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, with_bad_input_code
+from app.execution.fragment_reader import KeyTree
 from app.execution.limits import OperationLimits
 from app.execution.plan import Plan, Values
 from app.execution.projection import Encoding, NotCompilableError

@@ -15,8 +15,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from app.execution import Delivery, IncrementalResponse
-from app.execution.deferral import DeferredFragment, KeyTree, merge_keys
+from app.execution.deferral import DeferredFragment
 from app.execution.delivery import DeliveredFragment, Path, PendingFragment
+from app.execution.fragment_reader import KeyTree, merge_keys
 from app.http.negotiation import IncrementalFormat
 from app.resilience.cooperative_scheduler import CooperativeScheduler
 
