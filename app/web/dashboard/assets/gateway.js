@@ -70,13 +70,13 @@ export async function* fetchAnswers(variables, { headers, kept, signal }) {
     });
     if (response.status === 304) return yield { ...kept, milliseconds: performance.now() - started };
     for await (const payload of readPayloads(response)) {
-      if (!result.data && !payload.data && !payload.errors) throw new TypeError("It is not a GraphQL response.");
+      if (!result.data && !payload.data && !payload.errors) throw new SyntaxError("It is not a GraphQL response.");
       result.add(payload);
       yield answer();
     }
     if (!result.isComplete) throw new TypeError("The last payload is missing.");
   } catch (error) {
-    const message = messageOf(error, response, result);
+    const message = messageOf(error, response);
     result.add({ errors: [{ message }] });
     yield { ...answer(), etag: null };
   }
@@ -103,12 +103,12 @@ function convert({ data, errors, extensions, isComplete }, isCompared) {
   };
 }
 
-function messageOf(error, response, { data }) {
+function messageOf(error, response) {
   if (error.name === "TimeoutError") return `The gateway did not answer within ${TIMEOUT / 1000} seconds.`;
-  if (data) return "The connection broke before the answer was complete.";
-  return response
+  if (!response) return "The gateway cannot be reached.";
+  return error instanceof SyntaxError
     ? `The response (HTTP ${response.status}) did not come from the gateway, or the gateway is failing.`
-    : "The gateway cannot be reached.";
+    : "The connection broke before the answer was complete.";
 }
 
 const failureOf = ({ message, extensions, path }) => ({
