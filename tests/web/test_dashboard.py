@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,7 +13,7 @@ import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from app.emulator import Emulator, Fault
-from tests.conftest import Clock, Gateway, Serve, take_recorded_params
+from tests.conftest import NOON, Clock, Gateway, Serve, take_recorded_params
 from tests.support.browser import WatchedPage, browsing, needs_chromium
 
 pytestmark = [pytest.mark.xdist_group("browser"), needs_chromium]
@@ -39,7 +40,8 @@ async def dashboard(
     """Open the dashboard, and enter a key. `stopped_clock`: the page's clock moves only in `pass_time`."""
     async with browsing(str(gateway.client.base_url), dark=dark) as watched:
         if stopped_clock:
-            await watched.page.clock.install()
+            await watched.page.clock.install(time=NOON)
+            await watched.page.clock.pause_at(NOON + timedelta(seconds=1))
         await watched.page.goto(f"{watched.origin}/{fragment}")
         if key:
             await enter_key(watched.page, key)
@@ -336,6 +338,7 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
         await pass_time(page, clock, 2 * REFRESH)
         assert take_recorded_params(langsmith) == []
         await page.get_by_role("button", name="Resume").click()
+        await pass_time(page, clock, 1)
         await langsmith.wait_for_requests(2)
 
         async def set_hidden(hidden: str) -> None:
@@ -349,6 +352,7 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
         await pass_time(page, clock, 2 * REFRESH)
         assert take_recorded_params(langsmith) == []
         await set_hidden("false")
+        await pass_time(page, clock, 1)
         await langsmith.wait_for_requests(1)
         watched.assert_clean()
 
