@@ -103,7 +103,7 @@ async def test_refusal_of_one_tenant_does_not_open_the_circuit(serve: Serve, lan
 async def test_timeouts_open_the_circuit(serve: Serve) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=4) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURE_THRESHOLD)))
         assert await is_open(gateway)
@@ -150,7 +150,7 @@ async def test_disconnected_clients_do_not_open_the_circuit(serve: Serve) -> Non
 async def test_disconnected_client_leaves_the_trial_to_the_next_request(serve: Serve, clock: Clock) -> None:
     async with (
         raw_upstream(black_hole) as upstream,
-        serve(langsmith_endpoint=upstream.url, upstream_timeout=2) as gateway,
+        serve(langsmith_endpoint=upstream.url, upstream_timeout=4) as gateway,
     ):
         await asyncio.gather(*(gateway.run(page(number)) for number in range(FAILURE_THRESHOLD)))
         clock.advance(FIRST_PAUSE_SECONDS + 1)
