@@ -329,8 +329,9 @@ async def test_tenants_that_share_a_scope_take_turns(place: str, redis: RealRedi
 
     async with limits_of_two_processes(Rate(2, 1), MEMORY if place == "memory" else redis.url) as (limit, _):
         await asyncio.gather(*(acquire("burst") for _ in range(8)), acquire("other"))
-    # Two requests have room at once. In the second after, each tenant has one turn.
-    assert admitted.index("other") < 4
+    # Two requests have room in each second. In the one after the first, each tenant has one turn; on a busy machine, a
+    # request of the burst can come before the other tenant has asked. Without turns, that tenant would be the last.
+    assert admitted.index("other") < 6
     assert len(admitted) == 9
 
 
