@@ -59,13 +59,21 @@ async def wait_until_loaded(page: Page) -> None:
     await expect(page.get_by_role("table")).to_have_attribute("aria-busy", "false")
 
 
+async def wait_until_request_is_over(page: Page) -> None:
+    await expect(page.locator("main[data-has-request]")).to_have_count(0)
+
+
 async def click(page: Page, target: Locator) -> None:
     await target.click()
     await wait_until_loaded(page)
 
 
 async def pass_time(page: Page, clock: Clock, milliseconds: int = REFRESH) -> None:
-    """Move the clock of the gateway, and then that of the page, which fires its timers."""
+    """Move the clock of the gateway, and then that of the page, which fires its timers.
+
+    The page sets the timer of its next refresh when a request is over, so that a request in flight is waited for.
+    """
+    await wait_until_request_is_over(page)
     clock.advance(milliseconds / SECONDS + 1)
     await page.clock.fast_forward(milliseconds)
 
@@ -340,6 +348,7 @@ async def test_the_dashboard_sends_no_requests_while_it_is_paused_or_hidden(
         await page.get_by_role("button", name="Resume").click()
         await pass_time(page, clock, 1)
         await langsmith.wait_for_requests(2)
+        await wait_until_request_is_over(page)
 
         async def set_hidden(hidden: str) -> None:
             await page.evaluate(f"""() => {{

@@ -44,7 +44,8 @@ let refreshTimer, searchTimer, requestInFlight;
 async function load({ inBackground = false, explains = false } = {}) {
   stop();
   if (kind && !storedCredential()) return requireCredential();
-  const request = (requestInFlight = new AbortController());
+  const request = new AbortController();
+  setRequestInFlight(request);
   const [variables, earlier] = [variablesOf(view), shown];
   const isRefresh = earlier !== null && JSON.stringify(variables) === JSON.stringify(earlier.variables);
   showOperation(variables, settings.graphiql);
@@ -62,7 +63,7 @@ async function load({ inBackground = false, explains = false } = {}) {
     show(answer, { variables, earlier, isRefresh, inBackground });
     if (explains) showExplanation(answer.explain);
   }
-  requestInFlight = null;
+  setRequestInFlight(null);
   const [first, last] = [answers[0], answers.at(-1)];
   showDuration(first.milliseconds, last.milliseconds);
   const retryAfter = Math.max(0, ...last.failures.map((failure) => failure.retryAfter ?? 0));
@@ -79,7 +80,12 @@ function scheduleRefresh() {
 function stop() {
   clearTimeout(refreshTimer);
   requestInFlight?.abort();
-  requestInFlight = null;
+  setRequestInFlight(null);
+}
+
+function setRequestInFlight(request) {
+  requestInFlight = request;
+  $("main").toggleAttribute("data-has-request", request !== null);
 }
 
 /** Shows the form, and removes all data from the page, because the next viewer may have another credential. */
