@@ -1,6 +1,6 @@
 """Benchmarks: the gateway next to the servers that people would use instead, measured in one run.
 
-    .venv/bin/python -m tests.bench                                # everything: about half an hour
+    .venv/bin/python -m tests.bench                                # everything: about an hour
     .venv/bin/python -m tests.bench --quick                        # a first impression
     .venv/bin/python -m tests.bench --scenarios 100x3 --peers ours,yoga --json figures.json
     .venv/bin/python -m tests.bench simulate                       # requests of a fleet to LangSmith: three minutes
@@ -18,7 +18,10 @@ same requests, and their data is compared with ours. Then they are measured in t
 
     repeated    the same request again and again, with all caches on
     cached      different selections of the same fields; the page is cached, responses are not, documents are known
+    variables   the same document for different pages, which are cached; responses are not
     miss        a different page each time; nothing is cached
+    kept-miss   a different page each time, which is cached
+    mixed       sixteen selections of a cached page in turn, and a different page in every fifth request; all caches on
 
 Modules of the benchmark: `workload` (the requests), `nginx` (the fixed LangSmith, and the limit), `contenders` (the
 servers that are compared), `bare` (the gateway without logging and limits), `process` (how they run), `load` (how they

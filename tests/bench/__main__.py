@@ -14,21 +14,24 @@ from typing import Final
 
 import click
 
+from tests.support.real_redis import real_redis
+
 from . import fleet, install, nginx, report, simulation_report
 from .answer import AnswerError, differences, rows_of
-from .contenders import CONTENDERS, OURS, STATIC, Contender
+from .contenders import CONTENDERS, OURS, STATIC, WITH_REDIS, Contender, with_redis
 from .first_rows import measure_first_rows
+from .fleet import move_to_load_core
 from .load import LoadError, measure
 from .process import LOAD_CORE, PEER_CORE, Command, Running, StartError, free_port, running
-from .report import Result
+from .report import CONNECTIONS, Result
 from .simulation import World
 from .workload import SCENARIOS, Cell, Dialect, Kind
 
-_CONNECTIONS: Final = (1, 8)
 _STEADY_SECONDS: Final = 3
 """A contender is warm after this many one-second loads in which its CPU time did not drop by 5 %."""
 _TOLERANCE: Final = 0.1
 """Allowed error of upstream requests per request: those in flight when a load ends reach LangSmith unanswered."""
+_NAMES: Final = (*CONTENDERS, WITH_REDIS, "nginx")
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,11 +40,11 @@ _TOLERANCE: Final = 0.1
 @click.option("--kinds", default=",".join(Kind), show_default=True, help="Kinds, separated by commas.")
 @click.option(
     "--peers",
-    default=",".join([*CONTENDERS, "nginx"]),
+    default=",".join(_NAMES),
     show_default=True,
     help="Contenders, separated by commas; ours is always measured.",
 )
-@click.option("--seconds", default=3, show_default=True, help="Seconds that each load lasts.")
+@click.option("--seconds", default=2, show_default=True, help="Seconds that each load lasts.")
 @click.option("--rounds", default=3, show_default=True, help="Loads per contender and cell.")
 @click.option("--quick", is_flag=True, help="One second, one round and a short warm-up: a first impression.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures to this file as well.")
@@ -59,21 +62,26 @@ def main(
     if context.invoked_subcommand:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    names = _chosen(peers, [*CONTENDERS, "nginx"], "--peers")
+    names = _chosen(peers, _NAMES, "--peers")
     cells = [
         Cell(SCENARIOS[scenario], Kind(kind))
         for scenario in _chosen(scenarios, SCENARIOS, "--scenarios")
         for kind in _chosen(kinds, list(Kind), "--kinds")
     ]
     _install()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
         bench = Bench(
             Path(folder),
             seconds=1 if quick else seconds,
             rounds=1 if quick else rounds,
             warm_ups=3 if quick else 20,
         )
-        bench.prepare([CONTENDERS[name] for name in CONTENDERS if name in names or name == OURS.name])
+        contenders = [CONTENDERS[name] for name in CONTENDERS if name in names or name == OURS.name]
+        if WITH_REDIS in names:
+            redis = stack.enter_context(real_redis())
+            move_to_load_core(redis)
+            contenders.insert(1, with_redis(redis.url))
+        bench.prepare(contenders)
         bench.run(cells, with_static="nginx" in names)
     click.echo(report.as_markdown(bench.results, bench.excluded, bench.notes))
     if json_file:
@@ -245,7 +253,7 @@ class Bench:
                 return
 
     def _measure_round(self, entrant: _Entrant, langsmith: Running, number: int) -> None:
-        for connections in _CONNECTIONS:
+        for connections in CONNECTIONS:
             try:
                 figures = measure(
                     entrant.running, entrant.bodies, langsmith, connections=connections, seconds=self.seconds
@@ -262,7 +270,7 @@ class Bench:
     def _check_upstream_requests(self, entrant: _Entrant, cell: Cell) -> None:
         """Note it if the contender did not send one request to LangSmith per miss, and none per hit."""
         upstream = entrant.result.of(8, lambda figures: figures.upstream_per_request)
-        if abs(upstream - (cell.kind is Kind.MISS)) > _TOLERANCE:
+        if abs(upstream - cell.kind.upstream_per_request) > _TOLERANCE:
             self._note(f"{entrant.name}, {cell.name}: {upstream:.2f} requests to LangSmith per request")
 
     def _exclude(self, name: str, reason: str) -> None:

@@ -17,8 +17,17 @@ Start = Callable[[Cell, int, str], Command]
 """Makes the command from the cell, the contender's port and LangSmith's base URL."""
 
 _FOLDER: Final = Path(__file__).parent / "peers"
-_CACHES: Final = {Kind.REPEATED: "responses", Kind.CACHED: "data", Kind.MISS: "none"}
+_CACHES: Final = {
+    Kind.REPEATED: "responses",
+    Kind.CACHED: "data",
+    Kind.VARIABLES: "data",
+    Kind.MISS: "none",
+    Kind.KEPT_MISS: "data",
+    Kind.MIXED: "responses",
+}
 _WITH_CACHES: Final = frozenset({Kind.REPEATED, Kind.CACHED})
+_BASIC: Final = frozenset({Kind.REPEATED, Kind.CACHED, Kind.MISS})
+"""The kinds that all peers are measured with. The cheapest ones are measured with all kinds."""
 _AS_OURS: Final = Dialect()
 _LANGSMITHS_OWN: Final = Dialect(
     before="query Sessions($first: Int!, $offset: Int) { sessions(limit: $first, offset: $offset, @PARAMS@) {",
@@ -43,7 +52,6 @@ class Contender:
     prepare: Callable[[], None] = lambda: None
     dialect: Dialect = _AS_OURS
     kinds: frozenset[Kind] = frozenset(Kind)
-    is_node: bool = False
 
 
 def _ours(**settings: str) -> Start:
@@ -60,8 +68,8 @@ def _bare(cell: Cell, port: int, langsmith: str) -> Command:
 
 
 def _our_env(cell: Cell, langsmith: str) -> dict[str, str]:
-    off = {Kind.CACHED: {"GATEWAY_RESPONSES_MAX_BYTES": "0"}, Kind.MISS: {"GATEWAY_CACHE_TTL": "0"}}
-    return {"LANGSMITH_ENDPOINT": langsmith, "GATEWAY_LOG_FORMAT": "json", **off.get(cell.kind, {})}
+    off = {"none": {"GATEWAY_CACHE_TTL": "0"}, "data": {"GATEWAY_RESPONSES_MAX_BYTES": "0"}}
+    return {"LANGSMITH_ENDPOINT": langsmith, "GATEWAY_LOG_FORMAT": "json", **off.get(_CACHES[cell.kind], {})}
 
 
 def _strawberry(cell: Cell, port: int, langsmith: str) -> Command:
@@ -98,7 +106,7 @@ def _tailcall(cell: Cell, port: int, langsmith: str) -> Command:
         "@PORT@": str(port),
         "@LANGSMITH@": f"{langsmith}/api/v1",
         "@PARAMS@": " ".join(f'{{ key: "{name}", value: "{value}" }}' for name, value in params),
-        "@CACHE@": "" if cell.kind is Kind.MISS else "@cache(maxAge: 15000)",
+        "@CACHE@": "" if _CACHES[cell.kind] == "none" else "@cache(maxAge: 15000)",
     }
     folder = _FOLDER / "tailcall"
     for name in ("tailcall.yml", "sessions.graphql"):
@@ -135,13 +143,21 @@ BARE: Final = Contender("ours-bare", _bare, kinds=_WITH_CACHES)
 """The gateway without logging, metrics, limits, request ids and security headers."""
 _HIVE: Final = ("node_modules/@graphql-hive/gateway/dist/bin.js", "supergraph", "--config-path", "gateway.config.js")
 PEERS: Final = (
-    Contender("yoga", _node("yoga"), _npm("yoga"), is_node=True),
-    Contender("mercurius", _node("mercurius"), _npm("mercurius"), is_node=True),
-    Contender("apollo", _node("apollo"), _npm("apollo"), is_node=True),
-    Contender("hive", _node("hive", *_HIVE), _install_hive, _LANGSMITHS_OWN, is_node=True),
+    Contender("yoga", _node("yoga"), _npm("yoga")),
+    Contender("mercurius", _node("mercurius"), _npm("mercurius")),
+    Contender("apollo", _node("apollo"), _npm("apollo"), kinds=_BASIC),
+    Contender("hive", _node("hive", *_HIVE), _install_hive, _LANGSMITHS_OWN, _BASIC),
     Contender("tailcall", _tailcall, _install_tailcall, _ROWS_ONLY),
 )
-BASELINE: Final = Contender("strawberry", _strawberry)
+BASELINE: Final = Contender("strawberry", _strawberry, kinds=_BASIC)
 CONTENDERS: Final = {each.name: each for each in (OURS, QUIET, BARE, *PEERS, BASELINE)}
+WITH_REDIS: Final = "ours-redis"
+
+
+def with_redis(url: str) -> Contender:
+    """The gateway with a second tier in Redis, which only misses use."""
+    return Contender(WITH_REDIS, _ours(GATEWAY_CACHE_URL=url), kinds=frozenset({Kind.KEPT_MISS}))
+
+
 STATIC: Final = "nginx static file"
 """The lower limit: nginx serves the gateway's own answer. `Bench` starts it once it has that answer."""

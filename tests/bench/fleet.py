@@ -71,7 +71,7 @@ def measure_fleet(seconds: int) -> str:
         command = nginx.langsmith(folder / "langsmith", port)
         langsmith = stack.enter_context(running(command, port, folder / "langsmith.log", core=LOAD_CORE))
         redis = stack.enter_context(real_redis())
-        _pin(redis)
+        move_to_load_core(redis)
         return as_markdown([row for scene in SCENES for row in _measure(scene, folder, langsmith, redis, seconds)])
 
 
@@ -105,7 +105,7 @@ def _measure(scene: Scene, folder: Path, langsmith: Running, redis: RealRedis, s
         redis.kill()
         time.sleep(seconds)
         redis.start()
-        _pin(redis)
+        move_to_load_core(redis)
 
     with _gateway(scene, folder, langsmith) as gateway:
         load(gateway, "", 2)
@@ -148,7 +148,7 @@ def _gateway(scene: Scene, folder: Path, langsmith: Running, **settings: str) ->
         yield gateway
 
 
-def _pin(redis: RealRedis) -> None:
+def move_to_load_core(redis: RealRedis) -> None:
     """Move Redis to the core of the load generator."""
     assert redis.process
     os.sched_setaffinity(redis.process.pid, {LOAD_CORE})

@@ -1,6 +1,5 @@
 -- Sends the request bodies of a file in turn. @OFFSET@ in a body is replaced by a number that is new for each request.
 local requests, turn, offset = {}, 0, 0
-local before, after
 
 function init(args)
   wrk.method = "POST"
@@ -9,18 +8,19 @@ function init(args)
   wrk.headers["X-API-Key"] = "bench"
   offset = tonumber(args[2])
   for body in io.lines(args[1]) do
-    before, after = body:match("^(.*)@OFFSET@(.*)$")
-    requests[#requests + 1] = wrk.format(nil, nil, nil, body)
+    local before, after = body:match("^(.*)@OFFSET@(.*)$")
+    requests[#requests + 1] = before and {before, after} or wrk.format(nil, nil, nil, body)
   end
 end
 
 function request()
-  if before then
-    offset = offset + 1
-    return wrk.format(nil, nil, nil, before .. offset .. after)
-  end
   turn = turn % #requests + 1
-  return requests[turn]
+  local each = requests[turn]
+  if type(each) == "string" then
+    return each
+  end
+  offset = offset + 1
+  return wrk.format(nil, nil, nil, each[1] .. offset .. each[2])
 end
 
 function done(summary, latency)

@@ -1,10 +1,10 @@
-"""The requests of the benchmark: three scenarios of three kinds, in the spelling of each contender's schema."""
+"""The requests of the benchmark: three scenarios of six kinds, in the spelling of each contender's schema."""
 
 import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qs
 
 from tests.support.paths import v1_specification
@@ -12,8 +12,10 @@ from tests.support.paths import v1_specification
 _SPEC: Final = v1_specification()
 _ALL: Final[tuple[str, ...]] = tuple(field["name"] for field in _SPEC["fields"])
 _FEEDBACK: Final = ("feedback_stats", "session_feedback_stats")
-_DOCUMENTS: Final = 16
-"""Number of selections that alternate: few enough that compilers of documents (graphql-jit, then V8) finish soon."""
+_VARIANTS: Final = 16
+"""Number of selections or pages that alternate: few enough that compilers (graphql-jit, then V8) finish soon."""
+_MISSES_OF_MIXED: Final = 4
+"""Misses beside the `_VARIANTS` requests of a mixed cell that are known: one request of five."""
 
 
 class Kind(StrEnum):
@@ -21,7 +23,17 @@ class Kind(StrEnum):
 
     REPEATED = "repeated"
     CACHED = "cached"
+    VARIABLES = "variables"
     MISS = "miss"
+    KEPT_MISS = "kept-miss"
+    MIXED = "mixed"
+
+    @property
+    def upstream_per_request(self) -> float:
+        """Requests to LangSmith per request, if the contender caches pages."""
+        if self is Kind.MIXED:
+            return _MISSES_OF_MIXED / (_MISSES_OF_MIXED + _VARIANTS)
+        return float(self in (Kind.MISS, Kind.KEPT_MISS))
 
 
 @dataclass(frozen=True)
@@ -87,18 +99,29 @@ class Cell:
 
     def requests(self, dialect: Dialect) -> list[str]:
         """Request bodies, which are sent in turn. The load replaces `@OFFSET@`, in misses, by ever new numbers."""
-        count = _DOCUMENTS if self.kind is Kind.CACHED else 1
-        offset = "@OFFSET@" if self.kind is Kind.MISS else 0
-        variables = {"first": self.scenario.rows, "offset": offset}
-        return [self._body(dialect, number, variables) for number in range(count)]
+        miss = self._body(dialect, 0, "@OFFSET@")
+        match self.kind:
+            case Kind.REPEATED:
+                return [self._body(dialect, 0, 0)]
+            case Kind.CACHED:
+                return [self._body(dialect, number, 0) for number in range(_VARIANTS)]
+            case Kind.VARIABLES:
+                return [self._body(dialect, 0, number) for number in range(_VARIANTS)]
+            case Kind.MISS | Kind.KEPT_MISS:
+                return [miss]
+            case Kind.MIXED:
+                known = [self._body(dialect, number, 0) for number in range(_VARIANTS)]
+                step = _VARIANTS // _MISSES_OF_MIXED
+                return [each for at in range(0, _VARIANTS, step) for each in (miss, *known[at : at + step])]
 
     def aliases(self) -> dict[str, str]:
         """Names of the fields that the documents select under an alias, by that alias."""
         names = self.scenario.fields
-        return {f"x{number}": names[number % len(names)] for number in range(1, _DOCUMENTS)}
+        return {f"x{number}": names[number % len(names)] for number in range(1, _VARIANTS)}
 
-    def _body(self, dialect: Dialect, number: int, variables: dict[str, Any]) -> str:
-        """The fields in an order that depends on the number, the first of them under an alias."""
+    def _body(self, dialect: Dialect, number: int, offset: int | str) -> str:
+        """A request for one page with the fields in an order that depends on the number, the first under an alias."""
+        variables = {"first": self.scenario.rows, "offset": offset}
         names = self.scenario.fields
         start = number % len(names)
         selected = [dialect.field(name) for name in (*names[start:], *names[:start])]

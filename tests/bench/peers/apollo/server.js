@@ -2,6 +2,9 @@
 // speed as its documentation recommends: one bounded cache for all parts, RESTDataSource with its HTTP cache (with an
 // explicit time to live, because LangSmith sends no Cache-Control), and the response cache plugin with cache hints.
 // Apollo Server has no compiled execution.
+//
+// https://www.apollographql.com/docs/apollo-server/performance/caching
+// https://www.apollographql.com/docs/apollo-server/api/plugin/cache-control
 import { ApolloServer } from '@apollo/server';
 import { RESTDataSource } from '@apollo/datasource-rest';
 import { ApolloServerPluginCacheControl } from '@apollo/server/plugin/cacheControl';

@@ -2,6 +2,8 @@
 // gateway does), an in-memory cache and the HTTP cache for LangSmith's answers, one worker, a log of errors only, no
 // GraphiQL and no landing page. The HTTP cache needs a Cache-Control header, which the fixed LangSmith sends under
 // /cacheable. The key of that cache does not contain the credential.
+//
+// https://the-guild.dev/graphql/hive/docs/gateway/other-features/performance
 import InMemoryLRUCache from '@graphql-mesh/cache-inmemory-lru';
 import { defineConfig, useHttpCache } from '@graphql-hive/gateway';
 

@@ -1,6 +1,9 @@
 // Mercurius, configured for speed as its documentation recommends: `jit: 1` compiles an operation when it arrives the
 // second time, and mercurius-cache caches the result of the resolver under a custom key ("to improve performance", says
 // its README). It has no response cache: compiled execution answers repeated requests from the cached page.
+//
+// https://github.com/mercurius-js/mercurius/blob/master/docs/api/options.md
+// https://github.com/mercurius-js/cache#readme
 import fastify from 'fastify';
 import mercurius from 'mercurius';
 import cache from 'mercurius-cache';

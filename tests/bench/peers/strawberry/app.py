@@ -1,6 +1,9 @@
 """The baseline: the same types in Strawberry's own FastAPI router, executed by graphql-core over a cached page.
 
-Parsing and validation are cached, as Strawberry's performance guide recommends. There is no response cache.
+Parsing and validation are cached, as Strawberry's documentation recommends. There is no response cache.
+
+https://strawberry.rocks/docs/extensions/parser-cache
+https://strawberry.rocks/docs/extensions/validation-cache
 """
 
 import os

@@ -2,6 +2,9 @@
 // in), graphql-jit compiles their execution (@envelop/graphql-jit, with the fast compiler options of its README), and
 // @graphql-yoga/plugin-response-cache caches responses. An lru-cache holds pages as objects, and concurrent misses of a
 // page share one request. Logging and GraphiQL are off. Requests to LangSmith use undici, Node's fastest client.
+//
+// https://the-guild.dev/graphql/yoga-server/docs/features/response-caching
+// https://the-guild.dev/graphql/envelop/plugins/use-graphql-jit
 import { createServer } from 'node:http';
 import { useGraphQlJit } from '@envelop/graphql-jit';
 import { useResponseCache } from '@graphql-yoga/plugin-response-cache';
