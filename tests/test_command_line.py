@@ -288,6 +288,20 @@ def test_command_that_serves_nothing_imports_no_large_library(tmp_path: Path, ar
     assert loaded & SLOW_TO_IMPORT == set()
 
 
+def test_a_gateway_imports_the_libraries_of_rate_limits_and_the_embedded_langsmith_only_if_they_are_used(
+    tmp_path: Path,
+) -> None:
+    program = "import sys, app.main, app.command_line.serve; app.main.app; print(*sys.modules)"
+    for settings, expected in (
+        ({}, set()),
+        ({"GATEWAY_CLIENT_RATE": "10/s"}, {"throttled"}),
+        ({"GATEWAY_UPSTREAM_RATE": "10/s"}, {"limits"}),
+    ):
+        code, out, _ = ended("-c", program, cwd=tmp_path, **settings)
+        assert code == 0
+        assert {"throttled", "limits", "app.emulator"} & set(out.split()) == expected
+
+
 async def test_demo_logs_nothing_about_fields_of_its_own(tmp_path: Path) -> None:
     with running(*DEMO, cwd=tmp_path) as server:
         assert len(server.tenants()) == 1

@@ -17,7 +17,6 @@ from app.command_line.announcement import announcement
 from app.command_line.metrics_directory import metrics_directory
 from app.command_line.own_key import own_key_environment, with_loopback_hosts_only
 from app.command_line.workers import HEALTH_CHECK_SECONDS, Workers, end_with_supervisor
-from app.emulator import Emulator, serving_in_thread
 from app.http.protocol_selection import select_http_protocol
 from app.http.server import GatewayApp
 from app.main import DEMO_ENDPOINT, create_app_from_environment, create_demo
@@ -112,6 +111,8 @@ def _serve_in_workers(
 @contextmanager
 def _embedded_langsmith() -> Iterator[None]:
     """Run the embedded LangSmith in this process. The factory of the app learns its URL from the environment."""
+    from app.emulator import Emulator, serving_in_thread  # noqa: PLC0415 - only the demo needs it
+
     emulator = Emulator()
     with serving_in_thread(emulator) as url:
         os.environ[DEMO_ENDPOINT] = url

@@ -9,7 +9,7 @@
     endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control
     params              body or query string, parsed into GraphQLParams; json_members: the members of its JSON objects
-    auth                the client's credential, and client_rate_limit: its request rate (client_address)
+    auth                the client's credential, and client_rate_limit: its rate (client_buckets, client_address)
     response_cache      the response as bytes, if it is cached and fresh; otherwise the operation runs
     persisted_queries   the document behind a hash; trusted_documents: only documents of a manifest
     disconnects         cancels an operation whose client has disconnected

@@ -12,30 +12,23 @@ and, in the same window, the tokens that refill meanwhile.
 
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING
 
-from redis.exceptions import ResponseError
 from starlette.types import Scope
 from structlog.typing import FilteringBoundLogger
-from throttled import RateLimiterType
-from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttled
-from throttled.asyncio.store import BaseAtomicAction, RedisStoreBackend
-from throttled.rate_limiter import per_duration
-from throttled.types import KeyT, StoreValueT
 
 from app.credentials import Credential
 from app.errors import RateLimitedError
 from app.http.client_address import Network, client_network
 from app.observability.metrics import Metrics
-from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError, is_poisoned
+from app.redis.connection import RedisConnection, RedisUnavailableError
 from app.resilience.clock import Clock
 from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
 from app.settings import MEMORY
 
-_MAX_CLIENTS: Final = 50_000
-"""Buckets in memory. For more clients, the least recently used bucket is dropped; its client starts with a full one."""
+if TYPE_CHECKING:
+    from throttled import RateLimitResult
 
 
 class ClientRateLimit:
@@ -64,10 +57,12 @@ class ClientRateLimit:
         self._verified: BoundedDict[str, None] = BoundedDict()
         self._redis: RedisConnection | None = None
         if rate:
-            self._local_buckets = _create_buckets(rate, MemoryStore(options={"MAX_SIZE": _MAX_CLIENTS}))
+            from app.http import client_buckets  # noqa: PLC0415 - most gateways start without it, and so sooner
+
+            self._local_buckets = client_buckets.create_local_buckets(rate)
             if url != MEMORY:
                 self._redis = RedisConnection(url, use="client_rate", metrics=metrics, log=log, clock=clock)
-                self._shared_buckets = _create_buckets(rate, _ConnectionStore(self._redis))
+                self._shared_buckets = client_buckets.create_shared_buckets(rate, self._redis)
 
     @property
     def is_limited(self) -> bool:
@@ -102,76 +97,9 @@ class ClientRateLimit:
         if self._redis:
             await self._redis.aclose()
 
-    async def _take_token(self, client: str) -> RateLimitResult:
+    async def _take_token(self, client: str) -> "RateLimitResult":
         if self._redis:
             with contextlib.suppress(RedisUnavailableError):
                 async with self._redis.guard():
                     return await self._shared_buckets.limit(client)
         return await self._local_buckets.limit(client)
-
-
-class _ConnectionStore(RedisStore):
-    """The library's store over a RedisConnection's client.
-
-    The library's own clients know neither TLS nor percent-encoded passwords with Sentinel and Cluster.
-    """
-
-    def __init__(self, redis: RedisConnection) -> None:
-        super().__init__()
-        self._redis = redis
-
-    def make_atomic(self, action_cls: type[BaseAtomicAction]) -> BaseAtomicAction:
-        backend = _ConnectionBackend(self._redis)
-        return _RepairingAction(action_cls(backend), backend)
-
-
-class _RepairingAction(BaseAtomicAction):
-    """An action of the library. A bucket that another program wrote is deleted, so that the client starts anew.
-
-    Without this, one bucket of another type would count as a failure of the Redis, and one with a time far in the
-    future would refuse its client until then.
-    """
-
-    def __init__(self, action: BaseAtomicAction, backend: "_ConnectionBackend") -> None:
-        super().__init__(backend)
-        self._action = action
-        self._client = backend.get_client()
-
-    async def do(self, keys: Sequence[KeyT], args: Sequence[StoreValueT] | None) -> Any:
-        emission_interval, capacity, *_ = map(float, args or ())
-        with contextlib.suppress(_PoisonedBucketError):
-            limited, remaining, reset_after, retry_after = await self._try(keys, args)
-            # A full bucket takes `emission_interval * capacity` seconds to empty. Lua prints rounded numbers.
-            if all(0 <= each <= emission_interval * capacity + 1 for each in (reset_after, retry_after)):
-                return limited, remaining, reset_after, retry_after
-        await self._client.delete(*keys)
-        return await self._action.do(keys, args)
-
-    async def _try(self, keys: Sequence[KeyT], args: Sequence[StoreValueT] | None) -> Any:
-        try:
-            return await self._action.do(keys, args)
-        except ResponseError as exc:
-            if is_poisoned(exc):
-                raise _PoisonedBucketError from exc
-            raise
-
-
-class _PoisonedBucketError(Exception):
-    """The bucket is not one that the library wrote."""
-
-
-class _ConnectionBackend(RedisStoreBackend):
-    base_exceptions = ()
-    """Errors that the library wraps in its own: none, so that the connection's guard sees the original ones."""
-
-    def __init__(self, redis: RedisConnection) -> None:
-        super().__init__()
-        self._redis = redis
-
-    def get_client(self) -> Any:
-        return self._redis.client
-
-
-def _create_buckets(rate: Rate, store: MemoryStore | RedisStore) -> Throttled:
-    quota = per_duration(timedelta(seconds=rate.seconds), limit=rate.count)
-    return Throttled(using=RateLimiterType.GCRA.value, quota=quota, store=store, key_prefix=f"{KEY_PREFIX}rate")

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import math
 import random
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -17,11 +17,14 @@ from app.langsmith.retry_after import MAX_RETRY_AFTER_SECONDS
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse, UpstreamTransport
 from app.observability.metrics import Metrics
 from app.redis.connection import KEY_PREFIX, RedisConnection, RedisUnavailableError
-from app.redis.sliding_window import TIMER_TOLERANCE_SECONDS, SlidingWindow
+from app.resilience.clock import TIMER_TOLERANCE_SECONDS
 from app.resilience.fair_semaphore import FairSemaphore
 from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
 from app.resilience.round_robin import RoundRobinQueue
+
+if TYPE_CHECKING:
+    from app.redis.sliding_window import SlidingWindow
 
 _MAX_JITTER_SECONDS: Final = 0.05
 """Jitter that spreads requests which waited for the same moment, so that they do not arrive together."""
@@ -84,8 +87,13 @@ class UpstreamRateLimit:
         self._metrics = metrics
         self._log = log
         self._redis = redis
-        self._local_window = SlidingWindow(rate) if rate else None
-        self._shared_window = SlidingWindow(rate, redis) if rate and redis else None
+        self._local_window: SlidingWindow | None = None
+        self._shared_window: SlidingWindow | None = None
+        if rate:
+            from app.redis import sliding_window  # noqa: PLC0415 - most gateways start without it, and so sooner
+
+            self._local_window = sliding_window.SlidingWindow(rate)
+            self._shared_window = sliding_window.SlidingWindow(rate, redis) if redis else None
         self._redis_checks = FairSemaphore(_MAX_REDIS_CHECKS)
         self._paused_until: BoundedDict[str, float] = BoundedDict()
         self._remaining: BoundedDict[str, _RemainingQuota] = BoundedDict()
@@ -171,7 +179,7 @@ class UpstreamRateLimit:
         async with redis.guard("count"):
             return await self._enter(self._shared_window, scope, ahead)
 
-    async def _enter(self, window: SlidingWindow, scope: str, ahead: int) -> float:
+    async def _enter(self, window: "SlidingWindow", scope: str, ahead: int) -> float:
         now = asyncio.get_running_loop().time()
         seconds = await window.enter(scope, ahead)
         quota = self._remaining.get(scope)

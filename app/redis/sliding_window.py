@@ -15,13 +15,11 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.exceptions import ResponseError
 
 from app.redis.connection import KEY_PREFIX, RedisConnection, is_poisoned
+from app.resilience.clock import TIMER_TOLERANCE_SECONDS
 from app.resilience.lru_cache import BoundedDict
 from app.resilience.rate import Rate
 
 T = TypeVar("T")
-
-TIMER_TOLERANCE_SECONDS: Final = 0.01
-"""Seconds by which timers and clocks may differ."""
 
 # The time is the Redis's own, on which all processes agree. Should it be set back, or another program have written the
 # key, entries are in the future, and would refuse requests until then. The newest entry is first.

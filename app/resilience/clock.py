@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 Clock = Callable[[], float]
 """Returns the time in seconds. It is monotonic unless its name says `wall`."""
+
+TIMER_TOLERANCE_SECONDS: Final = 0.01
+"""Seconds by which timers and clocks may differ."""
 
 
 @dataclass(frozen=True)

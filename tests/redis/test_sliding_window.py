@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection
-from app.redis.sliding_window import TIMER_TOLERANCE_SECONDS, SlidingWindow
+from app.redis.sliding_window import SlidingWindow
+from app.resilience.clock import TIMER_TOLERANCE_SECONDS
 from app.resilience.rate import Rate
 from tests.conftest import TIMEOUT_SECONDS
 from tests.support.real_redis import RealRedis
