@@ -37,7 +37,7 @@ OWNERS: dict[str, set[str]] = {
         "settings_errors",
     },
     "pydantic_settings": {"settings", "settings_errors"},
-    "redis": {"http/client_rate_limit", "redis"},
+    "redis": {"http/client_buckets", "redis"},
     "starlette": {"command_line/own_key", "emulator", "http", "observability"},
     "strawberry": {
         "check",
@@ -51,7 +51,7 @@ OWNERS: dict[str, set[str]] = {
     },
     "structlog": {"command_line", "execution", "http", "langsmith", "main", "observability", "redis/connection"},
     "tenacity": {"langsmith"},
-    "throttled": {"http/client_rate_limit"},
+    "throttled": {"http/client_buckets"},
     "uvicorn": {
         "command_line",
         "emulator/server",

@@ -7,13 +7,15 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 from throttled import RateLimiterType
-from throttled.asyncio import MemoryStore, RedisStore, Throttled
+from throttled.asyncio import MemoryStore, RateLimitResult, RedisStore, Throttled
 from throttled.asyncio.store import BaseAtomicAction, RedisStoreBackend
 from throttled.rate_limiter import per_duration
 from throttled.types import KeyT, StoreValueT
 
 from app.redis.connection import KEY_PREFIX, RedisConnection, is_poisoned
 from app.resilience.rate import Rate
+
+__all__ = ["RateLimitResult", "create_local_buckets", "create_shared_buckets"]
 
 _MAX_CLIENTS: Final = 50_000
 """Buckets in memory. For more clients, the least recently used bucket is dropped; its client starts with a full one."""

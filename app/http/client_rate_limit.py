@@ -28,7 +28,7 @@ from app.resilience.rate import Rate
 from app.settings import MEMORY
 
 if TYPE_CHECKING:
-    from throttled import RateLimitResult
+    from app.http.client_buckets import RateLimitResult
 
 
 class ClientRateLimit:
