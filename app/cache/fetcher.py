@@ -145,7 +145,7 @@ class Fetcher:
         """
         if not self.policy.is_caching:
             return
-        cached, now = await self.store.get(key), self.clock()
+        cached, now = self.store.get(key), self.clock()
         kept = self._merged_page(cached, page, now, replaces_longer=replaces_longer)
         await self.store.set(key, kept)
         # Nobody has used the new page yet, whatever its age. What is no longer fresh of the cached one was replaced.

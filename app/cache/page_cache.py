@@ -43,16 +43,15 @@ class PageCache:
 
         Its rows are `page.rows_in(query.window)[:query.limit]`, with None for each row that was dropped.
         """
+        if page := self.get_fresh_page(query, context):
+            return page
         scope = context.credential.scope
         key = f"{scope}:{query.key}"
-        arrived_at = self._clock()
+        now = arrived_at = self._clock()
         need = Need(query.window, query.statistics, query.limit, context.max_age)
-        cached = await self._store.get(key)
-        now = self._clock()
+        cached = self._store.get(key)
         decision = decide(cached, need, self._policy, now)
-        prefetch = frozenset[str]()
-        if not isinstance(decision, Hit):
-            prefetch = self._selections.recent_statistics(key, query.window)
+        prefetch = self._selections.recent_statistics(key, query.window)
         would_fetch = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
         if self._shared and would_fetch and context.max_age != 0:
             found = await self._read_shared(self._shared, key, cached, query, scope)
@@ -80,12 +79,24 @@ class PageCache:
             self._shared.record_page_selection(scope, query, selected)
         return page
 
+    def get_fresh_page(self, query: PageQuery, context: FetchContext) -> Page | None:
+        """The page, if it is cached with all that the query needs, and fresh; otherwise None."""
+        key = f"{context.credential.scope}:{query.key}"
+        now = self._clock()
+        need = Need(query.window, query.statistics, query.limit, context.max_age)
+        decision = decide(self._store.get(key), need, self._policy, now)
+        if not isinstance(decision, Hit):
+            return None
+        self._record_served(Outcome.HIT, key, query, decision.page, now - decision.fetched_at, context)
+        self._selections.record(key, query.window, query.statistics)
+        return decision.page
+
     async def cached_ids(self, query: PageQuery, context: FetchContext) -> list[str] | None:
         """The ids of the rows of a page that can be served from the cache, but for its statistics; otherwise None."""
         scope = context.credential.scope
         key = f"{scope}:{query.key}"
         need = Need(ALL_RUNS, frozenset(), query.limit, context.max_age)
-        cached = await self._store.get(key)
+        cached = self._store.get(key)
         decision = decide(cached, need, self._policy, self._clock())
         if self._shared and isinstance(decision, Miss) and context.max_age != 0:
             found = await self._read_shared(self._shared, key, cached, query, scope)
@@ -144,7 +155,7 @@ class PageCache:
         found = await shared.read_page(scope, query, newer_than)
         if found.page and (cached is None or found.page.holds_rows(query.limit)):
             await self._fetcher.store_page(key, found.page)
-        return SharedPage(await self._store.get(key), found.recent_statistics)
+        return SharedPage(self._store.get(key), found.recent_statistics)
 
     def _record_served(
         self, outcome: Outcome, key: str, query: PageQuery, page: Page, age: float, context: FetchContext

@@ -33,7 +33,7 @@ _DELETED_PER_SET: Final = 4
 class Store(Protocol):
     """Pages by key. A key is the scope of the credential, a colon, and the key of the page or `session_key`."""
 
-    async def get(self, key: str) -> Page | None: ...
+    def get(self, key: str) -> Page | None: ...
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]: ...
     async def row_pages(
         self, scope: str, ids: Sequence[str], window: StatsWindow | None, is_useful: Callable[[Page], bool]
@@ -61,6 +61,14 @@ class Store(Protocol):
         """Whether a page is cached whose parts have these versions, without awaiting. Counts as a use of the page."""
 
 
+class _Memory(SimpleMemoryCache):  # type: ignore[misc]  # aiocache has no types
+    """aiocache's memory cache, which can also be read without awaiting: it never waits for anything."""
+
+    def held(self, key: str) -> Page | None:
+        page: Page | None = self._cache.get(key)
+        return page
+
+
 class MemoryStore:
     """The store of one process.
 
@@ -73,7 +81,7 @@ class MemoryStore:
         self._bound: LruIndex[str] = LruIndex(max_bytes)
         self._lifetime_seconds = lifetime_seconds
         self._clock = clock
-        self._memory = SimpleMemoryCache(timeout=None)
+        self._memory = _Memory(timeout=None)
         self._entries: OrderedDict[str, Entry] = OrderedDict()  # in the order in which they were stored
         self._scopes: dict[str, ScopeState] = {}  # those that have pages
         self._emptied_scopes: BoundedDict[str, ScopeState] = BoundedDict()  # dropped ones that have no pages
@@ -84,16 +92,12 @@ class MemoryStore:
         """Estimated memory of the cached pages, in bytes."""
         return self._bound.held_bytes
 
-    async def get(self, key: str) -> Page | None:
+    def get(self, key: str) -> Page | None:
         entry = self._entries.get(key)
-        if entry is None:
+        if entry is None or not entry.is_current:
             return None
-        if not entry.is_current:
-            await self.delete(key)
-            return None
-        page: Page | None = await self._memory.get(key)
         self._bound.touch(key)
-        return page
+        return self._memory.held(key)
 
     async def get_many(self, keys: Sequence[str]) -> list[Page | None]:
         pages: list[Page | None] = await self._memory.multi_get(keys)

@@ -113,6 +113,8 @@ class RowReader:
             return pages  # while LangSmith fails, cached pages are served as they are
 
     async def _read(self, queries: Sequence[PageQuery], context: FetchContext) -> Sequence[Page]:
+        if len(queries) == 1 and (page := self._cache.get_fresh_page(queries[0], context)):
+            return (page,)
         return await gather_or_cancel(*(self._get_page(each, context) for each in queries))
 
     async def _get_page(self, query: PageQuery, context: FetchContext) -> Page:
