@@ -27,7 +27,7 @@ OWNERS: dict[str, set[str]] = {
     "httpx": {"langsmith"},
     "limits": {"redis/sliding_window"},
     "opentelemetry": {"observability/tracing"},
-    "orjson": {"emulator", "observability/log"},
+    "orjson": {"emulator", "observability/log", "observability/operation_lines"},
     "prometheus_client": {"observability/metrics"},
     "pydantic": {
         "command_line/settings_report",

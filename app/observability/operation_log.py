@@ -7,6 +7,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
+from app.observability.log import operation_log
 from app.observability.metrics import Metrics
 from app.observability.tracing import NO_TRACING, Tracing
 
@@ -23,7 +24,7 @@ class OperationRecorder:
 
     def __init__(self, metrics: Metrics, log: FilteringBoundLogger, tracing: Tracing = NO_TRACING) -> None:
         self._metrics = metrics
-        self._log = log
+        self._write_line = operation_log(log)
         self._tracing = tracing
 
     def wrap(self, endpoint: ASGIApp) -> ASGIApp:
@@ -61,16 +62,17 @@ class OperationRecorder:
         self._metrics.operations_by(outcome).inc()
         self._metrics.operation_seconds.observe(seconds)
         trace_id = self._tracing.record_operation(name=name, document=document, outcome=outcome, cost=cost)
-        self._log.info(
-            "operation",
-            name=name,
-            document=document,
-            outcome=outcome,
-            cost=cost,
-            ms=round(seconds * 1000, 1),
-            request_id=request_id,
-            **({"trace_id": trace_id} if trace_id else {}),
-        )
+        record = {
+            "name": name,
+            "document": document,
+            "outcome": outcome,
+            "cost": cost,
+            "ms": round(seconds * 1000, 1),
+            "request_id": request_id,
+        }
+        if trace_id:
+            record["trace_id"] = trace_id
+        self._write_line(record)
 
     def record_first_part(self, seconds: float) -> None:
         """Record the time until the first part of an answer in parts was sent."""

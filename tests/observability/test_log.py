@@ -4,16 +4,17 @@ import asyncio
 import hashlib
 import io
 import json
+import re
 import secrets
 import subprocess
 import sys
-from typing import Any, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import pytest
 from structlog.typing import FilteringBoundLogger
 
 from app.emulator import Emulator, Fault
-from app.observability.log import BufferedLines, create_log
+from app.observability.log import BufferedLines, create_log, operation_log
 from app.observability.metrics import Metrics
 from tests.conftest import TIMEOUT_SECONDS, Gateway
 
@@ -112,6 +113,31 @@ def test_lines_below_the_level_are_not_logged() -> None:
     log.info("operation")
     log.warning("upstream_failed")
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["upstream_failed"]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+@pytest.mark.parametrize("log_format", ["console", "json"])
+@pytest.mark.parametrize("further", [{}, {"trace_id": "4bf9"}])
+def test_the_line_of_an_operation_is_the_one_that_structlog_writes(
+    log_format: Literal["console", "json"], further: dict[str, str], *, is_terminal: bool
+) -> None:
+    out = io.StringIO()
+    out.isatty = lambda: is_terminal  # type: ignore[method-assign]
+    log = create_log(log_format, "info", out)
+    for name, milliseconds in (("Names", 0.1), (None, 12345678.0), (None, 3)):
+        record = {"name": name, "document": "ab", "outcome": "ok", "cost": 2, "ms": milliseconds, "request_id": "r1"}
+        log.info("operation", **record, **further)
+        operation_log(log)(record | further)
+    first = [re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", line) for line in out.getvalue().splitlines()]
+    assert len(first) == 6
+    assert first[::2] == first[1::2]
+    assert all("TIME" in line for line in first)
+
+
+def test_lines_of_operations_are_not_written_below_the_level() -> None:
+    out = io.StringIO()
+    operation_log(create_log("json", "warning", out))({"name": "Names"})
+    assert out.getvalue() == ""
 
 
 def log_internal_error(log: FilteringBoundLogger, key: str) -> None:
