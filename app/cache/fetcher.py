@@ -194,7 +194,7 @@ class Fetcher:
         `age`: seconds since the oldest value was fetched. `began`: when the caller began to wait (nanoseconds since the
         epoch); None if it did not wait.
         """
-        self.metrics.cache_lookups.labels(outcome.name).inc()
+        self.metrics.cache_lookups_by(outcome.name).inc()
         self.tracing.record_lookup(outcome.name, began=began, age=age, requests=[call.span for call in calls])
         context.trace.record(outcome, age=age, calls=calls, dependencies=dependencies)
 

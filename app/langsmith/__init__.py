@@ -10,7 +10,8 @@ retry → circuit breaker (fail fast) → rate limit → concurrency limit → c
 Read in this order: `upstream.py` (what the cache needs), `client.py` (query → requests → page), `api_version.py` with
 `v1.py`, `v2.py` and `api_selection.py` (which of them is asked), `walk.py`, `walker.py` and `known_positions.py` (pages
 without offsets), `transport.py`, `stack.py`, and the layers: `retry.py`, `circuit_breaker.py`, `rate_limit.py`,
-`concurrency_limit.py`, `http_transport.py` with `connection_pool.py`, `http11_connection.py`, `http_exchange.py` and
-`bounded_body.py`. Beside them: `request_line.py`, `stats_select.py`, `error_mapping.py` with `retry_after.py` and
-`failed_attempt.py`, `call.py` (for Explain), `api_changes.py`, and `plain_client.py` (for `app/doctor`).
+`concurrency_limit.py`, `http_transport.py` with `http_message.py`, `connection_pool.py`, `http11_connection.py`,
+`http_exchange.py` and `bounded_body.py`. Beside them: `request_line.py`, `stats_select.py`, `error_mapping.py` with
+`retry_after.py` and `failed_attempt.py`, `call.py` (for Explain), `api_changes.py`, and `plain_client.py` (for
+`app/doctor`).
 """

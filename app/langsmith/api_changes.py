@@ -1,8 +1,8 @@
 """Signs that LangSmith's API changes: unknown fields and enum values in rows, and headers that announce its end."""
 
+from collections.abc import Mapping
 from typing import Final
 
-import httpx
 from structlog.typing import FilteringBoundLogger
 
 from app.observability.metrics import Metrics
@@ -37,7 +37,7 @@ class ApiChangeReporter:
         shown = value[:_MAX_NAME_LENGTH]
         self._log_once(f"unknown value {field} {shown}", "upstream_unknown_value", field=field, value=shown)
 
-    def record_deprecation(self, headers: httpx.Headers) -> None:
+    def record_deprecation(self, headers: Mapping[str, str]) -> None:
         """Record that LangSmith announces the end of the endpoint. Failed responses carry the headers too."""
         if found := {name: headers[name] for name in _END_OF_LIFE_HEADERS if name in headers}:
             self._metrics.deprecations.inc()

@@ -3,11 +3,10 @@
 import asyncio
 import zlib
 from collections.abc import Iterator
-from typing import Final, Protocol, cast
-
-import httpx
+from typing import Final, Protocol
 
 from app.errors import UpstreamMalformedError
+from app.langsmith.http_message import HttpResponse
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 _PIECE_BYTES: Final = 256 * 1024
@@ -23,7 +22,7 @@ _TOO_LONG: Final = "LangSmith answered more than 32 MiB. Ask for fewer rows."
 _UNREADABLE: Final = "LangSmith's answer could not be decompressed."
 
 
-async def read_bounded_body(response: httpx.Response) -> bytes:
+async def read_bounded_body(response: HttpResponse) -> bytes:
     """The decompressed body. Reading stops as soon as it exceeds `MAX_BYTES`, compressed or not.
 
     Raises UpstreamMalformedError for a body that is too long or cannot be decompressed. For a status other than 200 the
@@ -32,17 +31,16 @@ async def read_bounded_body(response: httpx.Response) -> bytes:
     try:
         return await _read(response)
     except UpstreamMalformedError:
-        if response.status_code == 200:
+        if response.status == 200:
             raise
         return b""
 
 
-async def _read(response: httpx.Response) -> bytes:
-    # httpx would decode nested compressions too, reads one gzip member only, and decompresses without a bound.
+async def _read(response: HttpResponse) -> bytes:
     decoder = _decoder_of(response.headers.get("content-encoding", "").strip().lower())
     pieces: list[bytes] = []
     size = received = without_pause = 0
-    async for chunk in cast(httpx.AsyncByteStream, response.stream):
+    async for chunk in response.stream:
         received += len(chunk)
         if received > MAX_BYTES:
             raise UpstreamMalformedError(_TOO_LONG)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
 from structlog.typing import FilteringBoundLogger
 
 from app import errors
@@ -15,6 +14,7 @@ from app.langsmith.api_selection import ApiSelection
 from app.langsmith.api_version import ApiVersion, Version
 from app.langsmith.call import UpstreamCall
 from app.langsmith.error_mapping import MISSING_STATUSES, StatsSelectRefusedError
+from app.langsmith.http_message import Connections, HttpUrl
 from app.langsmith.rate_limit import UpstreamRateLimit
 from app.langsmith.request_line import check_length, split_to_fit
 from app.langsmith.stats_select import StatsSelectSupport
@@ -76,13 +76,13 @@ class LangSmithClient(Upstream):
         timeout_seconds: float,
         rate_limit: UpstreamRateLimit,
         api_changes: ApiChangeReporter,
-        connections: httpx.AsyncBaseTransport,
+        connections: Connections,
         log: FilteringBoundLogger,
         clock: Clock,
     ) -> None:
         self._transport = transport
         self._versions = versions
-        self._urls = {version: api.url(endpoint) for version, api in versions.items()}
+        self._urls = {version: HttpUrl.of(api.url(endpoint)) for version, api in versions.items()}
         self._selection = selection
         self._walker = walker
         self._timeout_seconds = timeout_seconds
@@ -162,7 +162,7 @@ class LangSmithClient(Upstream):
         """The page from one version. If LangSmith refuses `stats_select`, all statistics are requested instead."""
         api = self._versions[version]
         api.check(query)
-        parts = split_to_fit(query, self._urls[version].raw_path.decode("ascii"), api)
+        parts = split_to_fit(query, self._urls[version].raw_path, api)
         with self._stats_select.asking(for_statistics=bool(query.requested & STATS)) as selects:
             try:
                 return await self._fetch_parts(api, query, parts, fetch, selects_statistics=selects)
@@ -206,7 +206,7 @@ class LangSmithClient(Upstream):
         params = api.params(query, select_statistics=walk.selects_statistics)
         if cursor is not None:
             params = (*params, ("cursor", cursor))
-            check_length(query, url.raw_path.decode("ascii"), params)
+            check_length(query, url.raw_path, params)
         call = UpstreamCall(url.path, params)
         fetch.calls.append(call)
         selected = len(query.requested & STATS) if walk.selects_statistics else 0
@@ -233,7 +233,7 @@ class LangSmithClient(Upstream):
             self._log.warning(
                 "upstream_failed",
                 code=error.code,
-                host=self._urls["v1"].host,
+                host=self._urls["v1"].origin[1],
                 reason=call.reason or "answer",
                 status=call.status,
                 attempts=call.attempts,

@@ -1,4 +1,4 @@
-"""A pool of HTTP/1.1 connections behind httpx's transport interface, safe against desynchronised connections.
+"""A pool of HTTP/1.1 connections, safe against desynchronised ones.
 
 A connection that several tenants share must never hand one tenant's answer to another. A response therefore counts only
 if it cannot belong to anything else than the request that was just sent:
@@ -26,14 +26,12 @@ import aiohappyeyeballs
 import httpx
 
 from app.langsmith.http11_connection import Http11Connection
+from app.langsmith.http_message import HttpRequest, HttpResponse, Origin, headers_by_name
 
 MAX_IDLE_SECONDS: Final = 15.0
 """Seconds that a connection is kept idle. Common load balancers close theirs after 60 seconds or more."""
 _HAPPY_EYEBALLS_SECONDS: Final = 0.25
 """Head start of one address family over the other (RFC 8305)."""
-_PORTS: Final = {"http": 80, "https": 443}
-
-_Origin = tuple[str, str, int]
 
 
 def create_connection_pool(concurrency: int) -> "ConnectionPool":
@@ -50,8 +48,8 @@ def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-class ConnectionPool(httpx.AsyncBaseTransport):
-    """An httpx transport for GET requests, one request per connection at a time.
+class ConnectionPool:
+    """Connections for GET requests, one request per connection at a time.
 
     It does not bound the number of connections: the concurrency limit does.
 
@@ -66,24 +64,20 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         self._ssl_context = ssl_context
         self._max_idle = max_idle
         self._max_idle_seconds = max_idle_seconds
-        self._idle: dict[_Origin, deque[Http11Connection]] = {}
+        self._idle: dict[Origin, deque[Http11Connection]] = {}
         self._open: set[Http11Connection] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def get(self, request: HttpRequest) -> HttpResponse:
         """Send the request on an idle connection, or on a new one. The response's stream must be closed.
 
         Raises the httpx.TransportError that says what went wrong; its cause is the error of the operating system.
         """
-        if request.method != "GET":
-            raise httpx.UnsupportedProtocol("This pool sends GET requests only.")
-        head = _request_head(request)
-        timeouts = request.extensions.get("timeout", {})
-        origin = _origin_of(request.url)
-        connection = self._take_idle(origin) or await self._connect(origin, timeouts.get("connect"))
+        origin = request.origin
+        connection = self._take_idle(origin) or await self._connect(origin, request.connect_seconds)
         try:
-            exchange = connection.send(head, timeouts.get("read"))
+            exchange = connection.send(request.head, request.read_seconds)
         except BaseException:
             connection.abort()
             raise
@@ -91,11 +85,9 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             await exchange.wait_for_head()
         except BaseException:
             # Also when the request is cancelled: what still arrives on this connection belongs to nobody.
-            exchange.give_up()
+            exchange.close()
             raise
-        response = httpx.Response(exchange.status, headers=exchange.headers, stream=exchange, request=request)
-        response.headers.encoding = "latin-1"  # httpx would try two others on all headers first.
-        return response
+        return HttpResponse(exchange.status, headers_by_name(exchange.headers), exchange)
 
     async def aclose(self) -> None:
         """Close every connection, those in use too. A request that is still connecting fails."""
@@ -123,7 +115,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         with contextlib.suppress(KeyError, ValueError):
             self._idle[connection.origin].remove(connection)
 
-    def _take_idle(self, origin: _Origin) -> Http11Connection | None:
+    def _take_idle(self, origin: Origin) -> Http11Connection | None:
         """The connection that became idle last, if the server has neither closed it nor sent anything on it."""
         connections = self._idle.get(origin)
         while connections:
@@ -133,7 +125,7 @@ class ConnectionPool(httpx.AsyncBaseTransport):
             connection.abort()
         return None
 
-    async def _connect(self, origin: _Origin, timeout_seconds: float | None) -> Http11Connection:
+    async def _connect(self, origin: Origin, timeout_seconds: float | None) -> Http11Connection:
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await self._open_connection(*origin)
@@ -178,19 +170,3 @@ class ConnectionPool(httpx.AsyncBaseTransport):
         waits = [self._max_idle_seconds - each[0].idle_seconds() for each in self._idle.values() if each]
         if waits:
             self._expiry = asyncio.get_running_loop().call_later(max(0.01, min(waits)), self._close_expired)
-
-
-def _request_head(request: httpx.Request) -> bytes:
-    """The bytes of the request. Raises httpx.LocalProtocolError, without quoting it, for a header with a line break."""
-    target = request.extensions.get("target", request.url.raw_path)
-    lines = [b"GET %b HTTP/1.1" % target, *(b"%b: %b" % pair for pair in request.headers.raw), b"", b""]
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
-        raise httpx.LocalProtocolError("A header of the request has a line break in it.")
-    return head
-
-
-def _origin_of(url: httpx.URL) -> _Origin:
-    if url.scheme not in _PORTS:
-        raise httpx.UnsupportedProtocol("The URL must begin with http:// or https://.")
-    return url.scheme, url.raw_host.decode("ascii"), url.port or _PORTS[url.scheme]

@@ -14,6 +14,7 @@ import httpx
 from app import errors
 from app.credentials import Credential
 from app.langsmith.failed_attempt import FailedAttemptError, Reason
+from app.langsmith.http_message import HttpResponse
 from app.langsmith.retry_after import parse_retry_after
 from app.langsmith.transport import UpstreamRequest
 
@@ -78,10 +79,10 @@ def map_transport_error(exc: httpx.HTTPError) -> FailedAttemptError:
     return FailedAttemptError(errors.UpstreamError(_MESSAGES[reason]), reason=reason, is_transient=reason != "tls")
 
 
-def map_status(response: httpx.Response, body: bytes, request: UpstreamRequest) -> Exception:
+def map_status(response: HttpResponse, body: bytes, request: UpstreamRequest) -> Exception:
     """The exception to raise for a status other than 200."""
-    status = response.status_code
-    if status == 400 and response.request.url.scheme == "http" and _SENT_HTTP_TO_HTTPS.search(body):
+    status = response.status
+    if status == 400 and request.url.scheme == "http" and _SENT_HTTP_TO_HTTPS.search(body):
         return _final("tls", errors.UpstreamError(_NEEDS_HTTPS))
     if status in BAD_INPUT_STATUSES:
         return _map_bad_input(status, body, request)
@@ -133,7 +134,7 @@ def _final(reason: Reason, error: errors.GatewayError) -> FailedAttemptError:
     return FailedAttemptError(error, reason=reason)
 
 
-def _map_forbidden(response: httpx.Response, body: bytes) -> FailedAttemptError:
+def _map_forbidden(response: HttpResponse, body: bytes) -> FailedAttemptError:
     """Observed: LangSmith refuses with JSON; the edge in front of it refuses with HTML, or without a body."""
     is_html = "html" in response.headers.get("content-type", "") or body.lstrip()[:1] == b"<"
     if is_html or not body.strip():

@@ -10,24 +10,25 @@ from app.langsmith.api_changes import ApiChangeReporter
 from app.langsmith.api_version import query_string
 from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.error_mapping import check_body, map_status, map_transport_error
+from app.langsmith.http_message import Connections, HttpRequest, HttpUrl, encode_head
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
 from app.observability.metrics import Metrics
 from app.observability.tracing import Tracing
 from app.resilience.clock import Clock
 
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
-_HEADERS: Final = {
-    "accept": "application/json",
-    "accept-encoding": "gzip",
+_HEADERS: Final = (
+    (b"accept", b"application/json"),
+    (b"accept-encoding", b"gzip"),
     # Observed: a CDN in front of one installation answers 403 to the default User-Agent of libraries.
-    "user-agent": f"sessions-gateway/{__version__}",
-}
+    (b"user-agent", f"sessions-gateway/{__version__}".encode()),
+)
 
 
 class HttpTransport:
     """Sends requests.
 
-    connections: a pool with the interface of an httpx transport, which obeys the extension `target`.
+    connections: the pool.
     timeout_seconds: bound of one read; the deadline of the request ends it earlier.
     metrics: counts requests by outcome, and observes how long they took.
     api_changes: is told of headers that announce the end of the endpoint.
@@ -37,7 +38,7 @@ class HttpTransport:
 
     def __init__(
         self,
-        connections: httpx.AsyncBaseTransport,
+        connections: Connections,
         *,
         timeout_seconds: float,
         metrics: Metrics,
@@ -46,7 +47,7 @@ class HttpTransport:
         tracing: Tracing,
     ) -> None:
         self._connections = connections
-        self._timeout = create_timeout(timeout_seconds)
+        self._timeout_seconds = timeout_seconds
         self._metrics = metrics
         self._api_changes = api_changes
         self._clock = clock
@@ -65,20 +66,20 @@ class HttpTransport:
         started_at = self._clock()
         outcome = "cancelled"
         span = call.span = self._tracing.start_request(
-            str(request.url), attempts=call.attempts, statistics=request.selected_statistics_count
+            request.url.text, attempts=call.attempts, statistics=request.selected_statistics_count
         )
         try:
             headers = {**span.headers, **request.credential.headers}
-            response = await self._connections.handle_async_request(
-                create_request(request.url, request.params, headers, self._timeout)
+            response = await self._connections.get(
+                create_request(request.url, request.params, headers, self._timeout_seconds)
             )
             try:
-                call.status = response.status_code
-                outcome = str(response.status_code)
+                call.status = response.status
+                outcome = str(response.status)
                 self._api_changes.record_deprecation(response.headers)
                 body = await read_bounded_body(response)
             finally:
-                await response.aclose()
+                response.stream.close()
         except httpx.HTTPError as exc:
             call.status = None
             failure = map_transport_error(exc)
@@ -86,29 +87,22 @@ class HttpTransport:
             raise failure from exc
         finally:
             span.end(outcome)
-            self._metrics.upstream_requests.labels(outcome).inc()
+            self._metrics.upstream_requests_by(outcome).inc()
             self._metrics.upstream_request_seconds.observe(self._clock() - started_at)
-        if response.status_code != 200:
+        if response.status != 200:
             raise map_status(response, body, request)
         check_body(body)
         return UpstreamResponse(body)
 
 
-def create_timeout(timeout_seconds: float) -> dict[str, float | None]:
-    """The time-outs of a request, as an httpx transport takes them."""
-    # The pool itself does not bound the wait for a connection: the concurrency limit keeps one free.
-    return httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), pool=None).as_dict()
-
-
 def create_request(
-    url: httpx.URL, params: Sequence[tuple[str, str]], headers: Mapping[str, str], timeout: Mapping[str, float | None]
-) -> httpx.Request:
-    """A GET of the list. `headers`: the credential and those of tracing, beside the ones that every request has."""
-    target = url.raw_path.decode("ascii") + "?" + query_string(params)
-    return httpx.Request(
-        "GET",
-        url,
-        headers={**_HEADERS, **headers},
-        # The target, and not a URL of its own: httpx would parse and check every character of it again.
-        extensions={"timeout": timeout, "target": target.encode()},
-    )
+    url: HttpUrl, params: Sequence[tuple[str, str]], headers: Mapping[str, str], timeout_seconds: float
+) -> HttpRequest:
+    """A GET of the list.
+
+    headers: the credential and those of tracing, beside the ones that every request has.
+    timeout_seconds: bound of one read. A connection has to be made within five seconds too.
+    """
+    encoded = ((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())
+    head = encode_head(f"{url.raw_path}?{query_string(params)}", ((b"host", url.host), *_HEADERS, *encoded))
+    return HttpRequest(url.origin, head, min(timeout_seconds, _CONNECT_TIMEOUT_SECONDS), timeout_seconds)

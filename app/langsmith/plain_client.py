@@ -17,7 +17,8 @@ from app.langsmith.bounded_body import read_bounded_body
 from app.langsmith.connection_pool import create_connection_pool
 from app.langsmith.error_mapping import map_transport_error
 from app.langsmith.failed_attempt import FailedAttemptError
-from app.langsmith.http_transport import create_request, create_timeout
+from app.langsmith.http_message import HttpUrl
+from app.langsmith.http_transport import create_request
 from app.langsmith.retry_after import parse_retry_after
 from app.resilience.clock import Clock
 
@@ -51,7 +52,6 @@ class PlainClient:
     def __init__(self, *, timeout_seconds: float, clock: Clock) -> None:
         self._connections = create_connection_pool(1)
         self._timeout_seconds = timeout_seconds
-        self._timeout = create_timeout(timeout_seconds)
         self._clock = clock
 
     async def get(
@@ -61,22 +61,22 @@ class PlainClient:
 
         Raises FailedAttemptError if there is none, and UpstreamMalformedError for a body that cannot be read.
         """
-        request = create_request(url, params, credential_headers, self._timeout)
         started_at = self._clock()
         try:
+            request = create_request(HttpUrl.of(url), params, credential_headers, self._timeout_seconds)
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._connections.handle_async_request(request)
+                response = await self._connections.get(request)
                 try:
                     body = await read_bounded_body(response)
                 finally:
-                    await response.aclose()
+                    response.stream.close()
         except TimeoutError as exc:
             error = UpstreamTimeoutError("LangSmith took too long to answer.")
             raise FailedAttemptError(error, reason="timeout", is_transient=True) from exc
         except httpx.HTTPError as exc:
             raise map_transport_error(exc) from exc
         return PlainAnswer(
-            response.status_code,
+            response.status,
             {name: response.headers[name] for name in _HEADERS if name in response.headers},
             body,
             self._clock() - started_at,

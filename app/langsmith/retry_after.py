@@ -1,16 +1,15 @@
 """The header `Retry-After`: how long LangSmith asks to wait."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
-
-import httpx
 
 MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """Longest wait without another attempt. The vendor's own clients use the same bound (Observed)."""
 
 
-def parse_retry_after(headers: httpx.Headers) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, at most `MAX_RETRY_AFTER_SECONDS`; None if the header is absent or unreadable.
 
     A date is compared with the response's own `Date`, because the clocks of two hosts differ.

@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 
-import httpx
 from structlog.typing import FilteringBoundLogger
 
 from app.langsmith.api_changes import ApiChangeReporter
@@ -13,6 +12,7 @@ from app.langsmith.circuit_breaker import CircuitBreakerTransport, FailFastTrans
 from app.langsmith.client import LangSmithClient
 from app.langsmith.concurrency_limit import ConcurrencyLimitTransport
 from app.langsmith.connection_pool import create_connection_pool
+from app.langsmith.http_message import Connections
 from app.langsmith.http_transport import HttpTransport
 from app.langsmith.known_positions import KnownPositions
 from app.langsmith.rate_limit import RateLimitTransport, UpstreamRateLimit
@@ -62,7 +62,7 @@ def create_upstream(
     clock: Clock,
     wall: Clock = time.time,
     tracing: Tracing = NO_TRACING,
-    connections: httpx.AsyncBaseTransport | None = None,
+    connections: Connections | None = None,
 ) -> LangSmithClient:
     """The client of LangSmith. Closing it closes its connections, but not the Redis.
 
@@ -71,7 +71,7 @@ def create_upstream(
     metrics, log, tracing: where requests, failures and spans are reported.
     clock: monotonic seconds.
     wall: seconds since the epoch, on which the processes that share a Redis agree.
-    connections: an httpx transport in place of the gateway's own connection pool.
+    connections: what takes the place of the gateway's own connection pool.
     """
     if connections is None:
         connections = create_connection_pool(options.concurrency)

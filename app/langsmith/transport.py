@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import httpx
-
 from app.credentials import Credential
 from app.langsmith.api_version import ApiVersion
 from app.langsmith.call import UpstreamCall
+from app.langsmith.http_message import HttpUrl
 from app.sessions.query import PageQuery
 
 
@@ -29,7 +28,7 @@ class UpstreamRequest:
     credential: Credential
     query: PageQuery
     api: ApiVersion
-    url: httpx.URL
+    url: HttpUrl
     params: Sequence[tuple[str, str]]
     selected_statistics_count: int
     deadline: float

@@ -122,6 +122,8 @@ class Metrics:
         # Looking up a label costs several times as much as incrementing it.
         self.operations_by = functools.cache(self.operations.labels)
         self.executions_by = functools.cache(self.executions.labels)
+        self.upstream_requests_by = functools.cache(self.upstream_requests.labels)
+        self.cache_lookups_by = functools.cache(self.cache_lookups.labels)
 
     def watch_cached_bytes(self, *, pages: Callable[[], int], responses: Callable[[], int]) -> None:
         """Report the sizes of the page cache and of the response cache, in bytes, as these functions return them."""

@@ -53,7 +53,6 @@ class RowReader:
         self._cache = cache
         self._gate = gate
         self._context = context
-        self._fresh_context = replace(context, max_age=0)
         self._began = cache.now()
         self._has_read_again = False
 
@@ -99,7 +98,7 @@ class RowReader:
         page = await self._get_page(query, self._context)
         if since is not None and page.fetched_at < since - MOMENT_SECONDS:
             with contextlib.suppress(*_LANGSMITH_FAILED):  # the older answer is then the best one that there is
-                page = await self._get_page(query, self._fresh_context)
+                page = await self._get_page(query, replace(self._context, max_age=0))
         return bool(page.rows)
 
     async def _read_together(self, queries: Sequence[PageQuery]) -> Sequence[Page]:
@@ -108,7 +107,7 @@ class RowReader:
             return pages
         self._has_read_again = True
         try:
-            return await self._read(queries, self._fresh_context)
+            return await self._read(queries, replace(self._context, max_age=0))
         except _LANGSMITH_FAILED:
             return pages  # while LangSmith fails, cached pages are served as they are
 

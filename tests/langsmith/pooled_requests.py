@@ -9,6 +9,7 @@ import httpx
 import trustme
 
 from app.langsmith.connection_pool import ConnectionPool
+from app.langsmith.http_message import HttpRequest, HttpUrl, encode_head
 from tests.conftest import TIMEOUT_SECONDS
 from tests.support.raw_upstream import (
     Act,
@@ -43,14 +44,20 @@ async def pool(
 
 async def get(connections: ConnectionPool, url: str, key: str = "a", **timeouts: float) -> httpx.Response:
     """The response, read in full."""
-    request = httpx.Request("GET", url, headers={"x-api-key": key}, extensions={"timeout": timeouts})
     async with asyncio.timeout(TIMEOUT_SECONDS):
-        answer = await connections.handle_async_request(request)
+        answer = await connections.get(request_for(url, key, **timeouts))
         try:
-            await answer.aread()
+            body = b"".join([piece async for piece in answer.stream])
         finally:
-            await answer.aclose()
-    return answer
+            answer.stream.close()
+    return httpx.Response(answer.status, headers={**answer.headers}, content=body)
+
+
+def request_for(url: str, key: str = "a", **timeouts: float) -> HttpRequest:
+    """A request for this URL. `timeouts`: seconds for `connect` and `read`."""
+    target = HttpUrl.of(httpx.URL(url))
+    head = encode_head(target.raw_path, [(b"host", target.host), (b"x-api-key", key.encode())])
+    return HttpRequest(target.origin, head, timeouts.get("connect"), timeouts.get("read"))
 
 
 async def names_of(connections: ConnectionPool, url: str) -> list[str]:

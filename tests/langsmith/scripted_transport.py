@@ -6,6 +6,7 @@ import httpx
 
 from app.credentials import Credential
 from app.langsmith.call import UpstreamCall
+from app.langsmith.http_message import HttpUrl
 from app.langsmith.transport import UpstreamRequest, UpstreamResponse
 from app.langsmith.v1 import V1
 from app.sessions.query import PageQuery
@@ -45,7 +46,7 @@ def upstream_request(scope: str = "a", *, seconds_left: float = 60.0) -> Upstrea
         Credential(scope, {}),
         PageQuery(limit=1),
         V1(),
-        httpx.URL("http://langsmith/api/v1/sessions"),
+        HttpUrl.of(httpx.URL("http://langsmith/api/v1/sessions")),
         params=(),
         selected_statistics_count=0,
         deadline=deadline,

@@ -8,12 +8,13 @@ import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 
 from app.langsmith.bounded_body import read_bounded_body
+from app.langsmith.http_message import HttpResponse
 from tests.conftest import Serve
 from tests.langsmith.operations import code_of, page
+from tests.support.httpx_connections import Whole
 from tests.support.raw_upstream import GZIP_HEADERS, Connection, listed, raw_upstream, response, row, says
 
 
@@ -179,9 +180,7 @@ async def test_body_that_takes_long_to_decompress_lets_others_have_their_turn(co
             turns += 1
 
     others = asyncio.create_task(count_turns())
-    body = await read_bounded_body(
-        httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(compressed))
-    )
+    body = await read_bounded_body(HttpResponse(200, {"content-encoding": "gzip"}, Whole(compressed)))
     others.cancel()
     assert len(body) == length
     assert turns >= 6

@@ -9,7 +9,7 @@ import pytest
 
 from app.langsmith.http11_connection import MAX_HEAD_BYTES
 from tests.conftest import TIMEOUT_SECONDS
-from tests.langsmith.pooled_requests import STRAY, echoes_key, get, pool
+from tests.langsmith.pooled_requests import STRAY, echoes_key, get, pool, request_for
 from tests.support.raw_upstream import (
     Connection,
     listed,
@@ -173,13 +173,13 @@ async def test_a_large_body_is_read_no_faster_than_its_reader() -> None:
         sent.set()
 
     async with raw_upstream(act) as upstream, pool() as connections:
-        answer = await connections.handle_async_request(httpx.Request("GET", upstream.url))
+        answer = await connections.get(request_for(upstream.url))
         for _ in range(2000):  # The event loop reads whatever it may.
             await asyncio.sleep(0)
         assert not sent.is_set()
-        assert await answer.aread() == body
+        assert b"".join([piece async for piece in answer.stream]) == body
         await asyncio.wait_for(sent.wait(), TIMEOUT_SECONDS)
-        await answer.aclose()
+        answer.stream.close()
 
 
 async def test_tiny_chunks_of_a_body_reach_its_reader_in_few_pieces() -> None:
@@ -191,8 +191,8 @@ async def test_tiny_chunks_of_a_body_reach_its_reader_in_few_pieces() -> None:
         await connection.send(b"2\r\nab\r\n" * count + b"0\r\n\r\n")
 
     async with raw_upstream(act) as upstream, pool() as connections:
-        answer = await connections.handle_async_request(httpx.Request("GET", upstream.url))
-        pieces = [piece async for piece in answer.aiter_raw()]
+        answer = await connections.get(request_for(upstream.url))
+        pieces = [piece async for piece in answer.stream]
         assert b"".join(pieces) == b"ab" * count
         assert len(pieces) < count / 100
-        await answer.aclose()
+        answer.stream.close()

@@ -18,13 +18,18 @@ from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.sessions.query import PageQuery
 from tests.conftest import Clock
+from tests.support.httpx_connections import HttpxConnections
 from tests.support.raw_upstream import row
 
 CREDENTIAL = Credential("scope", {"x-api-key": "key"})
 OPTIONS = UpstreamOptions(endpoint="https://langsmith", timeout_seconds=30, retries=1, concurrency=2)
 
 
-def client_over(connections: httpx.AsyncBaseTransport, clock: Clock) -> LangSmithClient:
+def client_over(transport: httpx.AsyncBaseTransport, clock: Clock) -> LangSmithClient:
+    return client_with(HttpxConnections(transport), clock)
+
+
+def client_with(connections: HttpxConnections, clock: Clock) -> LangSmithClient:
     log = create_log("json", "error", io.StringIO())
     return create_upstream(
         OPTIONS, redis=None, metrics=Metrics(), log=log, clock=clock.monotonic, connections=connections
@@ -77,12 +82,6 @@ async def test_record_of_a_failed_request_is_kept(clock: Clock) -> None:
 
 
 async def test_closing_the_client_closes_its_connections(clock: Clock) -> None:
-    class Connections(httpx.MockTransport):
-        is_closed = False
-
-        async def aclose(self) -> None:
-            self.is_closed = True
-
-    connections = Connections(lambda _: httpx.Response(200))
-    await client_over(connections, clock).aclose()
+    connections = HttpxConnections(httpx.MockTransport(lambda _: httpx.Response(200)))
+    await client_with(connections, clock).aclose()
     assert connections.is_closed

@@ -18,6 +18,7 @@ from app.sessions.query import PageQuery
 from tests.conftest import Clock, Gateway, Serve
 from tests.langsmith.operations import code_of, count_successes, metric, page, run_wave
 from tests.langsmith.test_deadlines import PLACES_OF_ONE_TENANT, WAVES
+from tests.support.httpx_connections import HttpxConnections
 from tests.support.raw_upstream import Act, Connection, RawUpstream, black_hole, listed, raw_upstream, response, row
 
 FOUR_FIELDS = "{ a: sessions(first: 1) { nodes { runCount } } b: sessions(first: 2) { nodes { errorRate } } "
@@ -202,7 +203,7 @@ def test_tenants_whose_requests_work_are_served_whatever_fails_for_another(
             metrics=Metrics(),
             log=create_log("json", "error", io.StringIO()),
             clock=clock.monotonic,
-            connections=httpx.MockTransport(answer),
+            connections=HttpxConnections(httpx.MockTransport(answer)),
         )
         for tenant, statistics, count, seconds in todo:
             clock.advance(seconds)
