@@ -102,7 +102,7 @@ def create_app(
     executor = Executor(
         schema,
         limits,
-        cost_by(graphql_core_schema(schema), walks=lambda: upstream.tells_whether_rows_follow),
+        cost_by(walks=lambda: upstream.tells_whether_rows_follow),
         Encoding(PLAIN, AS_ATTRIBUTE),
         introspection=settings.introspection,
         log=log,

@@ -119,7 +119,7 @@ class DryRun:
         executor = Executor(
             self._schema,
             limits,
-            cost_by(self._core_schema),
+            cost_by(),
             Encoding(PLAIN, AS_ATTRIBUTE),
             introspection=self._settings.introspection,
             log=self._log,

@@ -1,6 +1,6 @@
 """A cache of documents by their text. Each is parsed, limited and validated once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graphql import (
@@ -25,6 +25,7 @@ from app.errors import BadUserInputError, OperationTooExpensiveError
 from app.execution.deferral import without_defer
 from app.execution.error_formatting import MAX_ERRORS, InvalidOperationError, shortened, with_validation_code
 from app.execution.limits import OperationLimits
+from app.execution.variables import VariablePlan
 from app.resilience.lru_cache import LruCache
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
@@ -38,12 +39,14 @@ class Document:
 
     The values of those variables decide which fields are selected, so a compiled plan depends on them.
     `without_defer`: the same document without its `@defer`s; None if it has none.
+    `variable_plans`: how the variables of each operation are coerced, by the id of its node.
     """
 
     ast: DocumentNode
     fragments: dict[str, FragmentDefinitionNode]
     directive_variables: frozenset[str]
     without_defer: "Document | None" = None
+    variable_plans: dict[int, VariablePlan] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, ast: DocumentNode) -> "Document":

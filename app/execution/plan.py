@@ -11,14 +11,16 @@ from inspect import isawaitable, isgenerator
 from typing import Any, NamedTuple
 
 import strawberry
-from graphql import FieldNode, FragmentDefinitionNode, OperationDefinitionNode, OperationType, get_argument_values
+from graphql import FieldNode, FragmentDefinitionNode, OperationDefinitionNode, OperationType
 from graphql.execution.values import VariableValues
 from graphql.pyutils import Path
 
 from app.execution.answer_size import AnswerSize
+from app.execution.arguments import ArgumentPlan
 from app.execution.projection import Encoding, NotCompilableError, Projector, ResolveField, SelectedField
 from app.execution.resolve_info import FieldCache, ResolveInfo
 from app.execution.resolver import Resolver, graphql_core_schema
+from app.execution.selection import Selection
 from app.resilience.cooperative_scheduler import CooperativeScheduler
 
 
@@ -34,11 +36,12 @@ class FieldValues(NamedTuple):
 class Values:
     """What the variables determine for an operation.
 
-    `fields` is filled while the operation runs for the first time. Its keys are the ids of the plan's
-    `SelectedField`s, which live as long as the plan.
+    `roots` are the root fields. `fields` is filled while the operation runs for the first time. Its keys are the ids
+    of the plan's `SelectedField`s, which live as long as the plan.
     """
 
     coerced: VariableValues
+    roots: Selection
     cost: int
     fields: dict[int, FieldValues] = field(default_factory=dict)
 
@@ -86,6 +89,7 @@ class Plan:
         self._roots, self._project = projector.roots(core_schema.query_type)
         self._resolvers = [Resolver(schema, root.definition) for root in self._roots]
         self._paths = [Path(None, root.key, root.parent.name) for root in self._roots]
+        self._arguments: dict[int, ArgumentPlan] = {}
 
     async def resolve(self, run: Run) -> dict[str, Any]:
         """The values of the root fields by response key; an exception takes the place of a value that failed."""
@@ -147,14 +151,21 @@ class Plan:
             run.context,
             {},
             cache,
+            run.values.roots,
         )
         return resolver(source, info, arguments)
+
+    def _arguments_of(self, selected: SelectedField, node: FieldNode) -> ArgumentPlan:
+        plan = self._arguments.get(id(selected))
+        if plan is None:
+            plan = self._arguments[id(selected)] = ArgumentPlan(selected.definition, node)
+        return plan
 
     def _field_values(self, selected: SelectedField, resolver: Resolver, values: Values) -> FieldValues:
         found = values.fields.get(id(selected))
         if found is None:
             nodes = [each.node for each in selected.details]
-            arguments = get_argument_values(selected.definition, nodes[0], values.coerced)
+            arguments = self._arguments_of(selected, nodes[0]).coerce(values.coerced)
             found = values.fields[id(selected)] = FieldValues(
                 nodes, resolver.convert_arguments(arguments), FieldCache()
             )

@@ -22,11 +22,12 @@ from app.execution.plan import Plan, Values
 from app.execution.projection import Encoding, NotCompilableError
 from app.execution.request import Request
 from app.execution.resolver import graphql_core_schema
-from app.execution.selection import Selection
+from app.execution.selection import Selection, Structure, Variables
+from app.execution.variables import VariablePlan
 from app.resilience.lru_cache import LruCache
 
-CostOf = Callable[[OperationDefinitionNode, Document, VariableValues], int]
-"""Computes the cost of an operation with its coerced variables: upstream requests, and the work of its answer."""
+CostOf = Callable[[Selection], int]
+"""Computes the cost of an operation from its root fields: upstream requests, and the work of its answer."""
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """Bound of the cached plans, and also of the cached operations with their variables."""
@@ -108,7 +109,7 @@ class Preparation:
         self._compiled = compiled
         self._operations: LruCache[Any, PreparedOperation] = LruCache(_MAX_BYTES)
         self._splits: LruCache[Any, PreparedSplit] = LruCache(_MAX_BYTES)
-        self._plans: LruCache[Any, Plan | NotCompilableError] = LruCache(_MAX_BYTES)
+        self._compiled_operations: LruCache[Any, _Compiled] = LruCache(_MAX_BYTES)
         self.documents = DocumentCache(self._schema, limits, introspection=introspection)
 
     def prepare(self, request: Request) -> PreparedOperation:
@@ -159,15 +160,15 @@ class Preparation:
             return prepared
         operation = document.operation(request.operation_name)
         variables = self._coerce(document, operation, request)
+        compiled = self._compile(document, operation, request, variables, part)
+        roots = Selection(compiled.structure, Variables(variables))
         try:
-            cost = self._cost_of(operation, document, variables)
+            cost = self._cost_of(roots)
         except GraphQLError as exc:
             raise InvalidOperationError([with_bad_input_code(exc, document.ast)]) from exc
+        only_introspects = all(name.startswith("__") for name in roots.names)
         prepared = PreparedOperation(
-            document,
-            self._plan(document, operation, request, variables, part),
-            Values(variables, cost),
-            key if self._only_introspects(operation, document, variables) else None,
+            document, compiled.plan, Values(variables, roots, cost), key if only_introspects else None
         )
         # The weight includes the plan, because this may be the last reference to it.
         weight = _weight(len(request.query) + len(encoded))
@@ -179,6 +180,11 @@ class Preparation:
     def _coerce(self, document: Document, operation: OperationDefinitionNode, request: Request) -> VariableValues:
         """The coerced variables. Raises InvalidOperationError, and OperationTooExpensiveError if they are too large."""
         self._limits.check_variables(request.variables, len(self._encode_variables(request)))
+        plan = document.variable_plans.get(id(operation))
+        if plan is None:
+            plan = document.variable_plans[id(operation)] = VariablePlan(self._schema, operation)
+        if coerced := plan.coerce(request.variables):
+            return coerced
         variables = get_variable_values(
             self._schema,
             operation.variable_definitions or (),
@@ -190,31 +196,34 @@ class Preparation:
             raise InvalidOperationError([with_bad_input_code(error, document.ast) for error in variables[:MAX_ERRORS]])
         return variables
 
-    def _only_introspects(
-        self, operation: OperationDefinitionNode, document: Document, variables: VariableValues
-    ) -> bool:
-        names = Selection.of_operation(self._schema, operation, document.fragments, variables).names
-        return all(name.startswith("__") for name in names)
-
-    def _plan(
+    def _compile(
         self,
         document: Document,
         operation: OperationDefinitionNode,
         request: Request,
         variables: VariableValues,
         part: int | None,
-    ) -> Plan | NotCompilableError:
-        if not self._compiled:
-            return NotCompilableError("switched off")
+    ) -> "_Compiled":
         deciding = ((name, variables.coerced.get(name)) for name in sorted(document.directive_variables))
         key = (request.query, request.operation_name, part, *deciding)
-        if plan := self._plans.get(key):
-            return plan
-        try:
-            plan = Plan(self._strawberry, operation, document.fragments, variables, self._encoding)
-        except NotCompilableError as exc:
-            plan = exc
-        return self._plans.set(key, plan, _weight(len(request.query)))
+        if compiled := self._compiled_operations.get(key):
+            return compiled
+        structure = Structure.of_operation(self._schema, operation, document.fragments, variables)
+        plan: Plan | NotCompilableError = NotCompilableError("switched off")
+        if self._compiled:
+            try:
+                plan = Plan(self._strawberry, operation, document.fragments, variables, self._encoding)
+            except NotCompilableError as exc:
+                plan = exc
+        return self._compiled_operations.set(key, _Compiled(plan, structure), _weight(len(request.query)))
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """What depends on the variables of directives only: the plan, or the reason why there is none, and the fields."""
+
+    plan: Plan | NotCompilableError
+    structure: Structure
 
 
 def _weight(length: int) -> int:

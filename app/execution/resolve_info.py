@@ -13,6 +13,8 @@ from graphql import (
 )
 from graphql.pyutils import Path
 
+from app.execution.selection import Selection
+
 T = TypeVar("T")
 
 
@@ -38,7 +40,10 @@ class FieldCache:
 
 
 class ResolveInfo(NamedTuple):
-    """The attributes of graphql-core's `GraphQLResolveInfo` that Strawberry's resolvers read, and `field_cache`."""
+    """The attributes of graphql-core's `GraphQLResolveInfo` that Strawberry's resolvers read, and two of our own.
+
+    `field_cache`: see there. `roots`: the root fields of the operation.
+    """
 
     field_name: str
     field_nodes: list[FieldNode]
@@ -53,6 +58,7 @@ class ResolveInfo(NamedTuple):
     context: Any
     operation_extensions: Mapping[str, Any]
     field_cache: FieldCache
+    roots: Selection
 
 
 def field_cache_of(info: object) -> FieldCache:

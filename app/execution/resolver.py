@@ -1,10 +1,11 @@
 """Calls a field's resolver as Strawberry does, with arguments that are converted once per set of variables."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import strawberry
 from graphql import GraphQLField, GraphQLSchema
-from strawberry.types.arguments import convert_arguments
+from strawberry.types.arguments import StrawberryArgument, convert_argument
+from strawberry.types.base import StrawberryOptional
 from strawberry.types.field import StrawberryField
 
 DEFINITION: Final = "strawberry-definition"
@@ -14,6 +15,19 @@ DEFINITION: Final = "strawberry-definition"
 def graphql_core_schema(schema: strawberry.Schema) -> GraphQLSchema:
     """The graphql-core schema that a Strawberry schema wraps."""
     return schema._schema  # noqa: SLF001 - Strawberry 0.341 has no public way to it
+
+
+_PLAIN_TYPES: Final = (int, str, bool, float)
+"""Types whose values Strawberry does not convert."""
+
+
+class _Argument(NamedTuple):
+    """An argument of a resolver: its names in GraphQL and in Python, and whether its value needs no conversion."""
+
+    name: str
+    python_name: str
+    type: Any
+    is_plain: bool
 
 
 class Resolver:
@@ -30,6 +44,7 @@ class Resolver:
         self._strawberry_resolver: Any = field.resolve
         resolver = definition.base_resolver
         self._is_plain = bool(resolver) and not definition.extensions and not schema.exception_handlers
+        self._arguments = [self._argument(each) for each in definition.arguments] if self._is_plain else []
         if resolver:
             self._takes_self = resolver.self_parameter is not None
             parents = (resolver.parent_parameter, resolver.root_parameter)
@@ -40,12 +55,22 @@ class Resolver:
         """Turn coerced arguments into the keyword arguments of the resolver."""
         if not self._is_plain:
             return arguments
-        return convert_arguments(
-            arguments,
-            self._definition.arguments,
-            scalar_registry=self._schema.schema_converter.scalar_registry,
-            config=self._schema.config,
-        )
+        converted: dict[str, Any] = {}
+        for each in self._arguments:
+            if each.name in arguments:
+                value = arguments[each.name]
+                converted[each.python_name] = value if each.is_plain else self._convert(value, each)
+        return converted
+
+    def _convert(self, value: Any, argument: "_Argument") -> Any:
+        registry = self._schema.schema_converter.scalar_registry
+        return convert_argument(value, argument.type, registry, self._schema.config, path=(argument.name,))
+
+    def _argument(self, argument: StrawberryArgument) -> "_Argument":
+        kind = argument.type
+        inner = kind.of_type if type(kind) is StrawberryOptional else kind
+        name = self._schema.config.name_converter.from_argument(argument)
+        return _Argument(name, argument.python_name, kind, inner in _PLAIN_TYPES)
 
     def __call__(self, source: Any, info: Any, converted: dict[str, Any]) -> Any:
         if not self._is_plain:

@@ -14,10 +14,7 @@ Rows are counted in hundreds, as LangSmith returns them; each begun hundred coun
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from graphql import GraphQLSchema, OperationDefinitionNode
-from graphql.execution.values import VariableValues
-
-from app.execution import CostOf, Document
+from app.execution import CostOf
 from app.execution.selection import Selection
 from app.langsmith.walk import MAX_REQUESTS
 from app.schema.pagination import DEFAULT_FIRST, MAX_SESSIONS, start_of
@@ -31,14 +28,13 @@ _OPAQUE: Final = "JSON"
 """The scalar of opaque values. There is no limit to their size but that of the answer."""
 
 
-def cost_by(schema: GraphQLSchema, *, walks: Callable[[], bool] = lambda: False) -> CostOf:
-    """The cost function of a schema. It raises GraphQLError for arguments that cannot be coerced.
+def cost_by(*, walks: Callable[[], bool] = lambda: False) -> CostOf:
+    """The cost function. It raises GraphQLError for arguments that cannot be coerced.
 
     `walks`: whether LangSmith's list is walked from one page to the next.
     """
 
-    def cost_of(operation: OperationDefinitionNode, document: Document, variables: VariableValues) -> int:
-        roots = Selection.of_operation(schema, operation, document.fragments, variables)
+    def cost_of(roots: Selection) -> int:
         return sum(_root_costs(roots)) + (sum(_walk_costs(roots)) if walks() else 0)
 
     return cost_of

@@ -14,7 +14,7 @@ import msgspec
 import strawberry
 from strawberry.types.base import get_object_definition
 
-from app.execution.resolve_info import FieldCache, field_cache_of
+from app.execution.resolve_info import FieldCache, ResolveInfo, field_cache_of
 from app.execution.selection import Selection
 from app.schema.context import OperationContext
 from app.schema.loader import FailedLookup, LaterLookup, row_of
@@ -32,8 +32,14 @@ class Info(strawberry.Info[OperationContext, None]):
         cache = self.field_cache
         selection = cache.get(Selection)
         if selection is None or selection.object_type.name != object_type:
-            selection = cache.set(Selection.below(self.raw, object_type))
+            selection = cache.set(self._selection_below(object_type))
         return selection
+
+    def _selection_below(self, object_type: str) -> Selection:
+        info = self.raw
+        if isinstance(info, ResolveInfo) and not info.path.prev:
+            return info.roots.below_key(info.field_name, self.root_key, object_type)
+        return Selection.below(info, object_type)
 
     def deferred_selection(self, object_type: str) -> Selection | None:
         """What the operation's deferred fragments select of these objects; None if they do not select the field.

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.execution import graphql_core_schema
-from app.execution.selection import Selection
+from app.execution.selection import Selection, Structure, Variables
 
 
 @strawberry.interface
@@ -75,7 +75,8 @@ def roots_of(query: str) -> Selection:
     assert not validate(SCHEMA, document)
     [operation] = [each for each in document.definitions if isinstance(each, OperationDefinitionNode)]
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-    return Selection.of_operation(SCHEMA, operation, fragments, VariableValues({}, {}))
+    variables = VariableValues({}, {})
+    return Selection(Structure.of_operation(SCHEMA, operation, fragments, variables), Variables(variables))
 
 
 def names(query: str, root: str, object_type: str) -> frozenset[str]:
