@@ -3,6 +3,7 @@
 Each command imports what it needs when it runs, so that `--help` and `--version` answer at once.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,8 @@ def serve(*, demo: bool, own_key: bool, host: str, port: int, workers: int) -> N
     """Start the gateway. It is configured by environment variables and `.env`."""
     if demo and own_key:
         raise click.UsageError("--demo serves generated data, and --own-key your own: choose one.")
+    # Imports create many objects that stay, which would be looked through again and again. The app looks for garbage.
+    gc.disable()
     with _exit_2_on_settings_error():
         from app.command_line import serve as command
 

@@ -57,6 +57,7 @@ def create_app(
     compiled: bool = True,
     body_timeout: float = _BODY_TIMEOUT_SECONDS,
     tracing: Tracing = NO_TRACING,
+    owns_process: bool = False,
 ) -> GatewayApp:
     """The gateway as an ASGI app. Its lifespan must run: it closes connections and marks the gateway as ready.
 
@@ -70,6 +71,7 @@ def create_app(
         compiled: whether operations run as compiled plans; otherwise graphql-core executes all of them.
         body_timeout: seconds in which a request's body must arrive.
         tracing: traces operations and requests to LangSmith.
+        owns_process: whether the app may decide when the process looks for garbage.
 
     Raises SettingsError if the trusted documents cannot be used.
     """
@@ -124,6 +126,7 @@ def create_app(
         demo=demo,
         is_traced=tracing.is_on,
         pages_held_bytes=lambda: store.held_bytes,
+        owns_process=owns_process,
         closeables=[each for each in (cache, shared, upstream, redis, tracing) if each is not None],
     )
 
@@ -163,7 +166,7 @@ def _create_shared_cache(
 def create_app_from_environment() -> GatewayApp:
     """The gateway that the environment configures. Exits with one line on standard error if a setting is wrong."""
     settings, tracing = _exit_on_settings_error(Settings.load), _create_tracing()
-    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, tracing=tracing)))
+    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, tracing=tracing, owns_process=True)))
 
 
 def create_demo() -> GatewayApp:
@@ -172,13 +175,16 @@ def create_demo() -> GatewayApp:
     fixed = {"auth": "passthrough", "client_tokens": (), "allow_anonymous": False, "langsmith_api_key": None}
     settings = _exit_on_settings_error(lambda: Settings.load(langsmith_endpoint=os.environ[DEMO_ENDPOINT], **fixed))
     tracing = _create_tracing()
-    return _freeze_heap(_exit_on_settings_error(lambda: create_app(settings, demo=True, tracing=tracing)))
+    return _freeze_heap(
+        _exit_on_settings_error(lambda: create_app(settings, demo=True, tracing=tracing, owns_process=True))
+    )
 
 
 def _freeze_heap(app: GatewayApp) -> GatewayApp:
     """Exempt what is in memory now from garbage collection, which would stop requests for 50 ms to look through it."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     return app
 
 

@@ -14,8 +14,7 @@ Reading order:
 - `deferral.py`: an operation with `@defer`, split into parts; `fragment_reader.py` reads its fragments. `delivery.py`:
   runs the parts, and delivers them.
 - `answer_size.py`: how large an answer may be, in `core_executor.py` as in a plan.
-- `selection.py`: the fields that an operation selects, for resolvers that look ahead. `arguments.py` and `variables.py`
-  coerce values as graphql-core does, for less.
+- `selection.py`: the selected fields, for resolvers that look ahead. `arguments.py`, `variables.py`: coerced values.
 - `error_formatting.py`: errors as clients read them. `error_bound.py`: how many of them.
 """
 

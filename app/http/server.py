@@ -30,6 +30,7 @@ from app.http.web_pages import GraphiQLMiddleware, create_page_routes, page_data
 from app.observability.metrics import Metrics
 from app.observability.operation_log import OperationRecorder
 from app.resilience.clock import Clock
+from app.resilience.garbage_collection import GarbageCollection
 from app.settings import Settings
 
 GRAPHQL_PATH: Final = "/graphql"
@@ -98,6 +99,7 @@ def create_http_app(
     demo: bool,
     is_traced: bool,
     pages_held_bytes: Callable[[], int],
+    owns_process: bool,
     closeables: Sequence[AsyncCloseable],
 ) -> GatewayApp:
     """The HTTP room, assembled.
@@ -117,6 +119,7 @@ def create_http_app(
         demo: whether a request without a credential has the demo workspace's key.
         is_traced: whether each operation needs a span, so that none may be answered by the replay cache.
         pages_held_bytes: memory of the cached pages, for the metrics.
+        owns_process: whether the app may decide when the process looks for garbage.
         closeables: what to close, in this order, when the app stops.
     """
     responses = ResponseCache(settings.responses_max_bytes, pages_expire_at=cache.expires_at, clock=clock)
@@ -150,6 +153,7 @@ def create_http_app(
         clock=clock,
     )
     shutdown = GracefulShutdown()
+    garbage = GarbageCollection(lambda: metrics.operations_in_flight == 0, clock)
     is_started = False
 
     def is_ready() -> bool:
@@ -161,7 +165,7 @@ def create_http_app(
         is_started = True
         use_in_running_server(log)
         try:
-            with draining(shutdown):
+            with draining(shutdown), garbage.running() if owns_process else contextlib.nullcontext():
                 async with metrics.publishing():
                     yield {REPLAY_CACHE: replays, GRACEFUL_SHUTDOWN: shutdown}
         finally:
