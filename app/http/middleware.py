@@ -10,6 +10,7 @@ from app.http.graceful_shutdown import GracefulShutdown
 from app.http.replay_cache import REPLAY_RECORDER
 from app.observability.operation_log import new_request_id
 from app.observability.request_id import REQUEST_ID
+from app.resilience.eager_task import become_task
 
 _REQUEST_ID: Final = b"x-request-id"
 _CONNECTION_CLOSE: Final = (b"connection", b"close")
@@ -81,4 +82,8 @@ class PathRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
         is_path = path.removesuffix("/") == self.path
-        await (self.endpoint if is_path else self.app)(scope, receive, send)
+        if is_path:
+            await self.endpoint(scope, receive, send)
+            return
+        await become_task()  # FastAPI runs on anyio
+        await self.app(scope, receive, send)

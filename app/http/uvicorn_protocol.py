@@ -32,6 +32,8 @@ class ReplayProtocol(BoundedProtocol):
         super().__init__(*args, **kwargs)
         # uvicorn's access log, which `serve` switches off, would have no line for a replayed response.
         self._replays: ReplayCache | None = None if self.access_log else self.app_state.get(REPLAY_CACHE)
+        self._data: bytes | None = None  # that is being parsed
+        self._received_before = 0
 
     def data_received(self, data: bytes) -> None:
         if self._replays is None or self.flow.write_paused or self.graceful_shutdown.has_begun or not self.is_idle:
@@ -47,9 +49,12 @@ class ReplayProtocol(BoundedProtocol):
             self.requests_received += 1
             self.on_response_complete()
             return
-        received_before = self.requests_received
+        self._data, self._received_before = data, self.requests_received
         super().data_received(data)
-        # The request's task exists, but runs only after this method returns, so that the endpoint finds the recorder.
-        is_one_request = self.requests_received == received_before + 1 and self.is_receiving is False
-        if is_one_request and self.cycle.keep_alive and not self.is_refused:
-            self.scope["state"][REPLAY_RECORDER] = ReplayRecorder(self._replays, data)
+        self._data = None
+
+    def begin_arrived(self, *, at_once: bool) -> None:
+        is_one_request = self.requests_received == self._received_before + 1 and self.is_receiving is False
+        if self._data and self._replays and is_one_request and self.cycle.keep_alive and not self.is_refused:
+            self.scope["state"][REPLAY_RECORDER] = ReplayRecorder(self._replays, self._data)
+        super().begin_arrived(at_once=at_once)
