@@ -22,7 +22,7 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http.errors import HTTPError
-from app.http.params import MAX_URL_BYTES
+from app.http.params import BODY_HAS_ARRIVED, MAX_URL_BYTES
 from app.http.request_head import (
     HEAD_IS_CHECKED,
     MAX_HEADERS_BYTES,
@@ -47,6 +47,8 @@ class FramedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app_state = {**self.app_state, HEAD_IS_CHECKED: True}
+        # uvicorn looks only whether its logger has a handler, which pytest for example adds to every logger.
+        self.access_log = self.access_log and self.config.access_log
         self.url = b""
         self.is_receiving = False  # a request has begun and is not complete
         self.is_refused = False
@@ -180,6 +182,7 @@ class FramedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*arrived)
         else:
             cycle, app = arrived
+            cycle.scope["state"][BODY_HAS_ARRIVED] = True
             self.begin_at_once(cycle, app)
 
     def begin_at_once(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -25,6 +25,8 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 _BODY_TOO_LARGE: Final = f"The body is longer than {MAX_BODY_BYTES} bytes."
 _BODY_FORM: Final = 'one JSON object, such as {"query": "{ sessions { nodes { name } } }"}'
+BODY_HAS_ARRIVED: Final = "body_has_arrived"
+"""Key in a request's `scope["state"]`: the server has received all of it."""
 SHA256_PREFIX: Final = "sha256:"
 """Prefix of a document id that is the SHA-256 of the document."""
 _NULL: Final = b"null"

@@ -1,0 +1,308 @@
+"""Known heads: a request whose head was seen before is answered without parsing that head again.
+
+Clients send the same head again and again: request line, credential, `Accept` and so on. What the endpoint and the
+middleware make of a head depends on nothing else but the settings. So it is remembered from the second request on, and
+a later one with the same head passes neither uvicorn's parser nor the middleware. If its response is cached,
+`GatewayProtocol` writes it; otherwise the endpoint runs the operation, as for any other request.
+
+A head may only become known if all of these hold. Each keeps a request from being read in another way than uvicorn's
+parser reads it, or from being answered in another way than through the middleware:
+
+- **The parser has read the same.** The head consists of a plain request line and plain header lines of printable ASCII,
+  and its lines are the headers that the parser found. So the first empty line ends the head, for both.
+- **Its body has one length**: that in `Content-Length`, or 0 without it. There is no `Transfer-Encoding`.
+- **The connection stays as it is**: HTTP/1.1 without `Connection` (but `keep-alive`), `Upgrade` and `Expect`.
+- **The endpoint has answered it** with status 200 or 304. So its path is that of the endpoint, `Content-Type` and the
+  other headers are right, and it has a valid credential or none.
+- **Its response has an id of the gateway**: it has no `X-Request-Id`.
+
+A request has a known head only if all bytes of the head are the same, but for the digits in `Content-Length`, and only
+if that many bytes follow it, in the same read from the socket. `GatewayProtocol` adds preconditions of the connection.
+
+The key is a keyed digest of the head, and the credential's secret is not stored: it is taken out of the request. A
+gateway that limits its clients' request rate, or that traces, looks at each request: it knows no heads.
+"""
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import msgspec
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.credentials import CREDENTIAL_HEADERS, Credential
+from app.http.cached_answers import CachedAnswers
+from app.http.graceful_shutdown import GracefulShutdown
+from app.http.graphql_head import GRAPHQL_REQUEST, GraphQLHead, GraphQLRequest
+from app.http.middleware import CONNECTION_CLOSE, X_REQUEST_ID
+from app.observability.operation_log import OperationRecorder, new_request_id
+from app.observability.request_id import REQUEST_ID
+from app.resilience.lru_cache import BoundedDict, LruCache
+
+KNOWN_HEADS: Final = "known_heads"
+"""Key in the application's state (what its lifespan yields) under which the server's protocol finds the KnownHeads."""
+MAX_HEAD_BYTES: Final = 8 * 1024
+_KNOWN_HEAD: Final = "known_head"
+"""Key in a request's `scope["state"]` of its KnownHead."""
+_MAX_BYTES: Final = 4 * 1024 * 1024
+_ENTRY_BYTES: Final = 2000
+"""Approximate memory of an entry beside its bytes."""
+_DIGEST: Final = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=16)
+_DIGEST_WITH_LENGTH: Final = hashlib.blake2b(b"length", key=secrets.token_bytes(32), digest_size=16)
+"""A head without the digits of `Content-Length` is kept apart from one whose `Content-Length` was empty."""
+_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n", re.IGNORECASE)
+"""Six digits are fewer than the limit of a body has."""
+_PLAIN_HEAD: Final = re.compile(
+    rb"(POST|GET) /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n)+\r\n"
+)
+_EXCLUDED: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"trailer", X_REQUEST_ID})
+_CREDENTIAL_NAMES: Final = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
+_ENDPOINT_HEADERS: Final = frozenset(
+    {
+        b"vary",
+        b"etag",
+        b"cache-control",
+        b"content-type",
+        b"content-encoding",
+        b"content-length",
+        b"x-accel-buffering",
+        b"incremental",
+    }
+)
+"""Names of the endpoint's own headers in responses with status 200 or 304."""
+
+Header = tuple[bytes, bytes]
+
+
+class RawRequest(msgspec.Struct):
+    """A request as it was received. `text`: the head without the digits of `Content-Length`; `key`: its digest."""
+
+    key: bytes
+    text: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """What was made of a head.
+
+    Args:
+        head: what the endpoint reads from it.
+        credential: its credential, without the headers that come from the head.
+        secrets: by name of such a header, where its value begins and ends in the head's text.
+        path, query_string: those of the URL, as in an ASGI scope.
+        vary: the response's header `Vary`, to which CORS may add a name.
+        added: the headers that the middleware adds after those of the endpoint, but for the request id.
+    """
+
+    head: GraphQLHead
+    credential: Credential | None
+    secrets: Mapping[str, tuple[int, int]]
+    path: str
+    query_string: bytes
+    vary: Header
+    added: Sequence[Header]
+    vary_line: bytes = field(init=False)
+    added_lines: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vary_line", _lines_of([self.vary]))
+        object.__setattr__(self, "added_lines", _lines_of(self.added))
+
+    def request(self, raw: RawRequest) -> GraphQLRequest:
+        """The request for the endpoint, with its secret."""
+        credential = self.credential
+        if credential and self.secrets:
+            headers = {name: raw.text[start:stop].decode("ascii") for name, (start, stop) in self.secrets.items()}
+            credential = Credential(
+                credential.scope, headers, credential.client, credential.is_client_known, credential.is_gateways_own
+            )
+        return GraphQLRequest(self.head, credential, self.payload(raw))
+
+    def payload(self, raw: RawRequest) -> bytes:
+        return raw.body if self.head.method == "POST" else self.query_string
+
+
+class KnownHeads:
+    """An LRU cache of KnownHeads, bounded in bytes; and the ASGI app of the requests with a known head.
+
+    Args:
+        endpoint: runs the operations.
+        answers: answers from the response cache.
+        recorder: records the operations that are answered from it.
+        shutdown: once it has begun, responses say `Connection: close`.
+    """
+
+    def __init__(
+        self, endpoint: ASGIApp, answers: CachedAnswers, recorder: OperationRecorder, shutdown: GracefulShutdown
+    ) -> None:
+        self._endpoint = endpoint
+        self._answers = answers
+        self._recorder = recorder
+        self._shutdown = shutdown
+        self._heads: LruCache[bytes, KnownHead] = LruCache(_MAX_BYTES)
+        self._default_headers: tuple[Sequence[Header], bytes] = ((), b"")
+        self._seen: BoundedDict[bytes, None] = BoundedDict()
+
+    def get(self, raw: RawRequest) -> KnownHead | None:
+        return self._heads.get(raw.key)
+
+    def is_repeated(self, raw: RawRequest) -> bool:
+        """Whether a request with this head came before. To learn a head that does not come again is wasted work."""
+        if raw.key in self._seen:
+            return True
+        self._seen[raw.key] = None
+        return False
+
+    def answer(
+        self, known: KnownHead, raw: RawRequest, default_headers: Sequence[Header]
+    ) -> tuple[bytes, bytes] | None:
+        """Head and body of the response from the response cache, recorded as an operation; None if it is not cached.
+
+        `default_headers`: the headers that the server adds to each response.
+        """
+        started = time.perf_counter()
+        key = self._answers.key(known.head, known.credential, known.payload(raw))
+        answer = self._answers.find(key, known.head)
+        if answer is None or (response := self._answers.respond_at_once(answer, known.head)) is None:
+            return None
+        request_id = new_request_id()
+        self._recorder.record_execution("kept")
+        self._recorder.record_operation(
+            name=response.name,
+            document=response.document,
+            outcome=response.outcome,
+            cost=response.cost,
+            seconds=time.perf_counter() - started,
+            request_id=request_id,
+        )
+        status = b"HTTP/1.1 200 OK\r\n" if response.status == 200 else b"HTTP/1.1 304 Not Modified\r\n"
+        lines = _lines_of(response.all_headers()[1:])
+        parts = (status, self._default_lines(default_headers), known.vary_line, lines, known.added_lines)
+        return b"".join((*parts, b"x-request-id: ", request_id.encode(), b"\r\n\r\n")), response.body
+
+    def _default_lines(self, headers: Sequence[Header]) -> bytes:
+        """The lines of the default headers, which uvicorn replaces once a second."""
+        if self._default_headers[0] is not headers:
+            self._default_headers = headers, _lines_of(headers)
+        return self._default_headers[1]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the operation of a request with the scope from `scope`."""
+        state = scope["state"]
+        known: KnownHead = state[_KNOWN_HEAD]
+        request_id = state["request_id"] = new_request_id()
+        REQUEST_ID.set(request_id)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = _complete(message["headers"], known, request_id)
+                if self._shutdown.has_begun and self._shutdown.closes(state):
+                    message["headers"].append(CONNECTION_CLOSE)
+            await send(message)
+
+        await self._endpoint(scope, receive, send_with_headers)
+
+    def learn(self, raw: RawRequest, scope: Scope, response_headers: Sequence[Header]) -> None:
+        """Remember a head, if the preconditions hold.
+
+        Args:
+            raw: the request as it was received.
+            scope: its ASGI scope, as the parser and the endpoint have left it.
+            response_headers: the headers of its response, with status 200 or 304, without the server's default headers.
+        """
+        request: GraphQLRequest | None = scope["state"].get(GRAPHQL_REQUEST)
+        if request is None or not _may_be_known(raw.text, scope["headers"]):
+            return
+        if response_headers[0][0] != b"vary" or response_headers[-1][0] != X_REQUEST_ID:
+            return
+        own = [index for index, (name, _) in enumerate(response_headers) if name in _ENDPOINT_HEADERS]
+        places = _places_of_secrets(raw.text, request.credential)
+        credential = replace(request.credential, headers={}) if request.credential and places else request.credential
+        added = tuple(response_headers[own[-1] + 1 : -1])
+        known = KnownHead(
+            head=request.head,
+            credential=credential,
+            secrets=places,
+            path=scope["path"],
+            query_string=scope["query_string"],
+            vary=response_headers[0],
+            added=added,
+        )
+        size = _ENTRY_BYTES + len(scope["query_string"]) + 2 * len(known.added_lines)
+        self._heads.set(raw.key, known, size)
+
+
+def scope_of(known: KnownHead, raw: RawRequest, app_state: Mapping[str, object]) -> Scope:
+    """The ASGI scope of a request with a known head."""
+    return {
+        "type": "http",
+        "method": known.head.method,
+        "path": known.path,
+        "headers": [],
+        "state": {**app_state, GRAPHQL_REQUEST: known.request(raw), _KNOWN_HEAD: known},
+    }
+
+
+def split_request(data: bytes) -> RawRequest | None:
+    """The head and the body of the request that these bytes are; None if they may be something else."""
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
+    if end < 4:
+        return None
+    match = _CONTENT_LENGTH.search(data, 0, end)
+    if match is None:
+        return RawRequest(_digest(_DIGEST, data[:end]), data[:end], b"") if len(data) == end else None
+    if len(data) != end + int(match[1]):
+        return None
+    start, stop = match.span(1)
+    text = data[:start] + data[stop:end]
+    return RawRequest(_digest(_DIGEST_WITH_LENGTH, text), text, data[end:])
+
+
+def _digest(beginning: "hashlib.blake2b", text: bytes) -> bytes:
+    """A keyed digest: the head contains a credential, which must not stay in memory."""
+    digest = beginning.copy()
+    digest.update(text)
+    return digest.digest()
+
+
+def _may_be_known(text: bytes, headers: Sequence[Header]) -> bool:
+    if not _PLAIN_HEAD.fullmatch(text):
+        return False
+    lines = [line.partition(b":") for line in text.split(b"\r\n")[1:-2]]
+    without_digits = [(name, b"" if name == b"content-length" else value) for name, value in headers]
+    if [(name.lower(), value.strip(b" ")) for name, _, value in lines] != without_digits:
+        return False
+    names = [name for name, _ in headers]
+    lengths = [value for name, value in headers if name == b"content-length"]
+    connections = {value.lower() for name, value in headers if name == b"connection"}
+    is_kept = connections <= {b"keep-alive"}
+    return is_kept and _EXCLUDED.isdisjoint(names) and (not lengths or (len(lengths) == 1 and lengths[0].isdigit()))
+
+
+def _places_of_secrets(text: bytes, credential: Credential | None) -> dict[str, tuple[int, int]]:
+    """Where the headers of the credential are in the head's text; empty if they do not come from it."""
+    places = {}
+    start = 0
+    for line in text.split(b"\r\n"):
+        raw_name, _, value = line.partition(b":")
+        name = raw_name.lower()
+        if name in _CREDENTIAL_NAMES and (value := value.strip(b" ")):
+            stop = start + len(line)
+            places[name.decode()] = (stop - len(value), stop)
+        start += len(line) + 2
+    found = {name: text[start:stop].decode("ascii") for name, (start, stop) in places.items()}
+    return places if credential and found == dict(credential.headers) else {}
+
+
+def _complete(headers: Sequence[Header], known: KnownHead, request_id: str) -> list[Header]:
+    """All headers of a response, from those of the endpoint. The first of these is `Vary`."""
+    return [known.vary, *headers[1:], *known.added, (X_REQUEST_ID, request_id.encode())]
+
+
+def _lines_of(headers: Sequence[Header]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
