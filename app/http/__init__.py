@@ -2,7 +2,7 @@
 
 `server.create_http_app` assembles this room; `app.main` calls it. A request passes, in this order:
 
-    uvicorn_protocol    recognises a request with a head that known_heads has seen before, without parsing it
+    uvicorn_protocol    recognises heads that known_heads has seen before, without parsing them (raw_request)
     framed_protocol, bounded_protocol   the layers below it: requests framed, and bounded by connection_limits
     request_head        the limits of a request's head; response_cycle: writes the response
     server, middleware  FastAPI, and the middleware around it as one list; cors; routes and web_pages for other paths

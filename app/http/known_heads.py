@@ -5,33 +5,25 @@ middleware make of a head depends on nothing else but the settings. So it is rem
 a later one with the same head passes neither uvicorn's parser nor the middleware. If its response is cached,
 `GatewayProtocol` writes it; otherwise the endpoint runs the operation, as for any other request.
 
-A head may only become known if all of these hold. Each keeps a request from being read in another way than uvicorn's
-parser reads it, or from being answered in another way than through the middleware:
+A head may only become known if all of these hold:
 
-- **The parser has read the same.** The head consists of a plain request line and plain header lines of printable ASCII,
-  and its lines are the headers that the parser found. So the first empty line ends the head, for both.
-- **Its body has one length**: that in `Content-Length`, or 0 without it. There is no `Transfer-Encoding`.
-- **The connection stays as it is**: HTTP/1.1 without `Connection` (but `keep-alive`), `Upgrade` and `Expect`.
+- **It is plain** (raw_request.py), so that the parser and this gateway see the same head and the same body.
 - **The endpoint has answered it** with status 200 or 304. So its path is that of the endpoint, `Content-Type` and the
   other headers are right, and it has a valid credential or none.
 - **Its response has an id of the gateway**: it has no `X-Request-Id`.
 
-A request has a known head only if all bytes of the head are the same, but for the digits in `Content-Length`, and only
-if that many bytes follow it, in the same read from the socket. `GatewayProtocol` adds preconditions of the connection.
+A request has a known head only if all bytes of the head are the same, but for the digits in `Content-Length`.
+`GatewayProtocol` adds preconditions of the connection.
 
 The key is a keyed digest of the head, and the credential's secret is not stored: it is taken out of the request. A
 gateway that limits its clients' request rate, or that traces, looks at each request: it knows no heads.
 """
 
-import hashlib
-import re
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.credentials import CREDENTIAL_HEADERS, Credential
@@ -39,27 +31,18 @@ from app.http.cached_answers import CachedAnswers
 from app.http.graceful_shutdown import GracefulShutdown
 from app.http.graphql_head import GRAPHQL_REQUEST, GraphQLHead, GraphQLRequest
 from app.http.middleware import CONNECTION_CLOSE, X_REQUEST_ID
+from app.http.raw_request import Header, RawRequest, is_plain
 from app.observability.operation_log import OperationRecorder, new_request_id
 from app.observability.request_id import REQUEST_ID
 from app.resilience.lru_cache import BoundedDict, LruCache
 
 KNOWN_HEADS: Final = "known_heads"
 """Key in the application's state (what its lifespan yields) under which the server's protocol finds the KnownHeads."""
-MAX_HEAD_BYTES: Final = 8 * 1024
 _KNOWN_HEAD: Final = "known_head"
 """Key in a request's `scope["state"]` of its KnownHead."""
 _MAX_BYTES: Final = 4 * 1024 * 1024
 _ENTRY_BYTES: Final = 2000
 """Approximate memory of an entry beside its bytes."""
-_DIGEST: Final = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=16)
-_DIGEST_WITH_LENGTH: Final = hashlib.blake2b(b"length", key=secrets.token_bytes(32), digest_size=16)
-"""A head without the digits of `Content-Length` is kept apart from one whose `Content-Length` was empty."""
-_CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n", re.IGNORECASE)
-"""Six digits are fewer than the limit of a body has."""
-_PLAIN_HEAD: Final = re.compile(
-    rb"(POST|GET) /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n)+\r\n"
-)
-_EXCLUDED: Final = frozenset({b"transfer-encoding", b"upgrade", b"expect", b"trailer", X_REQUEST_ID})
 _CREDENTIAL_NAMES: Final = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
 _ENDPOINT_HEADERS: Final = frozenset(
     {
@@ -74,16 +57,6 @@ _ENDPOINT_HEADERS: Final = frozenset(
     }
 )
 """Names of the endpoint's own headers in responses with status 200 or 304."""
-
-Header = tuple[bytes, bytes]
-
-
-class RawRequest(msgspec.Struct):
-    """A request as it was received. `text`: the head without the digits of `Content-Length`; `key`: its digest."""
-
-    key: bytes
-    text: bytes
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +189,7 @@ class KnownHeads:
             response_headers: the headers of its response, with status 200 or 304, without the server's default headers.
         """
         request: GraphQLRequest | None = scope["state"].get(GRAPHQL_REQUEST)
-        if request is None or not _may_be_known(raw.text, scope["headers"]):
+        if request is None or X_REQUEST_ID in dict(scope["headers"]) or not is_plain(raw.text, scope["headers"]):
             return
         if response_headers[0][0] != b"vary" or response_headers[-1][0] != X_REQUEST_ID:
             return
@@ -246,42 +219,6 @@ def scope_of(known: KnownHead, raw: RawRequest, app_state: Mapping[str, object])
         "headers": [],
         "state": {**app_state, GRAPHQL_REQUEST: known.request(raw), _KNOWN_HEAD: known},
     }
-
-
-def split_request(data: bytes) -> RawRequest | None:
-    """The head and the body of the request that these bytes are; None if they may be something else."""
-    end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES) + 4
-    if end < 4:
-        return None
-    match = _CONTENT_LENGTH.search(data, 0, end)
-    if match is None:
-        return RawRequest(_digest(_DIGEST, data[:end]), data[:end], b"") if len(data) == end else None
-    if len(data) != end + int(match[1]):
-        return None
-    start, stop = match.span(1)
-    text = data[:start] + data[stop:end]
-    return RawRequest(_digest(_DIGEST_WITH_LENGTH, text), text, data[end:])
-
-
-def _digest(beginning: "hashlib.blake2b", text: bytes) -> bytes:
-    """A keyed digest: the head contains a credential, which must not stay in memory."""
-    digest = beginning.copy()
-    digest.update(text)
-    return digest.digest()
-
-
-def _may_be_known(text: bytes, headers: Sequence[Header]) -> bool:
-    if not _PLAIN_HEAD.fullmatch(text):
-        return False
-    lines = [line.partition(b":") for line in text.split(b"\r\n")[1:-2]]
-    without_digits = [(name, b"" if name == b"content-length" else value) for name, value in headers]
-    if [(name.lower(), value.strip(b" ")) for name, _, value in lines] != without_digits:
-        return False
-    names = [name for name, _ in headers]
-    lengths = [value for name, value in headers if name == b"content-length"]
-    connections = {value.lower() for name, value in headers if name == b"connection"}
-    is_kept = connections <= {b"keep-alive"}
-    return is_kept and _EXCLUDED.isdisjoint(names) and (not lengths or (len(lengths) == 1 and lengths[0].isdigit()))
 
 
 def _places_of_secrets(text: bytes, credential: Credential | None) -> dict[str, tuple[int, int]]:

@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from app.http.bounded_protocol import BoundedProtocol
-from app.http.known_heads import KNOWN_HEADS, Header, KnownHead, KnownHeads, RawRequest, scope_of, split_request
+from app.http.known_heads import KNOWN_HEADS, KnownHead, KnownHeads, scope_of
+from app.http.raw_request import Header, RawRequest, split_request
 from app.http.response_cycle import LeanCycle
 
 

@@ -9,7 +9,8 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.emulator import Emulator
-from app.http.known_heads import _MAX_BYTES, MAX_HEAD_BYTES, KnownHead, split_request
+from app.http.known_heads import _MAX_BYTES, KnownHead
+from app.http.raw_request import MAX_HEAD_BYTES, split_request
 from app.http.uvicorn_protocol import GatewayProtocol
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
