@@ -1,7 +1,8 @@
 """Answers from the response cache, in the content coding that the client prefers."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 from app.credentials import Credential
 from app.http.compression import Compressor, negotiate_coding
@@ -12,7 +13,7 @@ from app.http.response_cache import CachedResponse, ResponseCache, etag_of
 from app.schema.context import OperationContext
 
 
-class CachedAnswer(NamedTuple):
+class CachedAnswer(msgspec.Struct, frozen=True):
     """A cached response with its key, and the seconds for which it is fresh."""
 
     key: str
@@ -76,12 +77,12 @@ class CachedAnswers:
         """The answer, or 304. A body that is compressed now is cached too."""
         if response := self.respond_at_once(answer, head):
             return response
-        key, cached, seconds_left = answer
+        cached = answer.response
         coding = coding_for(head.accept_encoding, cached.body)
         if coding is not None:
             body = await self.compressor.compress(cached.body, coding)
-            cached = self.responses.add_compressed(key, cached, coding, body)
-        return cached_response(cached, seconds_left, head.accepted.media_type, coding, not_modified=False)
+            cached = self.responses.add_compressed(answer.key, cached, coding, body)
+        return cached_response(cached, answer.seconds_left, head.accepted.media_type, coding, not_modified=False)
 
 
 def coding_for(accept_encoding: bytes | None, body: bytes) -> str | None:

@@ -21,9 +21,10 @@ gateway that limits its clients' request rate, or that traces, looks at each req
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.credentials import CREDENTIAL_HEADERS, Credential
@@ -32,6 +33,8 @@ from app.http.graceful_shutdown import GracefulShutdown
 from app.http.graphql_head import GRAPHQL_REQUEST, GraphQLHead, GraphQLRequest
 from app.http.middleware import CONNECTION_CLOSE, X_REQUEST_ID
 from app.http.raw_request import Header, RawRequest, is_plain
+from app.http.response import HTTPResponse
+from app.http.response_cache import CachedResponse
 from app.observability.operation_log import OperationRecorder, new_request_id
 from app.observability.request_id import REQUEST_ID
 from app.resilience.lru_cache import BoundedDict, LruCache
@@ -41,6 +44,8 @@ KNOWN_HEADS: Final = "known_heads"
 _KNOWN_HEAD: Final = "known_head"
 """Key in a request's `scope["state"]` of its KnownHead."""
 _MAX_BYTES: Final = 4 * 1024 * 1024
+_MAX_COPIED_BYTES: Final = 64 * 1024
+"""A longer body is written apart from its head: to copy it would cost more than another write."""
 _ENTRY_BYTES: Final = 2000
 """Approximate memory of an entry beside its bytes."""
 _CREDENTIAL_NAMES: Final = frozenset(name.encode() for name in CREDENTIAL_HEADERS)
@@ -79,12 +84,6 @@ class KnownHead:
     query_string: bytes
     vary: Header
     added: Sequence[Header]
-    vary_line: bytes = field(init=False)
-    added_lines: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "vary_line", _lines_of([self.vary]))
-        object.__setattr__(self, "added_lines", _lines_of(self.added))
 
     def request(self, raw: RawRequest) -> GraphQLRequest:
         """The request for the endpoint, with its secret."""
@@ -98,6 +97,37 @@ class KnownHead:
 
     def payload(self, raw: RawRequest) -> bytes:
         return raw.body if self.head.method == "POST" else self.query_string
+
+
+class _ResponseStart(msgspec.Struct, frozen=True):
+    """How the response with one ETag begins for one head; and which body it has.
+
+    `before` and `after`: the header lines around the seconds in `Cache-Control`; `after` ends with the name of the
+    request id. `coding`: the content coding of the body. `length`: of the body; 0 with status 304.
+    """
+
+    status_line: bytes
+    before: bytes
+    after: bytes
+    coding: str | None
+    length: int
+
+    @classmethod
+    def of(cls, response: HTTPResponse, known: KnownHead) -> Self:
+        headers = [known.vary, *response.all_headers()[1:], *known.added]
+        number = [name for name, _ in headers].index(b"cache-control")
+        directive = headers[number][1].partition(b"=")[0]
+        before = b"%bcache-control: %b=" % (_lines_of(headers[:number]), directive)
+        after = b"\r\n%bx-request-id: " % _lines_of(headers[number + 1 :])
+        status_line = b"HTTP/1.1 200 OK\r\n" if response.status == 200 else b"HTTP/1.1 304 Not Modified\r\n"
+        return cls(status_line, before, after, response.coding, len(response.body))
+
+    def body_of(self, cached: CachedResponse) -> bytes | None:
+        """The body of the response; None if it has yet to be compressed."""
+        if not self.length:
+            return b""
+        body = cached.body if self.coding is None else cached.compressed.get(self.coding)
+        return body if body is not None and len(body) == self.length else None
 
 
 class KnownHeads:
@@ -118,6 +148,7 @@ class KnownHeads:
         self._recorder = recorder
         self._shutdown = shutdown
         self._heads: LruCache[bytes, KnownHead] = LruCache(_MAX_BYTES)
+        self._starts: LruCache[tuple[bytes, str], _ResponseStart] = LruCache(_MAX_BYTES)
         self._default_headers: tuple[Sequence[Header], bytes] = ((), b"")
         self._seen: BoundedDict[bytes, None] = BoundedDict()
 
@@ -131,32 +162,44 @@ class KnownHeads:
         self._seen[raw.key] = None
         return False
 
-    def answer(
-        self, known: KnownHead, raw: RawRequest, default_headers: Sequence[Header]
-    ) -> tuple[bytes, bytes] | None:
-        """Head and body of the response from the response cache, recorded as an operation; None if it is not cached.
+    def answer(self, known: KnownHead, raw: RawRequest, default_headers: Sequence[Header]) -> tuple[bytes, ...] | None:
+        """The response from the response cache, to be written in this order; None if it is not cached.
+
+        It is recorded as an operation.
 
         `default_headers`: the headers that the server adds to each response.
         """
         started = time.perf_counter()
         key = self._answers.key(known.head, known.credential, known.payload(raw))
         answer = self._answers.find(key, known.head)
-        if answer is None or (response := self._answers.respond_at_once(answer, known.head)) is None:
+        if answer is None:
             return None
+        cached = answer.response
+        place = raw.key, cached.etag
+        start = self._starts.get(place)
+        body = start.body_of(cached) if start else None
+        if start is None or body is None:
+            if (response := self._answers.respond_at_once(answer, known.head)) is None:
+                return None
+            body = response.body
+            start = _ResponseStart.of(response, known)
+            self._starts.set(place, start, _ENTRY_BYTES + len(start.before) + len(start.after))
         request_id = new_request_id()
         self._recorder.record_execution("kept")
         self._recorder.record_operation(
-            name=response.name,
-            document=response.document,
-            outcome=response.outcome,
-            cost=response.cost,
+            name=cached.name,
+            document=cached.document,
+            outcome="ok",
+            cost=cached.cost,
             seconds=time.perf_counter() - started,
             request_id=request_id,
         )
-        status = b"HTTP/1.1 200 OK\r\n" if response.status == 200 else b"HTTP/1.1 304 Not Modified\r\n"
-        lines = _lines_of(response.all_headers()[1:])
-        parts = (status, self._default_lines(default_headers), known.vary_line, lines, known.added_lines)
-        return b"".join((*parts, b"x-request-id: ", request_id.encode(), b"\r\n\r\n")), response.body
+        age = b"%d" % answer.seconds_left
+        default_lines = self._default_lines(default_headers)
+        parts = (start.status_line, default_lines, start.before, age, start.after, request_id.encode(), b"\r\n\r\n")
+        if len(body) <= _MAX_COPIED_BYTES:
+            return (b"".join((*parts, body)),)
+        return b"".join(parts), body
 
     def _default_lines(self, headers: Sequence[Header]) -> bytes:
         """The lines of the default headers, which uvicorn replaces once a second."""
@@ -206,7 +249,7 @@ class KnownHeads:
             vary=response_headers[0],
             added=added,
         )
-        size = _ENTRY_BYTES + len(scope["query_string"]) + 2 * len(known.added_lines)
+        size = _ENTRY_BYTES + len(scope["query_string"]) + len(_lines_of(added))
         self._heads.set(raw.key, known, size)
 
 

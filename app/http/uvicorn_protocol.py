@@ -57,7 +57,7 @@ class GatewayProtocol(BoundedProtocol):
         self._unset_keepalive_if_required()
         self.requests_received += 1
         if response := heads.answer(known, raw, self.server_state.default_headers):
-            # Two writes, because `writelines` of asyncio before Python 3.12.9 and 3.13.2 never pauses the protocol, so
+            # No `writelines`, because that of asyncio before Python 3.12.9 and 3.13.2 never pauses the protocol, so
             # that a client which does not read makes the buffer grow without bound (CVE-2024-12254).
             for part in response:
                 self.transport.write(part)
