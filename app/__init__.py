@@ -25,8 +25,8 @@ imports only from lower floors: the `layers` in pyproject.toml, which tests/test
 
 One request, in the order of the files that it passes:
 
- 1. http/uvicorn_protocol.py receives the bytes. If the same bytes came before and the cached response is still fresh,
-    http/replay_cache.py answers, and the steps below are skipped, the middleware too.
+ 1. http/uvicorn_protocol.py receives the bytes. If the head of the request came before, http/known_heads.py knows what
+    was made of it: step 2 and the first half of step 3 are skipped. If the response is cached too, it is sent at once.
  2. http/server.py and http/middleware.py give the request an id, and send `/graphql` past FastAPI to the endpoint.
     observability/operation_log.py surrounds the endpoint, and records the outcome.
  3. http/endpoint.py reads the payload (http/params.py), finds the credential (http/auth.py), counts the client

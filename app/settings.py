@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         description="`false` disables introspection, `/schema.graphql` and suggestions of field names in errors.",
     )
     graphiql: bool = Field(True, description="Whether a browser that opens `/graphql` gets GraphiQL.")
+    fast_path: bool = Field(
+        True,
+        description="Whether requests whose head was seen before are answered without parsing that head again. `false` "
+        "helps to find out whether this is the cause of a fault.",
+    )
     explain: bool = Field(
         True,
         description="Whether `X-Gateway-Explain: 1` adds upstream requests, cache outcomes and cost to the response.",

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -188,7 +188,7 @@ async def running_gateway(
     )
     async with (
         app.router.lifespan_context(app) as state,
-        serving_app(app, state, http=ReplayProtocol, ws="none") as url,
+        serving_app(app, state, http=GatewayProtocol, ws="none") as url,
         create_http_client(url) as client,
     ):
         yield Gateway(client, app, log)

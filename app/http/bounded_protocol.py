@@ -137,6 +137,7 @@ class BoundedProtocol(FramedProtocol):
             self._unparsed += data  # read before reading was paused
         else:
             self._parse_slices(data)
+            self.begin_arrived(at_once=True)
 
     def _parse_slices(self, data: bytes) -> None:
         """Parse the data as far as no request waits for the response before it."""
@@ -196,6 +197,7 @@ class BoundedProtocol(FramedProtocol):
             data, self._unparsed = self._unparsed, b""
             self.flow.is_held = False
             self._parse_slices(data)
+            self.begin_arrived(at_once=False)
             self.flow.resume_reading()
 
     def pause_writing(self) -> None:

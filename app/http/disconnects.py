@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from starlette.types import Receive
 
 from app.http.errors import ClientDisconnectedError
+from app.resilience.eager_task import TaskReference, reference_to_current_task
 
 
 class DisconnectWatcher:
@@ -18,7 +19,7 @@ class DisconnectWatcher:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._operation: asyncio.Task[Any] | None = None
+        self._operation = TaskReference()
         self._watcher: asyncio.Task[None] | None = None
         self._is_disconnected = False
 
@@ -27,7 +28,7 @@ class DisconnectWatcher:
         self._watcher = self._watcher or asyncio.create_task(self._watch())
 
     async def __aenter__(self) -> Self:
-        self._operation = asyncio.current_task()
+        self._operation = reference_to_current_task()
         return self
 
     async def __aexit__(
@@ -36,7 +37,7 @@ class DisconnectWatcher:
         try:
             if self._is_disconnected and isinstance(exc, asyncio.CancelledError):
                 # The cancellation came from `_watch` and ends here; a cancellation from elsewhere goes on.
-                cast("asyncio.Task[Any]", self._operation).uncancel()
+                self._task.uncancel()
                 raise ClientDisconnectedError from None
         finally:
             if self._watcher and not self._watcher.done():
@@ -48,4 +49,11 @@ class DisconnectWatcher:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._is_disconnected = True
-        cast("asyncio.Task[Any]", self._operation).cancel()
+        self._task.cancel()
+
+    @property
+    def _task(self) -> asyncio.Task[Any]:
+        """The operation's task. It has become one, because it waits."""
+        if self._operation.task is None:
+            raise RuntimeError("The operation has not begun to wait.")
+        return self._operation.task

@@ -23,38 +23,28 @@ from app.cache.page_cache import PageCache
 from app.errors import GatewayError
 from app.execution import Executor, IncrementalResponse, Request, Response
 from app.http.auth import Authenticator
+from app.http.cached_answers import CachedAnswers, coding_for
 from app.http.client_rate_limit import ClientRateLimit
-from app.http.compression import MIN_BYTES, Compressor, negotiate_coding
+from app.http.compression import MIN_BYTES, negotiate_coding
 from app.http.disconnects import DisconnectWatcher
 from app.http.errors import ClientDisconnectedError, HTTPError
+from app.http.graphql_head import ANYTHING, GRAPHQL_REQUEST, GraphQLHead, GraphQLRequest, accepted_by, read_head
 from app.http.incremental import MultipartWriter
-from app.http.negotiation import (
-    MULTIPART,
-    PLAIN_JSON,
-    Accepted,
-    negotiate,
-    parse_max_age,
-)
-from app.http.params import GraphQLParams, headers_of, parse_params, read_payload
+from app.http.negotiation import PLAIN_JSON, Accepted
+from app.http.params import BODY_HAS_ARRIVED, GraphQLParams, headers_of, parse_params, read_payload
 from app.http.persisted_queries import PersistedDocuments
-from app.http.replay_cache import REPLAY_RECORDER, ReplayRecorder
 from app.http.response import (
     CLIENT_CLOSED_REQUEST,
     HTTPResponse,
-    cached_response,
     error_response,
-    is_not_modified,
     operation_response,
 )
-from app.http.response_cache import CachedResponse, ResponseCache, etag_of
 from app.http.streamed_response import StreamedResponse
 from app.observability.operation_log import OperationRecorder
 from app.resilience.clock import Clock
 from app.resilience.cooperative_scheduler import CooperativeScheduler
 from app.schema.context import OperationContext
 
-_ANYTHING: Final = Accepted(PLAIN_JSON, None)
-"""What a client accepts that sends no `Accept`."""
 _DEADLINE_MARGIN: Final = 0.25
 """Seconds added to an operation's deadline, so that a request to LangSmith times out first and reports the reason."""
 
@@ -68,8 +58,7 @@ class GraphQLEndpoint:
         documents: resolves persisted documents.
         authenticator: maps a request to a LangSmith credential.
         cache: cached pages of sessions.
-        responses: cached responses.
-        compressor: compresses responses.
+        answers: finds, stores and compresses cached responses.
         recorder: records each operation in log and metrics.
         rate_limit: limits each client's requests.
         log: receives the traceback of a bug.
@@ -86,8 +75,7 @@ class GraphQLEndpoint:
     documents: PersistedDocuments
     authenticator: Authenticator
     cache: PageCache
-    responses: ResponseCache
-    compressor: Compressor
+    answers: CachedAnswers
     recorder: OperationRecorder
     rate_limit: ClientRateLimit
     log: FilteringBoundLogger
@@ -145,60 +133,69 @@ class GraphQLEndpoint:
         )
 
     async def _respond(self, scope: Scope, receive: Receive) -> HTTPResponse | StreamedResponse:
-        """The response from the response cache, or else from running the operation."""
-        accepted = _ANYTHING
-        headers: dict[bytes, bytes] = {}
+        accepted, accept_encoding = ANYTHING, None
         try:
-            headers = headers_of(scope)
-            if b"accept" in headers:
-                accepted = negotiate(headers[b"accept"].decode("latin-1"))
-            replay_recorder: ReplayRecorder | None = scope.get("state", {}).get(REPLAY_RECORDER)
-            payload = await read_payload(
-                scope,
-                headers,
-                receive,
-                origins=self.origins,
-                body_timeout_seconds=None if replay_recorder else self.body_timeout_seconds,
-            )
-            # After the body, because the connection of a refused request can only be used again if its body was read.
-            credential = self.authenticator.authenticate(scope["headers"])
-            if self.rate_limit.is_limited:
-                await self.rate_limit.acquire(credential, scope)
-            explain = self.explain and headers.get(b"x-gateway-explain") == b"1"
-            max_age = parse_max_age(headers.get(b"cache-control", b"").decode("latin-1"))
-            key = None
-            if credential and not explain:
-                # Of `Accept`, only the format of parts is in the key: JSON is the same in both media types.
-                key = self.responses.key(credential.scope, scope["method"], payload, accepted.parts)
-                if key and max_age is None and (found := self.responses.get(key)):
-                    self.recorder.record_execution("kept")
-                    return await self._answer_from_cache(key, *found, accepted.media_type, headers, replay_recorder)
-            watcher = DisconnectWatcher(receive)
-            deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
-            context = OperationContext(self.cache, credential, self.now(), deadline, watcher.start, max_age)
-            store = functools.partial(self._store, key, context, self.clock())
-            response = await self._run(scope["method"], payload, context, watcher, accepted, explain=explain)
-            if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
-                await self.rate_limit.verify(credential)
-            if isinstance(response, StreamedResponse):
-                response = await self._begin(response, headers, context, store)
-            if isinstance(response, HTTPResponse) and (cached := store(response)):
-                return await self._answer_from_cache(*cached, accepted.media_type, headers)
+            request: GraphQLRequest | None = scope.get("state", {}).get(GRAPHQL_REQUEST)
+            if request:
+                accepted, accept_encoding = request.head.accepted, request.head.accept_encoding
+            else:
+                headers = headers_of(scope)
+                accept_encoding = headers.get(b"accept-encoding")
+                accepted = accepted_by(headers)
+                request = await self._read(scope, headers, accepted, receive)
+            return await self._answer(request, receive)
         except Exception as exc:  # noqa: BLE001 - each error becomes a response; a bug is logged with its traceback
             response = self._respond_to_error(exc, accepted.media_type)
-        return await self._compress(response, headers) if isinstance(response, HTTPResponse) else response
+        return await self._compress(response, accept_encoding)
 
-    async def _compress(self, response: HTTPResponse, headers: dict[bytes, bytes]) -> HTTPResponse:
-        coding = _coding_for(headers, response.body)
+    async def _read(
+        self, scope: Scope, headers: dict[bytes, bytes], accepted: Accepted, receive: Receive
+    ) -> GraphQLRequest:
+        """Receive a request, authenticate and count its client."""
+        state = scope.setdefault("state", {})
+        timeout = None if BODY_HAS_ARRIVED in state else self.body_timeout_seconds
+        payload = await read_payload(scope, headers, receive, origins=self.origins, body_timeout_seconds=timeout)
+        # After the body, because the connection of a refused request can only be used again if its body was read.
+        credential = self.authenticator.authenticate(scope["headers"])
+        if self.rate_limit.is_limited:
+            await self.rate_limit.acquire(credential, scope)
+        head = read_head(scope["method"], headers, accepted, explain=self.explain)
+        request = state[GRAPHQL_REQUEST] = GraphQLRequest(head, credential, payload)
+        return request
+
+    async def _answer(self, request: GraphQLRequest, receive: Receive) -> HTTPResponse | StreamedResponse:
+        """The response from the response cache, or else from running the operation."""
+        head = request.head
+        key = self.answers.key(head, request.credential, request.payload)
+        if cached := self.answers.find(key, head):
+            self.recorder.record_execution("kept")
+            return await self.answers.respond(cached, head)
+        watcher = DisconnectWatcher(receive)
+        deadline = asyncio.get_running_loop().time() + self.timeout_seconds + _DEADLINE_MARGIN
+        context = OperationContext(self.cache, request.credential, self.now(), deadline, watcher.start, head.max_age)
+        store = functools.partial(self.answers.store, key, context, self.clock())
+        response = await self._run(request, context, watcher)
+        if self.rate_limit.is_limited and _is_answered_by_langsmith(context):
+            await self.rate_limit.verify(request.credential)
+        if isinstance(response, StreamedResponse):
+            response = await self._begin(response, head, context, store)
+        if isinstance(response, StreamedResponse):
+            return response
+        if cached := store(response):
+            return await self.answers.respond(cached, head)
+        return await self._compress(response, head.accept_encoding)
+
+    async def _compress(self, response: HTTPResponse, accept_encoding: bytes | None) -> HTTPResponse:
+        coding = coding_for(accept_encoding, response.body)
         if coding is None:
             return response
-        body = await self.compressor.compress(response.body, coding)
+        body = await self.answers.compressor.compress(response.body, coding)
         return msgspec.structs.replace(response, body=body, coding=coding)
 
     async def _begin(
         self,
         streamed: StreamedResponse,
-        headers: dict[bytes, bytes],
+        head: GraphQLHead,
         context: OperationContext,
         store: Callable[[HTTPResponse], object],
     ) -> HTTPResponse | StreamedResponse:
@@ -215,60 +212,38 @@ class GraphQLEndpoint:
             raise
         if streamed.is_complete:
             return streamed.response
-        streamed.send_in(negotiate_coding(headers.get(b"accept-encoding", b""), MIN_BYTES))
+        streamed.send_in(negotiate_coding(head.accept_encoding or b"", MIN_BYTES))
         streamed.on_complete = store
         return streamed
 
-    async def _answer_from_cache(
-        self,
-        key: str,
-        cached: CachedResponse,
-        seconds_left: float,
-        media_type: str,
-        headers: dict[bytes, bytes],
-        replay_recorder: ReplayRecorder | None = None,
-    ) -> HTTPResponse:
-        """The cached response in the content coding that the client prefers, which is cached too; or 304."""
-        coding = _coding_for(headers, cached.body)
-        not_modified = is_not_modified(cached, coding, headers.get(b"if-none-match"))
-        if coding is not None and coding not in cached.compressed and not not_modified:
-            body = await self.compressor.compress(cached.body, coding)
-            cached = self.responses.add_compressed(key, cached, coding, body)
-        if replay_recorder:
-            replay_recorder.use_cached_response(key, cached, coding)
-        return cached_response(cached, seconds_left, media_type, coding, not_modified=not_modified)
-
     async def _run(
         self,
-        method: str,
-        payload: bytes,
+        request: GraphQLRequest,
         context: OperationContext,
         watcher: DisconnectWatcher,
-        accepted: Accepted,
-        *,
-        explain: bool,
     ) -> HTTPResponse | StreamedResponse:
+        accepted, explain = request.head.accepted, request.head.explain
         params: GraphQLParams | None = None
-        request: Request | None = None
+        operation: Request | None = None
         answer: Response | IncrementalResponse
         try:
-            params = parse_params(method, payload)
-            request = await self.documents.resolve(params)
+            params = parse_params(request.head.method, request.payload)
+            operation = await self.documents.resolve(params)
             async with watcher:
                 run = self.executor.run_incrementally if accepted.parts else self.executor.run
-                answer = await run(request, context)
+                answer = await run(operation, context)
                 result = answer.initial if isinstance(answer, IncrementalResponse) else answer
                 if result.ran:
-                    await self.documents.record(params, request.query)
+                    await self.documents.record(params, operation.query)
         except GatewayError as exc:  # from `parse_params` and `resolve`; the executor puts its errors into the result
             answer = result = Response([{"message": str(exc), "extensions": exc.extensions}])
         except Exception as exc:  # noqa: BLE001 - as above; here the operation's name is known
-            return self._respond_to_error(exc, accepted.media_type, **self._names(params, request))
+            return self._respond_to_error(exc, accepted.media_type, **self._names(params, operation))
 
         def extensions() -> dict[str, Any] | None:
             return {"gateway": _explain(result, context.traces)} if explain else None
 
-        names = self._names(params, request)
+        names = self._names(params, operation)
         if isinstance(answer, IncrementalResponse) and accepted.parts:
             head = HTTPResponse(
                 status=200,
@@ -281,28 +256,6 @@ class GraphQLEndpoint:
             )
             return StreamedResponse(answer, MultipartWriter(answer, accepted.parts, extensions, self.scheduler), head)
         return operation_response(result, accepted.media_type, extensions=extensions(), **names)
-
-    def _store(
-        self, key: str | None, context: OperationContext, began: float, response: HTTPResponse
-    ) -> tuple[str, CachedResponse, float] | None:
-        """Store a response in the response cache, unless it has errors. `began`: when the operation began.
-
-        Returns its key, the cached response and the seconds for which it is fresh; None if it is not cached.
-        """
-        if key is None or response.outcome != "ok":
-            return None
-        cached = CachedResponse(
-            body=response.body,
-            etag=etag_of(response.body),
-            dependencies=context.dependencies,
-            expires_at=began + context.valid_seconds,
-            name=response.name,
-            document=response.document or "",
-            cost=response.cost,
-            media_type=response.media_type if response.media_type.startswith(MULTIPART) else None,
-        )
-        seconds_left = self.responses.set(key, cached)
-        return (key, cached, seconds_left) if seconds_left > 0 else None
 
     def _respond_to_error(
         self, exc: Exception, media_type: str, *, name: str | None = None, document: str | None = None
@@ -318,12 +271,6 @@ class GraphQLEndpoint:
             "name": self.executor.name_of(request) if request else None,
             "document": _digest(query) if query else None,
         }
-
-
-def _coding_for(headers: dict[bytes, bytes], body: bytes) -> str | None:
-    """The content coding for this body that the client prefers; None if it prefers none."""
-    accept_encoding = headers.get(b"accept-encoding")
-    return None if accept_encoding is None else negotiate_coding(accept_encoding, len(body))
 
 
 def _is_answered_by_langsmith(context: OperationContext) -> bool:

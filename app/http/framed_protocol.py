@@ -13,6 +13,7 @@ So this class changes uvicorn's own in these points:
 """
 
 import asyncio
+import contextvars
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http.errors import HTTPError
-from app.http.params import MAX_URL_BYTES
+from app.http.params import BODY_HAS_ARRIVED, MAX_URL_BYTES
 from app.http.request_head import (
     HEAD_IS_CHECKED,
     MAX_HEADERS_BYTES,
@@ -33,6 +34,7 @@ from app.http.request_head import (
     url_too_long,
 )
 from app.http.response_cycle import LeanCycle
+from app.resilience.eager_task import begin
 
 _MAX_HEAD_BYTES: Final = MAX_URL_BYTES + MAX_HEADERS_BYTES
 _CHUNK_OVERHEAD_BYTES: Final = 16
@@ -45,12 +47,15 @@ class FramedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app_state = {**self.app_state, HEAD_IS_CHECKED: True}
+        # uvicorn looks only whether its logger has a handler, which pytest for example adds to every logger.
+        self.access_log = self.access_log and self.config.access_log
         self.url = b""
         self.is_receiving = False  # a request has begun and is not complete
         self.is_refused = False
         self.requests_received = 0
         # Subclasses set it where they start a request. uvicorn's `cycle` is the one that arrived last.
         self.running: RequestResponseCycle | None = None
+        self._arrived: tuple[RequestResponseCycle, Any] | None = None  # the request to begin with its app
         self._is_head_complete = False  # of the request that is being received; `cycle` is then its cycle
         self._data_bytes = 0  # of the data that is being parsed
         # At least the bytes of the head that is being received; then, those of the body that are more than it needs.
@@ -80,6 +85,7 @@ class FramedProtocol(HttpToolsProtocol):
     def refuse(self, error: HTTPError) -> None:
         """Answer the request that is being received with an error, and close the connection."""
         self.is_refused = True
+        self.begin_arrived(at_once=False)
         self.logger.warning("Refused a request: %d %s", error.status, error.message)
         if self.is_receiving and self._is_head_complete:
             if self.cycle.response_started:  # its response did not need the rest of the body
@@ -157,10 +163,36 @@ class FramedProtocol(HttpToolsProtocol):
         is_kept = http_version != "1.0" and self.parser.should_keep_alive()
         self.cycle = self._create_cycle(LeanCycle, self.scope, keep_alive=is_kept)
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
+            self.running = self.cycle
+            self._arrived = self.cycle, app
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))
+
+    def begin_arrived(self, *, at_once: bool) -> None:
+        """Begin the request that has arrived, if one has.
+
+        A request whose body is there begins at once, which saves a task (see eager_task.py). `at_once` must be false
+        within another request, because requests would begin within each other without end.
+        """
+        arrived, self._arrived = self._arrived, None
+        if arrived is None:
+            return
+        if not at_once or self.is_receiving or self.flow.write_paused:
+            self._start_asgi_task(*arrived)
+        else:
+            cycle, app = arrived
+            cycle.scope["state"][BODY_HAS_ARRIVED] = True
+            self.begin_at_once(cycle, app)
+
+    def begin_at_once(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Run a request until it ends or has to wait; the rest of it is a task then."""
+        self.running = cycle
+        context = contextvars.Context() if self.config.reset_contextvars else contextvars.copy_context()
+        task = begin(cycle.run_asgi(app), self.loop, context).task
+        if task is not None:
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
         unused = self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES

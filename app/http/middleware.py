@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
 
 from app.http.graceful_shutdown import GracefulShutdown
-from app.http.replay_cache import REPLAY_RECORDER
 from app.observability.operation_log import new_request_id
 from app.observability.request_id import REQUEST_ID
+from app.resilience.eager_task import become_task
 
-_REQUEST_ID: Final = b"x-request-id"
-_CONNECTION_CLOSE: Final = (b"connection", b"close")
+X_REQUEST_ID: Final = b"x-request-id"
+CONNECTION_CLOSE: Final = (b"connection", b"close")
 _PLAIN_ID: Final = re.compile(rb"[\x21-\x7e]{1,100}")
 _CONTENT_SECURITY_POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 """For responses that set no policy of their own, as the web pages do."""
@@ -33,7 +34,7 @@ class RequestIdAndSecurityHeadersMiddleware:
     `X-Request-Id`. It is the client's own `X-Request-Id` if that is at most 100 visible ASCII characters. The security
     headers keep browsers from framing, sniffing or embedding a response.
 
-    This middleware must be the outermost one: it passes the final status and headers to the request's ReplayRecorder.
+    No middleware around this one may add headers: known_heads.py takes the last one for the id.
 
     `shutdown`: once it has begun, responses say `Connection: close`.
     """
@@ -46,21 +47,19 @@ class RequestIdAndSecurityHeadersMiddleware:
             await self.app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        client_id = next((value for name, value in scope["headers"] if name == _REQUEST_ID), b"")
-        new_id = None if _PLAIN_ID.fullmatch(client_id) else new_request_id()
-        request_id = state["request_id"] = new_id or client_id.decode()
+        client_id = next((value for name, value in scope["headers"] if name == X_REQUEST_ID), b"")
+        is_plain = _PLAIN_ID.fullmatch(client_id)
+        request_id = state["request_id"] = client_id.decode() if is_plain else new_request_id()
         REQUEST_ID.set(request_id)
-        id_header = (_REQUEST_ID, request_id.encode())
+        id_header = (X_REQUEST_ID, request_id.encode())
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 has_policy = _CONTENT_SECURITY_POLICY[0] in dict(message["headers"])
                 headers = [*message["headers"], *(_SECURITY_HEADERS[1:] if has_policy else _SECURITY_HEADERS)]
-                if recorder := state.get(REPLAY_RECORDER):
-                    recorder.start_response(message["status"], headers, None if new_id else client_id)
                 headers.append(id_header)
-                if self.shutdown.has_begun and _CONNECTION_CLOSE not in headers and self.shutdown.closes(state):
-                    headers.append(_CONNECTION_CLOSE)
+                if self.shutdown.has_begun and CONNECTION_CLOSE not in headers and self.shutdown.closes(state):
+                    headers.append(CONNECTION_CLOSE)
                 message["headers"] = headers
             await send(message)
 
@@ -81,4 +80,27 @@ class PathRoute:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else ""
         is_path = path.removesuffix("/") == self.path
-        await (self.endpoint if is_path else self.app)(scope, receive, send)
+        if is_path:
+            await self.endpoint(scope, receive, send)
+            return
+        await become_task()  # FastAPI runs on anyio
+        await self.app(scope, receive, send)
+
+
+@dataclass(frozen=True)
+class InternalErrorLog:
+    """Logs the exceptions that an app raises for a request.
+
+    Starlette has answered with 500, and would leave the traceback to the server, without the request id.
+    """
+
+    app: ASGIApp
+    log: FilteringBoundLogger
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            self.log.exception("internal_error", path=scope["path"])

@@ -19,11 +19,14 @@ from app.execution.limits import MAX_VARIABLES_BYTES
 from app.http.errors import ClientDisconnectedError, HTTPError
 from app.http.json_members import MAX_MEMBERS, duplicate_member, not_json, parse_members
 from app.http.negotiation import PLAIN_JSON
+from app.resilience.eager_task import become_task
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 MAX_URL_BYTES: Final = 8 * 1024
 _BODY_TOO_LARGE: Final = f"The body is longer than {MAX_BODY_BYTES} bytes."
 _BODY_FORM: Final = 'one JSON object, such as {"query": "{ sessions { nodes { name } } }"}'
+BODY_HAS_ARRIVED: Final = "body_has_arrived"
+"""Key in a request's `scope["state"]`: the server has received all of it."""
 SHA256_PREFIX: Final = "sha256:"
 """Prefix of a document id that is the SHA-256 of the document."""
 _NULL: Final = b"null"
@@ -134,6 +137,7 @@ def _check_origin(headers: dict[bytes, bytes], origins: Collection[str]) -> None
 
 
 async def _read_body_within(headers: dict[bytes, bytes], receive: Receive, seconds: float) -> bytes:
+    await become_task()
     try:
         async with asyncio.timeout(seconds):
             return await _read_body(headers, receive)

@@ -1,4 +1,4 @@
-"""Selects uvicorn's HTTP protocol class: ReplayProtocol, or uvicorn's own if its internals are not as expected.
+"""Selects uvicorn's HTTP protocol class: GatewayProtocol, or uvicorn's own if its internals are not as expected.
 
 `serve` passes the class to uvicorn. With `uvicorn app.main:app`, the app gives it to the server that runs it.
 """
@@ -29,11 +29,12 @@ _METHODS: Final = {
     "_start_asgi_task": ["self", "cycle", "app"],
     "_unset_keepalive_if_required": ["self"],
 }
-"""Methods of uvicorn's protocol that ReplayProtocol calls or overrides, with their parameters."""
+"""Methods of uvicorn's protocol that GatewayProtocol calls or overrides, with their parameters."""
 _ATTRIBUTES: Final = {
     "HttpToolsProtocol": {
         "access_log",
         "app_state",
+        "config",
         "connections",
         "cycle",
         "expect_100_continue",
@@ -55,6 +56,7 @@ _ATTRIBUTES: Final = {
         "expected_content_length",
         "keep_alive",
         "message_event",
+        "more_body",
         "on_response",
         "response_complete",
         "response_started",
@@ -63,17 +65,17 @@ _ATTRIBUTES: Final = {
     "FlowControl": {"write_paused"},
     "ServerState": {"default_headers"},
 }
-"""Attributes that ReplayProtocol uses, by the class in uvicorn's module whose constructor must set them."""
+"""Attributes that GatewayProtocol uses, by the class in uvicorn's module whose constructor must set them."""
 
 
 def select_http_protocol(log: FilteringBoundLogger) -> type[asyncio.Protocol] | str:
-    """Value for uvicorn's option `http`. Logs one warning if repeated requests cannot be replayed."""
+    """Value for uvicorn's option `http`. Logs one warning if it is not GatewayProtocol."""
     if unexpected := sorted(_unexpected_internals()):
-        log.warning("replay_cache_disabled", uvicorn=uvicorn.__version__, unexpected=unexpected)
+        log.warning("fast_path_disabled", uvicorn=uvicorn.__version__, unexpected=unexpected)
         return UVICORN_DEFAULT
-    from app.http.uvicorn_protocol import ReplayProtocol  # noqa: PLC0415 - fails where uvicorn has no such base class
+    from app.http.uvicorn_protocol import GatewayProtocol  # noqa: PLC0415 - fails where uvicorn has no such base class
 
-    return ReplayProtocol
+    return GatewayProtocol
 
 
 def use_in_running_server(log: FilteringBoundLogger) -> None:

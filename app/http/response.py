@@ -53,11 +53,15 @@ class HTTPResponse(msgspec.Struct, frozen=True):
                 headers.append((b"content-encoding", self.coding.encode()))
         return headers
 
-    async def send(self, send: Send) -> None:
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        """All headers. The first one is `Vary`."""
         headers = self.headers_without_length()
         if self.status != 304:
             headers.append((b"content-length", b"%d" % len(self.body)))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        return headers
+
+    async def send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers()})
         await send({"type": "http.response.body", "body": self.body})
 
 

@@ -6,6 +6,7 @@ code writes all others, and raises its own errors.
 """
 
 import string
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -17,9 +18,13 @@ _FRAMING_NAMES: Final = frozenset({b"content-length", b"transfer-encoding", b"co
 
 
 class LeanCycle(RequestResponseCycle):
-    """One request and its response."""
+    """One request and its response. `on_start`: called with status and headers when the response starts."""
+
+    on_start: Callable[[int, Sequence[tuple[bytes, bytes]]], None] | None = None
 
     async def send(self, message: Any) -> None:
+        if self.on_start is not None and message["type"] == "http.response.start":
+            self.on_start(message["status"], message["headers"])
         is_usual = not (self.disconnected or self.flow.write_paused or self.access_log)
         if is_usual and not self.response_started and self._start(message):
             return

@@ -14,15 +14,16 @@ from structlog.typing import FilteringBoundLogger
 from app.cache.page_cache import PageCache
 from app.execution import Executor
 from app.http.auth import create_authenticator
+from app.http.cached_answers import CachedAnswers
 from app.http.client_rate_limit import ClientRateLimit
 from app.http.compression import Compressor
 from app.http.cors import AnyHeaderCORSMiddleware
 from app.http.endpoint import GraphQLEndpoint
 from app.http.graceful_shutdown import GRACEFUL_SHUTDOWN, GracefulShutdown, draining
-from app.http.middleware import PathRoute, RequestIdAndSecurityHeadersMiddleware
+from app.http.known_heads import KNOWN_HEADS, KnownHeads
+from app.http.middleware import InternalErrorLog, PathRoute, RequestIdAndSecurityHeadersMiddleware
 from app.http.persisted_queries import PersistedDocuments
 from app.http.protocol_selection import use_in_running_server
-from app.http.replay_cache import REPLAY_CACHE, ReplayCache
 from app.http.request_head import RequestHeadMiddleware
 from app.http.response_cache import ResponseCache
 from app.http.routes import create_routes
@@ -55,13 +56,7 @@ class GatewayApp(FastAPI):
             self.asgi_app = cls(self.asgi_app, *args, **kwargs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self.asgi_app(scope, receive, send)
-        except Exception:
-            if scope["type"] != "http":
-                raise
-            # Starlette has answered with 500, and would leave the traceback to the server, without the request id.
-            self.log.exception("internal_error", path=scope["path"])
+        await self.asgi_app(scope, receive, send)
 
 
 def create_middleware(
@@ -70,11 +65,13 @@ def create_middleware(
     web_page_data: Mapping[str, Any],
     shutdown: GracefulShutdown,
     compressor: Compressor,
+    log: FilteringBoundLogger,
 ) -> list[Middleware]:
     """All middleware, in the order in which a request meets it. `web_page_data`: what their scripts need."""
     cors = Middleware(AnyHeaderCORSMiddleware, origins=settings.cors_origins)
     graphiql = Middleware(GraphiQLMiddleware, path=GRAPHQL_PATH, data=web_page_data, compressor=compressor)
     return [
+        Middleware(InternalErrorLog, log),
         Middleware(RequestIdAndSecurityHeadersMiddleware, shutdown),
         *([cors] if settings.cors_origins else []),
         Middleware(RequestHeadMiddleware),
@@ -117,7 +114,7 @@ def create_http_app(
         now: the time of day.
         body_timeout_seconds: time in which a request's body must arrive.
         demo: whether a request without a credential has the demo workspace's key.
-        is_traced: whether each operation needs a span, so that none may be answered by the replay cache.
+        is_traced: whether each operation needs a span, so that no head may be known.
         pages_held_bytes: memory of the cached pages, for the metrics.
         owns_process: whether the app may decide when the process looks for garbage.
         closeables: what to close, in this order, when the app stops.
@@ -132,16 +129,14 @@ def create_http_app(
         log=log,
         clock=clock,
     )
-    # A replay is neither counted by the rate limit nor traced.
-    replays = None if rate_limit.is_limited or is_traced else ReplayCache(responses, recorder)
     compressor = Compressor()
+    answers = CachedAnswers(responses, compressor)
     endpoint = GraphQLEndpoint(
         executor=executor,
         documents=documents,
         authenticator=create_authenticator(settings, demo=demo),
         cache=cache,
-        responses=responses,
-        compressor=compressor,
+        answers=answers,
         recorder=recorder,
         rate_limit=rate_limit,
         log=log,
@@ -154,6 +149,10 @@ def create_http_app(
     )
     shutdown = GracefulShutdown()
     garbage = GarbageCollection(lambda: metrics.operations_in_flight == 0, clock)
+    operations = recorder.wrap(endpoint)
+    # A request with a known head is neither counted by the rate limit nor traced.
+    is_fast = settings.fast_path and not rate_limit.is_limited and not is_traced
+    heads = KnownHeads(InternalErrorLog(operations, log), answers, recorder, shutdown) if is_fast else None
     is_started = False
 
     def is_ready() -> bool:
@@ -167,7 +166,7 @@ def create_http_app(
         try:
             with draining(shutdown), garbage.running() if owns_process else contextlib.nullcontext():
                 async with metrics.publishing():
-                    yield {REPLAY_CACHE: replays, GRACEFUL_SHUTDOWN: shutdown}
+                    yield {KNOWN_HEADS: heads, GRACEFUL_SHUTDOWN: shutdown}
         finally:
             is_started = False
             for part in (rate_limit, *closeables):
@@ -175,7 +174,7 @@ def create_http_app(
 
     web_page_data = page_data(settings, demo=demo)
     return GatewayApp(
-        create_middleware(settings, recorder.wrap(endpoint), web_page_data, shutdown, compressor),
+        create_middleware(settings, operations, web_page_data, shutdown, compressor, log),
         log=log,
         lifespan=lifespan,
         routes=[

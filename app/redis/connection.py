@@ -35,6 +35,7 @@ from app.observability.metrics import Metrics
 from app.redis.url import RedisUrl
 from app.resilience.circuit_breaker import CircuitBreaker, Permit
 from app.resilience.clock import Clock
+from app.resilience.eager_task import become_task
 
 KEY_PREFIX: Final = "sessions-gateway:"
 """Prefix of every key of the gateway."""
@@ -113,6 +114,7 @@ class RedisConnection:
         if (permit := self._breaker.acquire()) is None:
             raise RedisUnavailableError
         try:
+            await become_task()
             async with asyncio.timeout(self._timeout_seconds), self._free_connections:
                 yield
         except Exception as exc:  # redis-py raises errors of many kinds for answers that are not RESP.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Generic, TypeVar
 
 from app.errors import UpstreamTimeoutError
+from app.resilience.eager_task import become_task
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class SharedTask(Generic[T]):
             raise TaskAbandonedError
         self._waiters += 1
         try:
+            await become_task()
             async with asyncio.timeout_at(deadline):
                 # Without the shield, cancelling one caller would cancel the task for all of them.
                 return await asyncio.shield(self._task)
@@ -63,6 +65,7 @@ async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:
     """
     if len(work) == 1:
         return [await work[0]]
+    await become_task()
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]

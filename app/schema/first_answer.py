@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
 from app.errors import ForbiddenError, GatewayError, UnauthenticatedError, UpstreamTimeoutError
+from app.resilience.eager_task import become_task
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class FirstAnswerGate:
 
     async def _wait_for_turn(self, deadline: float) -> None:
         if self._begun >= MAX_BEFORE_ANSWER:
+            await become_task()
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._answered.wait()

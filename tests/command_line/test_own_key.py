@@ -44,7 +44,7 @@ def test_own_key_refuses_pages_whose_name_leads_to_this_machine(tmp_path: Path, 
     with running(*OWN_KEY, cwd=tmp_path, **upstream) as server:
         port = server.url.split(":")[2].split("/")[0]
         for host in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
-            for _ in range(4):  # also once the answer is replayed
+            for _ in range(4):  # also once the head is known
                 assert post(server.url, host=host).status_code == 200
         for host in (f"evil.example:{port}", "evil.example", f"127.0.0.1.evil.example:{port}", "", "["):
             refused = post(server.url, host=host, origin=f"http://{host}")

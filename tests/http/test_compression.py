@@ -165,7 +165,7 @@ async def test_only_the_etag_of_the_coding_that_the_client_would_get_is_answered
     compressions.clear()
     for other, etag in etags.items():
         for if_none_match in (etag, b'"x", W/' + etag):
-            for _ in range(3):  # from the response cache, and replayed
+            for _ in range(3):  # the last one with a known head
                 answer = await connection.request(post(ROWS, coding, b"If-None-Match: " + if_none_match))
                 if other == coding:
                     assert (answer.status, answer.body) == (b"HTTP/1.1 304 Not Modified", b"")

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.emulator.server import serving_app
 from app.http.connection_limits import ConnectionLimits
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -35,7 +35,7 @@ def serve_within(upstream_url: str) -> ServeWithin:
 
     @contextlib.asynccontextmanager
     async def serve(*, keep_alive: float = 600, **limits: float) -> AsyncIterator[Gateway]:
-        protocol = type("LimitedProtocol", (ReplayProtocol,), {"limits": ConnectionLimits(**limits)})  # type: ignore[arg-type]  # max_connections is an int
+        protocol = type("LimitedProtocol", (GatewayProtocol,), {"limits": ConnectionLimits(**limits)})  # type: ignore[arg-type]  # max_connections is an int
         log = io.StringIO()
         app = create_app(Settings.load(langsmith_endpoint=upstream_url), log=create_log("json", "debug", log))
         async with (

@@ -18,7 +18,7 @@ import uvicorn
 
 from app.emulator import Emulator, serving_in_thread
 from app.http.graceful_shutdown import stop_listening
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -238,7 +238,7 @@ async def test_pipelined_requests_that_were_received_are_answered_after_sigterm(
 
 async def test_connections_that_wait_to_be_accepted_are_served_before_the_port_is_closed(upstream_url: str) -> None:
     app = create_app(Settings.load(langsmith_endpoint=upstream_url), log=create_log("json", "debug", io.StringIO()))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, http=ReplayProtocol, ws="none", log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, http=GatewayProtocol, ws="none", log_config=None))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)

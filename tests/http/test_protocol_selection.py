@@ -1,4 +1,4 @@
-"""The replaying protocol is used only on a uvicorn whose internals are as expected."""
+"""The gateway's own protocol is used only on a uvicorn whose internals are as expected."""
 
 import asyncio
 import io
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from app.emulator.server import serving_app
 from app.http.protocol_selection import _ATTRIBUTES, UVICORN_DEFAULT, select_http_protocol
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -33,8 +33,8 @@ def select() -> tuple[Any, list[dict[str, Any]]]:
     return protocol, [json.loads(line) for line in out.getvalue().splitlines()]
 
 
-def test_replay_protocol_is_selected_on_the_installed_uvicorn_without_a_warning() -> None:
-    assert select() == (ReplayProtocol, [])
+def test_protocol_of_the_gateway_is_selected_on_the_installed_uvicorn_without_a_warning() -> None:
+    assert select() == (GatewayProtocol, [])
 
 
 def _rename_method(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_uvicorn_default_protocol_is_selected_with_one_warning_if_internals_chan
     protocol, lines = select()
     assert protocol == UVICORN_DEFAULT
     (line,) = lines
-    assert (line["level"], line["event"]) == ("warning", "replay_cache_disabled")
+    assert (line["level"], line["event"]) == ("warning", "fast_path_disabled")
     assert (line["uvicorn"], line["unexpected"]) == (uvicorn.__version__, unexpected)
 
 
@@ -100,7 +100,7 @@ UPGRADE = request(BODY, b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c",
 
 
 @pytest.mark.parametrize(("options", "chunks_are_read"), [((), True), (("--http", "h11"), False)])
-async def test_plain_uvicorn_uses_the_replaying_protocol_unless_its_options_choose_another(
+async def test_plain_uvicorn_uses_the_protocol_of_the_gateway_unless_its_options_choose_another(
     tmp_path: Path, upstream_url: str, options: tuple[str, ...], chunks_are_read: bool
 ) -> None:
     with running(*UVICORN, *options, cwd=tmp_path, LANGSMITH_ENDPOINT=upstream_url) as server:

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.emulator.server import serving_app
 from app.http.protocol_selection import UVICORN_DEFAULT
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from tests.conftest import TIMEOUT_SECONDS
 
 LENGTH: Final = (b"content-length", b"2")
@@ -72,4 +72,4 @@ async def answered(protocol: Any, method: bytes, messages: list[Message]) -> byt
 @pytest.mark.parametrize("name", RESPONSES)
 async def test_response_is_written_as_uvicorn_itself_writes_it(name: str, method: bytes) -> None:
     messages = RESPONSES[name]
-    assert await answered(ReplayProtocol, method, messages) == await answered(UVICORN_DEFAULT, method, messages)
+    assert await answered(GatewayProtocol, method, messages) == await answered(UVICORN_DEFAULT, method, messages)

@@ -25,7 +25,7 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode, format_span_i
 from app.emulator import Emulator, Fault
 from app.emulator.server import serving_app
 from app.errors import SettingsError
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.observability.tracing import NO_TRACING, OtelTracing, create_tracing
@@ -96,7 +96,7 @@ async def tracing(upstream_url: str, **settings: Any) -> AsyncIterator[Traced]:
     )
     async with (
         app.router.lifespan_context(app) as state,
-        serving_app(app, state, http=ReplayProtocol, ws="none") as url,
+        serving_app(app, state, http=GatewayProtocol, ws="none") as url,
         create_http_client(url) as client,
     ):
         yield Traced(Gateway(client, app, log), exporter)

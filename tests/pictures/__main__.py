@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from app.emulator import Emulator, serving
 from app.emulator.server import serving_app
-from app.http.uvicorn_protocol import ReplayProtocol
+from app.http.uvicorn_protocol import GatewayProtocol
 from app.main import create_app
 from app.observability.log import create_log
 from app.settings import Settings
@@ -64,7 +64,7 @@ async def take(picture: Picture) -> None:
         app = create_app(settings, log=create_log("json", "error", io.StringIO()), now=clock.now, demo=True)
         async with (
             app.router.lifespan_context(app) as state,
-            serving_app(app, state, http=ReplayProtocol, ws="none") as url,
+            serving_app(app, state, http=GatewayProtocol, ws="none") as url,
             browsing(url) as watched,
         ):
             await watched.page.goto(f"{watched.origin}{picture.path}")
