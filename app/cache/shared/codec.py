@@ -20,11 +20,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
-from app.sessions.decoding import MALFORMED, NULL, check_utf_8, is_array, is_null
-from app.sessions.feedback import as_sent
+from app.sessions.columns import NULL, is_array, is_canonical_uuid
+from app.sessions.decoding import MALFORMED, check_utf_8, is_null
+from app.sessions.feedback import FeedbackMap, FeedbackStat
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, StatsWindow
@@ -43,6 +45,7 @@ _BITS: Final = {name: 1 << number for number, name in enumerate(STATISTICS)}
 _MAX_DIGITS: Final = 2 + len(STATISTICS) // 4
 _POSITIONS: Final = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,200})?")
+_FEEDBACK: Final = frozenset(name for name, field in FIELDS.items() if field.annotation == (list[FeedbackStat] | None))
 _NO_STATISTICS: Final = dict.fromkeys(STATISTICS)
 
 
@@ -124,6 +127,9 @@ def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
         return None
     if not is_right or not all(0 <= number < len(names) for number in cell.malformed):
         return None
+    for name in _FEEDBACK.intersection(names):
+        if values[name] is not None:
+            values[name] = FeedbackMap(values[name])
     return values | {names[number]: MALFORMED for number in cell.malformed}
 
 
@@ -146,7 +152,7 @@ def build_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCel
 
 
 def _as_json(value: Any) -> Any:
-    return as_sent(value) if isinstance(value, dict) else value
+    return value.raw if isinstance(value, FeedbackMap) else value
 
 
 def _from_json(value: Any) -> Any:
@@ -161,25 +167,40 @@ def _is_array(value: msgspec.Raw) -> bool:
     return is_array(bytes(value))
 
 
+def _is_object(value: msgspec.Raw) -> bool:
+    return bytes(value)[:1] == b"{"
+
+
+def _is_uuid(value: str) -> bool:
+    return is_canonical_uuid(value) is not None
+
+
 def _is_utc(value: datetime) -> bool:
     return value.tzinfo is UTC
+
+
+_CHECKS: Final[dict[Any, Callable[[Any], bool]]] = {
+    UUID: _is_uuid,
+    UUID | None: _is_uuid,
+    Decimal | None: _is_decimal,
+    datetime | None: _is_utc,
+    list[JSON] | None: _is_array,
+    list[FeedbackStat] | None: _is_object,
+}
 
 
 @functools.lru_cache(maxsize=1000)
 def _checks(names: tuple[str, ...]) -> list[tuple[str, Callable[[Any], bool]]]:
     """What has to hold for decoded values beyond their type: it holds for every value that was encoded."""
-    checks: dict[Any, Callable[[Any], bool]] = {Decimal | None: _is_decimal, datetime | None: _is_utc}
-    found = [(name, checks[DECODED[name]]) for name in names if DECODED[name] in checks]
-    return found + [(name, _is_array) for name in names if FIELDS[name].annotation == (list[JSON] | None)]
+    return [(name, _CHECKS[FIELDS[name].annotation]) for name in names if FIELDS[name].annotation in _CHECKS]
 
 
 @functools.lru_cache(maxsize=1000)
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     fields: list[Any] = [("malformed", list[int])]
     for name in names:
-        kind = DECODED[name]
-        if kind == Decimal | None:
-            kind = str | None  # a row holds the decimal as it is printed
+        # A row holds a decimal as it is printed.
+        kind = str | None if FIELDS[name].annotation == (Decimal | None) else DECODED[name]
         if name == "tenant_id":  # a row without it is dropped when it arrives, so that no cell lacks it
             fields.append((name, kind))
         else:
