@@ -45,7 +45,6 @@ _BITS: Final = {name: 1 << number for number, name in enumerate(STATISTICS)}
 _MAX_DIGITS: Final = 2 + len(STATISTICS) // 4
 _POSITIONS: Final = {str(number).encode(): name for number, name in enumerate(STATISTICS)}
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,200}(\.[0-9]{1,200})?")
-_FEEDBACK: Final = frozenset(name for name, field in FIELDS.items() if field.annotation == (list[FeedbackStat] | None))
 _NO_STATISTICS: Final = dict.fromkeys(STATISTICS)
 
 
@@ -107,9 +106,10 @@ def decode_page(text: bytes) -> PageRecord | None:
 
 def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:
     """The values of these fields. Raises ValueError, OverflowError or TypeError for a value that JSON cannot hold."""
-    values = (
-        [_as_json(value) for value in attrgetter(*names)(row)] if len(names) > 1 else [_as_json(getattr(row, names[0]))]
-    )
+    values = [*attrgetter(*names)(row)] if len(names) > 1 else [getattr(row, names[0])]
+    for number in _feedback_positions(names):
+        if isinstance(values[number], FeedbackMap):
+            values[number] = values[number].raw
     malformed = [number for number, value in enumerate(values) if value is MALFORMED]
     for number in malformed:
         values[number] = None
@@ -127,9 +127,9 @@ def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
         return None
     if not is_right or not all(0 <= number < len(names) for number in cell.malformed):
         return None
-    for name in _FEEDBACK.intersection(names):
-        if values[name] is not None:
-            values[name] = FeedbackMap(values[name])
+    for number in _feedback_positions(names):
+        if (raw := values[names[number]]) is not None:
+            values[names[number]] = FeedbackMap(raw)
     return values | {names[number]: MALFORMED for number in cell.malformed}
 
 
@@ -151,8 +151,9 @@ def build_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCel
     return new_row(id=session_id, **columns, **(_NO_STATISTICS | values)), fetched_at
 
 
-def _as_json(value: Any) -> Any:
-    return value.raw if isinstance(value, FeedbackMap) else value
+@functools.lru_cache(maxsize=1000)
+def _feedback_positions(names: tuple[str, ...]) -> list[int]:
+    return [number for number, name in enumerate(names) if FIELDS[name].annotation == (list[FeedbackStat] | None)]
 
 
 def _from_json(value: Any) -> Any:
