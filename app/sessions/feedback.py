@@ -31,8 +31,24 @@ class FeedbackStat:
     )
 
 
-class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"}):
-    """The decoded entry of one key. `key` and `raw` are set afterwards; their names here cannot occur in an entry."""
+class _RawEntries(msgspec.Struct, gc=False):
+    """The JSON of a feedback map, which is split into its entries when the first of them is read."""
+
+    text: msgspec.Raw
+    _by_key: dict[str, msgspec.Raw] | None = None
+
+    @property
+    def by_key(self) -> dict[str, msgspec.Raw]:
+        if self._by_key is None:
+            self._by_key = _decode_opaque(self.text)
+        return self._by_key
+
+
+class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw_entries": "<raw entries>"}):
+    """The decoded entry of one key.
+
+    `key` and `raw_entries` are set afterwards; their names here cannot occur in an entry.
+    """
 
     n: int | None = None
     avg: float | None = None
@@ -43,7 +59,11 @@ class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"
     median: float | None = None
     values: msgspec.Raw = NULL
     key: str = ""
-    raw: msgspec.Raw = NULL
+    raw_entries: Any = None
+
+    @property
+    def raw(self) -> Any:
+        return self.raw_entries.by_key[self.key]
 
 
 FeedbackKeys = Annotated[
@@ -113,14 +133,16 @@ def as_list(found: FeedbackMap | None) -> list[FeedbackStat] | None:
 
 
 def _decode(raw: msgspec.Raw) -> tuple[_Feedback, ...]:
-    raws = _decode_opaque(raw)
+    raw_entries = _RawEntries(raw)
     try:
         by_key = _decode_typed(raw)
     except (ValueError, RecursionError):  # one of the values has not the specified type
-        by_key = {key: decode_struct(_EMPTY if is_null(each) else each, _Feedback) for key, each in raws.items()}
+        by_key = {
+            key: decode_struct(_EMPTY if is_null(each) else each, _Feedback) for key, each in raw_entries.by_key.items()
+        }
     for key, stat in by_key.items():
         stat.key = key
-        stat.raw = raws[key]
+        stat.raw_entries = raw_entries
         if stat.values == NULL:
             stat.values = None  # type: ignore[assignment]  # msgspec refuses the type `Raw | None`
     return (*by_key.values(),)
