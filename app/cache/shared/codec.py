@@ -25,7 +25,7 @@ from uuid import UUID
 import msgspec
 
 from app.sessions.columns import NULL, is_array, is_canonical_uuid
-from app.sessions.decoding import MALFORMED, check_utf_8, is_null
+from app.sessions.decoding import MALFORMED, check_utf_8
 from app.sessions.feedback import FeedbackMap, FeedbackStat
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.page import Page
@@ -121,7 +121,10 @@ def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
     try:
         check_utf_8(text)  # msgspec does not check the encoding of strings inside opaque values
         cell = _decoder(names).decode(text)
-        values = {name: _from_json(getattr(cell, name)) for name in names}
+        values = dict(zip(names, msgspec.structs.astuple(cell)[1:], strict=True))
+        for name in _opaque_names(names):
+            if values[name] == NULL:
+                values[name] = None
         is_right = all(values[name] is None or check(values[name]) for name, check in _checks(names))
     except (ValueError, RecursionError):
         return None
@@ -156,8 +159,14 @@ def _feedback_positions(names: tuple[str, ...]) -> list[int]:
     return [number for number, name in enumerate(names) if FIELDS[name].annotation == (list[FeedbackStat] | None)]
 
 
-def _from_json(value: Any) -> Any:
-    return None if isinstance(value, msgspec.Raw) and is_null(value) else value
+@functools.lru_cache(maxsize=1000)
+def _opaque_names(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if _decoded_as(name) is msgspec.Raw]
+
+
+def _decoded_as(name: str) -> Any:
+    """The type that the field is decoded as in a cell. A row holds a decimal as it is printed."""
+    return str | None if FIELDS[name].annotation == (Decimal | None) else DECODED[name]
 
 
 def _is_decimal(value: str) -> bool:
@@ -200,8 +209,7 @@ def _checks(names: tuple[str, ...]) -> list[tuple[str, Callable[[Any], bool]]]:
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     fields: list[Any] = [("malformed", list[int])]
     for name in names:
-        # A row holds a decimal as it is printed.
-        kind = str | None if FIELDS[name].annotation == (Decimal | None) else DECODED[name]
+        kind = _decoded_as(name)
         if name == "tenant_id":  # a row without it is dropped when it arrives, so that no cell lacks it
             fields.append((name, kind))
         else:
