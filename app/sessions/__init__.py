@@ -9,8 +9,8 @@ Everything about a field or an argument is derived from one line here. To add on
 The rest, in reading order:
 
 - `query.py`: `PageQuery` and `StatsWindow`, what is requested of LangSmith. `page.py`: `Page`, what it returned.
-- `row.py`: the struct of a session, generated from the fields. `decoding.py`: bytes into structs.
-  `malformed.py`: the same for answers with odd values, row by row.
+- `row.py`: the struct of a session, generated from the fields. `decoding.py`: bytes into structs. `columns.py`: checks
+  of decoded values, field by field. `malformed.py`: decodes answers with odd values, row by row.
 - `feedback.py`: feedback statistics. `experiment_progress.py`: how far an experiment has come. `scalars.py`: how values
   are parsed and formatted.
 """

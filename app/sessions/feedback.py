@@ -6,7 +6,9 @@ from typing import Annotated, Any, Final
 import msgspec
 import strawberry
 
-from app.sessions.decoding import MALFORMED, NULL, decode_struct, is_null, read_attribute
+from app.sessions.columns import NULL, Column, opaque_values
+from app.sessions.decoding import MALFORMED, decode_struct, is_null, read_attribute
+from app.sessions.malformed import Malformed
 from app.sessions.scalars import JSON, BigInt
 
 
@@ -29,8 +31,24 @@ class FeedbackStat:
     )
 
 
-class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"}):
-    """The decoded entry of one key. `key` and `raw` are set afterwards; their names here cannot occur in an entry."""
+class _RawEntries(msgspec.Struct, gc=False):
+    """The JSON of a feedback map, which is split into its entries when the first of them is read."""
+
+    text: msgspec.Raw
+    _by_key: dict[str, msgspec.Raw] | None = None
+
+    @property
+    def by_key(self) -> dict[str, msgspec.Raw]:
+        if self._by_key is None:
+            self._by_key = _decode_opaque(self.text)
+        return self._by_key
+
+
+class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw_entries": "<raw entries>"}):
+    """The decoded entry of one key.
+
+    `key` and `raw_entries` are set afterwards; their names here cannot occur in an entry.
+    """
 
     n: int | None = None
     avg: float | None = None
@@ -41,7 +59,11 @@ class _Feedback(msgspec.Struct, gc=False, rename={"key": "<key>", "raw": "<raw>"
     median: float | None = None
     values: msgspec.Raw = NULL
     key: str = ""
-    raw: msgspec.Raw = NULL
+    raw_entries: Any = None
+
+    @property
+    def raw(self) -> Any:
+        return self.raw_entries.by_key[self.key]
 
 
 FeedbackKeys = Annotated[
@@ -51,6 +73,8 @@ FeedbackKeys = Annotated[
     ),
 ]
 _EMPTY: Final = msgspec.Raw(b"{}")
+_decode_opaque: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_typed: Final = msgspec.json.Decoder(dict[str, _Feedback]).decode
 
 
 def feedback_resolver(name: str) -> Callable[..., list[FeedbackStat] | None]:
@@ -66,29 +90,59 @@ def feedback_resolver(name: str) -> Callable[..., list[FeedbackStat] | None]:
     return resolve
 
 
-def as_list(by_key: dict[str, Any] | None) -> list[FeedbackStat] | None:
+class FeedbackMap(msgspec.Struct, gc=False, eq=False):
+    """A row's map by feedback key: the JSON that LangSmith sent, and its entries as soon as they have been read.
+
+    Two maps are equal if their JSON is.
+    """
+
+    raw: msgspec.Raw
+    entries: tuple[_Feedback, ...] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return self.raw == other.raw if isinstance(other, FeedbackMap) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> "FeedbackMap":
+        """The same map, which does not keep the whole body in memory that its JSON is a slice of."""
+        return FeedbackMap(self.raw.copy())
+
+
+def feedback_maps(column: Column) -> Column:
+    """The feedback maps of all rows, which are decoded as opaque JSON."""
+    values = opaque_values(column)
+    return [_feedback_map(value) if isinstance(value, msgspec.Raw) else value for value in values]
+
+
+def _feedback_map(raw: msgspec.Raw) -> FeedbackMap | Malformed:
+    return FeedbackMap(raw) if bytes(raw)[:1] == b"{" else MALFORMED
+
+
+def as_list(found: FeedbackMap | None) -> list[FeedbackStat] | None:
     """A row's feedback map as a list.
 
     Entries are decoded when they are first read, and the map keeps them decoded, because cached rows share it.
     """
-    if by_key is None:
+    if found is None:
         return None
-    for key, value in by_key.items():
-        if isinstance(value, msgspec.Raw):
-            by_key[key] = _decode(key, value)
-    return [*by_key.values()]
+    if found.entries is None:
+        found.entries = _decode(found.raw)
+    entries: Any = found.entries
+    return [*entries]
 
 
-def as_sent(by_key: dict[str, Any]) -> dict[str, msgspec.Raw]:
-    """A row's feedback map as LangSmith sent it, whether or not its entries have been decoded."""
-    return {key: value if isinstance(value, msgspec.Raw) else value.raw for key, value in by_key.items()}
-
-
-def _decode(key: str, raw: msgspec.Raw) -> _Feedback:
-    stat = decode_struct(_EMPTY if is_null(raw) else raw, _Feedback)
-    stat.key = key
-    stat.raw = raw
-    values: Any = stat.values
-    if values is not MALFORMED and is_null(values):
-        stat.values = None  # type: ignore[assignment]  # msgspec refuses the type `Raw | None`
-    return stat
+def _decode(raw: msgspec.Raw) -> tuple[_Feedback, ...]:
+    raw_entries = _RawEntries(raw)
+    try:
+        by_key = _decode_typed(raw)
+    except (ValueError, RecursionError):  # one of the values has not the specified type
+        by_key = {
+            key: decode_struct(_EMPTY if is_null(each) else each, _Feedback) for key, each in raw_entries.by_key.items()
+        }
+    for key, stat in by_key.items():
+        stat.key = key
+        stat.raw_entries = raw_entries
+        if stat.values == NULL:
+            stat.values = None  # type: ignore[assignment]  # msgspec refuses the type `Raw | None`
+    return (*by_key.values(),)

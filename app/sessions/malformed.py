@@ -34,6 +34,7 @@ OnUnknown = Callable[[str, str], None]
 """Called with a field and its value as JSON, where LangSmith sends a value of an enumeration that is not known yet."""
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
+_LONG_TEXT_BYTES: Final = 128 * 1024
 _ASCII_AS_SPACES: Final = bytes(byte if byte > 127 else ord(" ") for byte in range(256))
 _SPACE: Final = re.compile(rb"[ \t\r\n]*+")
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
@@ -43,9 +44,13 @@ _NUMBER: Final = re.compile(rb"-?[0-9]{1,100}(?:\.[0-9]{1,100})?(?:[eE][+-]?[0-9
 
 
 def check_utf_8(text: bytes) -> None:
-    """Raises UnicodeDecodeError. Only the bytes that are not ASCII are decoded, because they are usually few."""
-    if not text.isascii():
-        b" ".join(text.translate(_ASCII_AS_SPACES).split()).decode()
+    """Raises UnicodeDecodeError."""
+    if text.isascii():
+        return
+    if len(text) > _LONG_TEXT_BYTES:
+        # The whole text would take up to four times its memory. The bytes that are not ASCII are usually few.
+        text = b" ".join(text.translate(_ASCII_AS_SPACES).split())
+    text.decode()
 
 
 @functools.cache

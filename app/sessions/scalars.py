@@ -1,7 +1,7 @@
 """The scalars of the schema: how each is parsed from a client's value, and serialized for a response.
 
-In Python the values are `int`, `Decimal`, aware `datetime` in UTC, `timedelta` and `UUID`. JSON stays the bytes that
-LangSmith sent (`msgspec.Raw`).
+In Python the values are `int`, `Decimal`, aware `datetime` in UTC, `timedelta` and `UUID`. Rows hold decimals and UUIDs
+as the texts that are printed. JSON stays the bytes that LangSmith sent (`msgspec.Raw`).
 """
 
 import re

@@ -20,11 +20,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 
-from app.sessions.decoding import MALFORMED, NULL, check_utf_8, is_array, is_null
-from app.sessions.feedback import as_sent
+from app.sessions.columns import NULL, is_array, is_canonical_uuid
+from app.sessions.decoding import MALFORMED, check_utf_8
+from app.sessions.feedback import FeedbackMap, FeedbackStat
 from app.sessions.fields import FIELDS, Kind
 from app.sessions.page import Page
 from app.sessions.query import MAX_LIMIT, StatsWindow
@@ -104,9 +106,10 @@ def decode_page(text: bytes) -> PageRecord | None:
 
 def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:
     """The values of these fields. Raises ValueError, OverflowError or TypeError for a value that JSON cannot hold."""
-    values = (
-        [_as_json(value) for value in attrgetter(*names)(row)] if len(names) > 1 else [_as_json(getattr(row, names[0]))]
-    )
+    values = [*attrgetter(*names)(row)] if len(names) > 1 else [getattr(row, names[0])]
+    for number in _feedback_positions(names):
+        if isinstance(values[number], FeedbackMap):
+            values[number] = values[number].raw
     malformed = [number for number, value in enumerate(values) if value is MALFORMED]
     for number in malformed:
         values[number] = None
@@ -118,12 +121,18 @@ def decode_cell(text: bytes, names: tuple[str, ...]) -> dict[str, Any] | None:
     try:
         check_utf_8(text)  # msgspec does not check the encoding of strings inside opaque values
         cell = _decoder(names).decode(text)
-        values = {name: _from_json(getattr(cell, name)) for name in names}
+        values = dict(zip(names, msgspec.structs.astuple(cell)[1:], strict=True))
+        for name in _opaque_names(names):
+            if values[name] == NULL:
+                values[name] = None
         is_right = all(values[name] is None or check(values[name]) for name, check in _checks(names))
     except (ValueError, RecursionError):
         return None
     if not is_right or not all(0 <= number < len(names) for number in cell.malformed):
         return None
+    for number in _feedback_positions(names):
+        if (raw := values[names[number]]) is not None:
+            values[names[number]] = FeedbackMap(raw)
     return values | {names[number]: MALFORMED for number in cell.malformed}
 
 
@@ -145,12 +154,19 @@ def build_row(session_id: str, columns: dict[str, Any], cells: Sequence[StatsCel
     return new_row(id=session_id, **columns, **(_NO_STATISTICS | values)), fetched_at
 
 
-def _as_json(value: Any) -> Any:
-    return as_sent(value) if isinstance(value, dict) else value
+@functools.lru_cache(maxsize=1000)
+def _feedback_positions(names: tuple[str, ...]) -> list[int]:
+    return [number for number, name in enumerate(names) if FIELDS[name].annotation == (list[FeedbackStat] | None)]
 
 
-def _from_json(value: Any) -> Any:
-    return None if isinstance(value, msgspec.Raw) and is_null(value) else value
+@functools.lru_cache(maxsize=1000)
+def _opaque_names(names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if _decoded_as(name) is msgspec.Raw]
+
+
+def _decoded_as(name: str) -> Any:
+    """The type that the field is decoded as in a cell. A row holds a decimal as it is printed."""
+    return str | None if FIELDS[name].annotation == (Decimal | None) else DECODED[name]
 
 
 def _is_decimal(value: str) -> bool:
@@ -161,25 +177,39 @@ def _is_array(value: msgspec.Raw) -> bool:
     return is_array(bytes(value))
 
 
+def _is_object(value: msgspec.Raw) -> bool:
+    return bytes(value)[:1] == b"{"
+
+
+def _is_uuid(value: str) -> bool:
+    return is_canonical_uuid(value) is not None
+
+
 def _is_utc(value: datetime) -> bool:
     return value.tzinfo is UTC
+
+
+_CHECKS: Final[dict[Any, Callable[[Any], bool]]] = {
+    UUID: _is_uuid,
+    UUID | None: _is_uuid,
+    Decimal | None: _is_decimal,
+    datetime | None: _is_utc,
+    list[JSON] | None: _is_array,
+    list[FeedbackStat] | None: _is_object,
+}
 
 
 @functools.lru_cache(maxsize=1000)
 def _checks(names: tuple[str, ...]) -> list[tuple[str, Callable[[Any], bool]]]:
     """What has to hold for decoded values beyond their type: it holds for every value that was encoded."""
-    checks: dict[Any, Callable[[Any], bool]] = {Decimal | None: _is_decimal, datetime | None: _is_utc}
-    found = [(name, checks[DECODED[name]]) for name in names if DECODED[name] in checks]
-    return found + [(name, _is_array) for name in names if FIELDS[name].annotation == (list[JSON] | None)]
+    return [(name, _CHECKS[FIELDS[name].annotation]) for name in names if FIELDS[name].annotation in _CHECKS]
 
 
 @functools.lru_cache(maxsize=1000)
 def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     fields: list[Any] = [("malformed", list[int])]
     for name in names:
-        kind = DECODED[name]
-        if kind == Decimal | None:
-            kind = str | None  # a row holds the decimal as it is printed
+        kind = _decoded_as(name)
         if name == "tenant_id":  # a row without it is dropped when it arrives, so that no cell lacks it
             fields.append((name, kind))
         else:
