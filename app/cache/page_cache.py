@@ -270,6 +270,7 @@ class PageCache:
             newer_than=cutoff,
             is_strict=request.max_age is not None,
             shares_failure=lambda: request.was_sent,
+            selected=query.statistics | self._selections.recent_statistics(request.key, query.window),
             lease=lease,
         )
         if result.answers:

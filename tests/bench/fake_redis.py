@@ -146,10 +146,10 @@ class FakeRedis:
 
     def _write_page(self, keys: list[str], args: list[bytes]) -> None:
         page, selections, *leases = keys
-        token, lifetime, fetched_at, latest, field, body, length = args[:7]
+        token, lifetime, fetched_at, latest, field, head, rows, length = args[:8]
         fields = self._hash(page)
         if not _is_newer(fields.get(field), token, fetched_at, latest):
-            fields[field] = b"%s %s %s" % (token, fetched_at, body)
+            fields[field] = b"%s %s %s" % (token, fetched_at, head + rows)
             for other in [*fields] if int(length) else []:
                 if other != field and _is_superseded(other, fields[other], field, int(length), int(fetched_at)):
                     del fields[other]
@@ -158,9 +158,9 @@ class FakeRedis:
             if len(fields) > _MOST_BODIES:
                 fields = {name: value for name, value in fields.items() if name == field}
         self._set_hash(page, fields, lifetime)
-        if names := args[12:]:
-            self._record_selection(selections, args[7], args[8], names)
-        self._end(leases, args[9:12])
+        if names := args[13:]:
+            self._record_selection(selections, args[8], args[9], names)
+        self._end(leases, args[10:13])
 
     def _write_sessions(self, keys: list[str], args: list[bytes]) -> None:
         token, lifetime, fetched_at, latest, field, count = args[:6]

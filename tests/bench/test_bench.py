@@ -200,7 +200,7 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
         (
             WRITE_PAGE_SCRIPT,
             [*page, "wanted", *some("lease", 1)],
-            [*head, page_field, b"1 1 - []", window_length, *selected, *release, *selections],
+            [*head, page_field, b"1 1 - ", b"[]", window_length, *selected, *release, *selections],
         ),
         (
             WRITE_SESSIONS_SCRIPT,

@@ -58,7 +58,7 @@ class FetchJob:
     - `fetch`: fetches names from LangSmith.
     - `read`: reads those of the names from Redis that were fetched after a time (monotonic seconds).
     - `publish`: writes a page, fetched for names, to Redis under a fencing token, and releases the leases. It returns
-      False if there is nothing to write. It is called at once, and awaited in the background.
+      False if there is nothing to write.
     - `newer_than`: what was fetched at this time or earlier is too old (monotonic seconds).
     - `shares_failure`: called after a failure. True: waiting processes raise the same error. False: they fetch for
       themselves, because no request reached the network (this process's circuit is open, or its own limit reached).
@@ -136,8 +136,6 @@ class CrossProcessFetcher:
         to_fetch = [name for name in (*lease.acquired, *lease.contended) if name not in result.found]
         if not to_fetch:
             self._leases.end(lease)
-        elif not lease.held_by_others:
-            return result.merged_with(await self._fetch_leased(lease, to_fetch, job))
         parts = await gather_or_cancel(
             *([self._fetch_leased(lease, to_fetch, job)] if to_fetch else []),
             *([self._wait_for_others(lease, claim, job)] if lease.held_by_others else []),

@@ -46,7 +46,7 @@ from app.redis.connection import RedisUnavailableError
 LEASE_SECONDS: Final = 1.0
 """Seconds after which a lease expires unless it is renewed. Nobody waits longer for a lease that nobody holds: its
 holder was killed, or Redis ran the script that acquired it, but lost the answer and could not be told to release it."""
-_RENEWALS_PER_LEASE: Final = 3
+_RENEWAL_SECONDS: Final = LEASE_SECONDS / 3
 _OUTCOME_SECONDS: Final = 2.0
 """Seconds for which the outcome of a fetch is kept for waiting processes."""
 _LEASE_MS: Final = round(LEASE_SECONDS * 1000)
@@ -137,11 +137,17 @@ class Leases:
 
         The fetch goes on then: the fencing token keeps its result from overwriting a younger one.
         """
-        renewal = asyncio.create_task(self._renew(lease))
+        renewals: list[asyncio.Task[None]] = []
+        # Most fetches end before the first renewal, and a timer costs less than a task.
+        timer = asyncio.get_running_loop().call_later(
+            _RENEWAL_SECONDS, lambda: renewals.append(asyncio.create_task(self._renew(lease)))
+        )
         try:
             yield
         finally:
-            renewal.cancel()
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
 
     def end(
         self,
@@ -216,7 +222,6 @@ class Leases:
 
     async def _renew(self, lease: Lease) -> None:
         while lease.acquired:
-            await asyncio.sleep(LEASE_SECONDS / _RENEWALS_PER_LEASE)
             with contextlib.suppress(RedisUnavailableError):
                 await self._redis.script(RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.owner} ", _LEASE_MS])
 

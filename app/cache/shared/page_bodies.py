@@ -80,13 +80,13 @@ class PageBody:
         )
 
 
-def encode_page(page: Page, window: StatsWindow) -> bytes:
-    """The page with its statistics over a window. No row of the page was dropped.
+def encode_page(page: Page, window: StatsWindow) -> tuple[bytes, bytes]:
+    """The page with its statistics over a window, as head and rows. No row of the page was dropped.
 
     Raises ValueError, OverflowError or TypeError for a value that JSON cannot hold.
     """
     rows = [_as_sent(row) for row in page.rows_in(window)]
-    return b"%d %d %s " % (page.limit, len(rows), _HAS_MORE[page.has_more]) + _ENCODER.encode(rows)
+    return b"%d %d %s " % (page.limit, len(rows), _HAS_MORE[page.has_more]), _ENCODER.encode(rows)
 
 
 def parse_body(text: bytes, fetched_at: float, statistics: tuple[str, ...]) -> PageBody | None:

@@ -99,9 +99,12 @@ class RecordReader:
         return codec.statistics_at(position for position, record in selected if record)
 
 
-def mark(key: str, field: bytes = b"", body: bytes = b"") -> bytes:
+def mark(key: str, field: bytes = b"", *body: bytes) -> bytes:
     """What the body of a value begins with: a checksum of the place that it was written to, and of what is in it."""
-    return b"%08x " % zlib.crc32(body, zlib.crc32(field, zlib.crc32(key.encode())))
+    checksum = zlib.crc32(key.encode())
+    for part in (field, *body):
+        checksum = zlib.crc32(part, checksum)
+    return b"%08x " % checksum
 
 
 def selection_fields(prefix: str, statistics: Iterable[str]) -> list[str]:

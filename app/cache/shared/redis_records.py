@@ -151,7 +151,7 @@ class RedisRecords:
         if page.dropped_rows:
             return False  # each process reports the rows itself
         try:
-            body = encode_page(page, query.window)
+            head, rows = encode_page(page, query.window)
         except (ValueError, TypeError, OverflowError):
             return False  # other processes could not read this answer, and fetch it themselves
         key = self._key(scope, KeyKind.PAGE, digest=query.digest)
@@ -159,7 +159,8 @@ class RedisRecords:
         args: list[bytes | str | int] = [
             *self._head(page, token),
             field or COLUMNS_FIELD,
-            mark(key, field.encode() or COLUMNS_FIELD, body) + body,
+            mark(key, field.encode() or COLUMNS_FIELD, head, rows) + head,
+            rows,  # on its own, because copying it takes long
             codec.WINDOW_KEY_LENGTH if field else 0,
             round(self._selection_seconds * 1000),
             self._selection_value(),

@@ -218,15 +218,15 @@ end
 #   8 are left, because clients ask for many windows, all but the written one are.
 # - Poisoned keys (of another type, with values that cannot be read, or with times in the future) are overwritten.
 # KEYS: page, selections, leases. ARGV: token, milliseconds to live, microseconds of the fetch, the latest time that a
-# value can have (microseconds), field, body, number of the field's letters that name its window (0 for columns);
-# milliseconds to live of the selections, their value; 'h<owner> ', outcome, milliseconds of the outcome; fields of the
-# selections.
+# value can have (microseconds), field, body (in two parts), number of the field's letters that name its window (0 for
+# columns); milliseconds to live of the selections, their value; 'h<owner> ', outcome, milliseconds of the outcome;
+# fields of the selections.
 WRITE_PAGE_SCRIPT: Final = f"""{_IS_NEWER}{_RECORD_SELECTION}{_RELEASE}
 local key, token, lifetime, fetched = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local field, length = ARGV[5], tonumber(ARGV[7])
+local field, length = ARGV[5], tonumber(ARGV[8])
 if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
 if not is_newer(redis.call('HGET', key, field), token, fetched, tonumber(ARGV[4])) then
-  redis.call('HSET', key, field, ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[6])
+  redis.call('HSET', key, field, ARGV[1] .. ' ' .. ARGV[3] .. ' ' .. ARGV[6] .. ARGV[7])
   if length > 0 then
     local bits = tonumber(string.sub(field, length + 1), 16)
     for _, other in ipairs(redis.call('HKEYS', key)) do
@@ -248,8 +248,8 @@ if redis.call('HLEN', key) > 8 then
   end
 end
 redis.call('PEXPIRE', key, lifetime)
-if #ARGV > 12 then record_selection(KEYS[2], ARGV[8], ARGV[9], 13) end
-release(3, ARGV[10], ARGV[11], ARGV[12])
+if #ARGV > 13 then record_selection(KEYS[2], ARGV[9], ARGV[10], 14) end
+release(3, ARGV[11], ARGV[12], ARGV[13])
 """
 
 # Writes sessions that were looked up by id, and releases the leases. Guarantees:

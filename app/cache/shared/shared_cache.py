@@ -21,6 +21,7 @@ from app.cache.shared.redis_records import (
 )
 from app.redis.connection import RedisUnavailableError
 from app.resilience.clock import Clocks
+from app.resilience.lru_cache import BoundedDict
 from app.resilience.singleflight import SharedTask
 from app.sessions.page import Page
 from app.sessions.query import PageQuery, StatsWindow
@@ -31,6 +32,9 @@ _NO_DEADLINE: Final = 86_400.0
 """Seconds that a read may take. The connection's own timeout ends it long before."""
 _WRITE_DELAY_SECONDS: Final = 0.002
 """Seconds after which a page is written, so that no client waits for its encoding."""
+_SELECTION_RESOLUTION_SECONDS: Final = 1.0
+"""Seconds for which a selection that was written with a page is not written again."""
+_MAX_WRITTEN_SELECTIONS: Final = 1000
 
 
 class SharedCache:
@@ -43,7 +47,9 @@ class SharedCache:
         self._background = BackgroundWrites()
         self._leases = Leases(redis, RECORDS_PREFIX, self._background)
         self._fetcher = CrossProcessFetcher(self._leases, clocks)
-        self._selected_of_unwritten: dict[tuple[str, str, StatsWindow], frozenset[str]] = {}
+        self._written_selections: BoundedDict[tuple[str, str, StatsWindow], tuple[frozenset[str], float]] = BoundedDict(
+            _MAX_WRITTEN_SELECTIONS
+        )
 
     async def read_page(
         self, scope: str, query: PageQuery, newer_than: float, *, acquires_lease: bool = False
@@ -70,10 +76,9 @@ class SharedCache:
 
     def record_page_selection(self, scope: str, query: PageQuery, statistics: frozenset[str]) -> None:
         """Tells other processes, in the background, which statistics of a page were selected lately."""
-        key = (scope, query.digest, query.window)
-        if key in self._selected_of_unwritten:
-            self._selected_of_unwritten[key] |= statistics
-        else:
+        known, written_at = self._written_selections.get((scope, query.digest, query.window), (frozenset(), 0.0))
+        is_new = self._clocks.monotonic() >= written_at + _SELECTION_RESOLUTION_SECONDS
+        if is_new or not statistics <= known:
             self._background.start(self._records.record_page_selection(scope, query, statistics))
 
     def record_session_selections(
@@ -91,12 +96,14 @@ class SharedCache:
         newer_than: float,
         is_strict: bool,
         shares_failure: Callable[[], bool],
+        selected: frozenset[str] = frozenset(),
         lease: Lease | None = None,
     ) -> FetchOutcome:
         """Fetches a page, unless another process does or just did. Raises what `fetch` or the other process raised.
 
-        `newer_than`, `is_strict`, `shares_failure`: see `FetchJob`. `lease`: see `read_page`. The outcome has one page,
-        found or answered.
+        `newer_than`, `is_strict`, `shares_failure`: see `FetchJob`. `selected`: the statistics of the page that were
+        selected lately, which are written with it. `lease`: see `read_page`. The outcome has one page, found or
+        answered.
         """
 
         async def read(names: Collection[str], newer_than: float) -> dict[str, Page]:
@@ -105,8 +112,8 @@ class SharedCache:
             return dict.fromkeys(names, page) if page and is_found else {}
 
         def publish(page: Page, _: Sequence[str], token: int, release: ReleaseCall) -> Coroutine[Any, Any, bool]:
-            self._selected_of_unwritten.setdefault((scope, query.digest, query.window), frozenset())
-            return self._write_page(scope, page, query, token, release)
+            self._written_selections[scope, query.digest, query.window] = (selected, self._clocks.monotonic())
+            return self._write_page(scope, page, query, token, selected, release)
 
         return await self._fetcher.fetch(
             scope,
@@ -177,13 +184,20 @@ class SharedCache:
             self._leases.abandon(call)
             raise
 
-    async def _write_page(self, scope: str, page: Page, query: PageQuery, token: int, release: ReleaseCall) -> bool:
-        """Writes a page after a moment, when its callers have been answered and their selections are known."""
+    async def _write_page(
+        self,
+        scope: str,
+        page: Page,
+        query: PageQuery,
+        token: int,
+        selected: frozenset[str],
+        release: ReleaseCall,
+    ) -> bool:
+        """Writes a page after a moment, when its callers have been answered."""
         await asyncio.sleep(_WRITE_DELAY_SECONDS)
-        selected = self._selected_of_unwritten.pop((scope, query.digest, query.window), frozenset())
         is_written = await self._records.write_page(scope, page, query, token, selected, release)
         if selected and not is_written:
-            self._background.start(self._records.record_page_selection(scope, query, selected))
+            await self._records.record_page_selection(scope, query, selected)
         return is_written
 
     def _is_complete(self, page: Page, query: PageQuery, newer_than: float) -> bool:

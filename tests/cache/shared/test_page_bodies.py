@@ -37,7 +37,7 @@ def page_of(
 
 def body_of(page: Page) -> PageBody:
     stats = page.stats_by_window.get(ALL_RUNS)
-    body = parse_body(encode_page(page, ALL_RUNS), page.fetched_at, tuple(stats.fetched_at) if stats else ())
+    body = parse_body(b"".join(encode_page(page, ALL_RUNS)), page.fetched_at, tuple(stats.fetched_at) if stats else ())
     assert body
     return body
 
