@@ -8,6 +8,7 @@ outcome. If processes share a Redis, each one looks there before it asks LangSmi
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from app.cache.decision import Decision, Hit, Miss, Need, Refill, ServeStale, decide, joined_cutoff, settle
@@ -17,8 +18,10 @@ from app.cache.freshness import Use
 from app.cache.in_flight import Caller, InFlightPage, InFlightRequests, LookupResult
 from app.cache.prefetch import RecentSelections
 from app.cache.session_cache import SessionCache
+from app.cache.shared.lease_values import Lease
 from app.cache.shared.redis_records import SharedPage
 from app.cache.shared.shared_cache import SharedCache
+from app.cache.store import scope_of
 from app.credentials import Credential
 from app.sessions.page import Page
 from app.sessions.query import ALL_RUNS, PageQuery, StatsWindow
@@ -53,28 +56,37 @@ class PageCache:
         decision = decide(cached, need, self._policy, now)
         prefetch = self._selections.recent_statistics(key, query.window)
         would_fetch = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
-        if self._shared and would_fetch and context.max_age != 0:
-            found = await self._read_shared(self._shared, key, cached, query, scope)
-            cached, prefetch = found.page, prefetch | found.recent_statistics
+        lease: Lease | None = None
+        reads_shared = (would_fetch or isinstance(decision, Refill)) and context.max_age != 0
+        if self._shared and reads_shared:
+            # A page that has the missing statistics may be no younger than this one.
+            since = _newer_than(cached, query) if would_fetch else self._policy.fresh_cutoff(now, context.max_age)
+            full_query = _with_prefetch(query, prefetch)
+            found = await self._read_shared(self._shared, key, full_query, since, acquires_lease=would_fetch)
+            cached, prefetch, lease = found.page, prefetch | found.recent_statistics, found.lease
             now = self._clock()
             decision = decide(cached, need, self._policy, now)
-        match decision:
-            case Hit(page, fetched_at):
-                self._record_served(Outcome.HIT, key, query, page, now - fetched_at, context)
-            case ServeStale(page, fetched_at):
-                self._refresh_in_background(key, query.with_prefetch(prefetch), context.credential)
-                self._record_served(Outcome.STALE, key, query, page, now - fetched_at, context)
-            case Refill(cached_page, missing):
-                page = await self._refill(key, cached_page, query, missing, context) or await self._fetch_page(
-                    key, query, prefetch, context, arrived_at
-                )
-            case Miss():
-                page = await self._fetch_page(key, query, prefetch, context, arrived_at)
-            case _:
-                assert_never(decision)
+        try:
+            match decision:
+                case Hit(page, fetched_at):
+                    self._record_served(Outcome.HIT, key, query, page, now - fetched_at, context)
+                case ServeStale(page, fetched_at):
+                    self._refresh_in_background(key, query.with_prefetch(prefetch), context.credential, lease)
+                    self._record_served(Outcome.STALE, key, query, page, now - fetched_at, context)
+                case Refill(cached_page, missing):
+                    page = await self._refill(key, cached_page, query, missing, context) or await self._fetch_page(
+                        key, query, prefetch, context, arrived_at, lease
+                    )
+                case Miss():
+                    page = await self._fetch_page(key, query, prefetch, context, arrived_at, lease)
+                case _:
+                    assert_never(decision)
+        finally:
+            if self._shared and lease:
+                self._shared.release_unused(lease)
         self._selections.record(key, query.window, query.statistics)
         # Other processes read the selections only before they fetch the page, so that hits need not publish theirs.
-        if self._shared and query.statistics and (would_fetch or page is not cached):
+        if self._shared and query.statistics and (would_fetch or reads_shared or page is not cached):
             selected = self._selections.recent_statistics(key, query.window)
             self._shared.record_page_selection(scope, query, selected)
         return page
@@ -99,7 +111,7 @@ class PageCache:
         cached = self._store.get(key)
         decision = decide(cached, need, self._policy, self._clock())
         if self._shared and isinstance(decision, Miss) and context.max_age != 0:
-            found = await self._read_shared(self._shared, key, cached, query, scope)
+            found = await self._read_shared(self._shared, key, query, _newer_than(cached, query))
             decision = decide(found.page, need, self._policy, self._clock())
         match decision:
             case Hit(page) | ServeStale(page):
@@ -145,17 +157,17 @@ class PageCache:
         await self._in_flight.aclose()
 
     async def _read_shared(
-        self, shared: SharedCache, key: str, cached: Page | None, query: PageQuery, scope: str
+        self, shared: SharedCache, key: str, query: PageQuery, newer_than: float, *, acquires_lease: bool = False
     ) -> SharedPage:
-        """Reads the page from Redis, and stores it in memory if it is newer.
+        """Reads the page from Redis, and stores it in memory.
 
-        Returns the page that memory then holds, and the recent selections.
+        Returns the page that memory then holds, the recent selections, and the lease if it was acquired.
         """
-        newer_than = cached.fetched_at if cached and cached.holds_rows(query.limit) else -math.inf
-        found = await shared.read_page(scope, query, newer_than)
-        if found.page and (cached is None or found.page.holds_rows(query.limit)):
-            await self._fetcher.store_page(key, found.page)
-        return SharedPage(self._store.get(key), found.recent_statistics)
+        found = await shared.read_page(scope_of(key), query, newer_than, acquires_lease=acquires_lease)
+        if found.page and (found.page.holds_rows(query.limit) or self._store.get(key) is None):
+            for page in (*found.others, found.page):
+                await self._fetcher.store_page(key, page)
+        return replace(found, page=self._store.get(key))
 
     def _record_served(
         self, outcome: Outcome, key: str, query: PageQuery, page: Page, age: float, context: FetchContext
@@ -168,11 +180,11 @@ class PageCache:
         """Records what an answer used of a page that came from LangSmith."""
         context.trace.dependencies += await self._fetcher.dependencies({key: page}, _oldest_fetch(page, use), use)
 
-    def _refresh_in_background(self, key: str, query: PageQuery, credential: Credential) -> None:
+    def _refresh_in_background(self, key: str, query: PageQuery, credential: Credential, lease: Lease | None) -> None:
         """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
         if not self._upstream.is_near_limit(credential.scope):
             request = self._find_in_flight(key, query, Caller(self._clock())) or self._start(
-                key, query, credential, None
+                key, query, credential, None, lease
             )
             self._in_flight.run_in_background(request)
 
@@ -194,11 +206,16 @@ class PageCache:
         return page.with_statistics(query.window, missing, rows, found.fetched_at)
 
     async def _fetch_page(
-        self, key: str, query: PageQuery, prefetch: frozenset[str], context: FetchContext, arrived_at: float
+        self,
+        key: str,
+        query: PageQuery,
+        prefetch: frozenset[str],
+        context: FetchContext,
+        arrived_at: float,
+        lease: Lease | None,
     ) -> Page:
         """The page, from a request in flight if there is one, and otherwise from a request of its own."""
-        # A client that selects no statistics should not wait for any.
-        full_query = query.with_prefetch(prefetch) if query.statistics else query
+        full_query = _with_prefetch(query, prefetch)
         # A request that was joined may bring less than it was joined for. The second one is joined only if it cannot do
         # without the same statistics, so that many callers who were disappointed share one request.
         for is_exact in (False, True):
@@ -208,7 +225,7 @@ class PageCache:
                 break
             if page := await self._join(key, request, query, context, arrived_at):
                 return page
-        request = self._start(key, full_query, context.credential, context.max_age)
+        request = self._start(key, full_query, context.credential, context.max_age, lease)
         page = await self._fetcher.join(request, Outcome.MISS, context)
         missing = page.missing_statistics(query.window, query.statistics, since=-math.inf) if page.rows else None
         if missing and (refilled := await self._refill(key, page, query, missing, context)):
@@ -238,13 +255,15 @@ class PageCache:
     def _find_in_flight(self, key: str, query: PageQuery, caller: Caller) -> InFlightPage | None:
         return next((request for request in self._in_flight if request.try_join(key, query, caller)), None)
 
-    def _start(self, key: str, query: PageQuery, credential: Credential, max_age: float | None) -> InFlightPage:
+    def _start(
+        self, key: str, query: PageQuery, credential: Credential, max_age: float | None, lease: Lease | None
+    ) -> InFlightPage:
         request = InFlightPage(key=key, query=query, max_age=max_age)
-        self._in_flight.start(request, self._run(request, credential))
+        self._in_flight.start(request, self._run(request, credential, lease.take() if lease else None))
         return request
 
-    async def _run(self, request: InFlightPage, credential: Credential) -> Page:
-        """Fetches the page that callers wait for, once for all processes."""
+    async def _run(self, request: InFlightPage, credential: Credential, lease: Lease | None) -> Page:
+        """Fetches the page that callers wait for, once for all processes. `lease`: acquired before, perhaps."""
         query = request.close(self._clock())
 
         async def fetch(_: Sequence[str] = ()) -> Page:
@@ -262,6 +281,8 @@ class PageCache:
             newer_than=cutoff,
             is_strict=request.max_age is not None,
             shares_failure=lambda: request.was_sent,
+            selected=query.statistics | self._selections.recent_statistics(request.key, query.window),
+            lease=lease,
         )
         if result.answers:
             return result.answers[0]
@@ -269,6 +290,16 @@ class PageCache:
         (page,) = result.found.values()
         await self._fetcher.store_page(request.key, page)
         return page
+
+
+def _newer_than(cached: Page | None, query: PageQuery) -> float:
+    """The time after which a page must have been fetched to be of more use than the cached one (monotonic seconds)."""
+    return cached.fetched_at if cached and cached.holds_rows(query.limit) else -math.inf
+
+
+def _with_prefetch(query: PageQuery, prefetch: frozenset[str]) -> PageQuery:
+    """The query with these statistics prefetched. A client that selects no statistics should not wait for any."""
+    return query.with_prefetch(prefetch) if query.statistics else query
 
 
 def _oldest_fetch(page: Page, use: Use) -> float:

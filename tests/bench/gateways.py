@@ -103,7 +103,7 @@ class GatewayCaches:
             value = entry.value
             value_bytes = len(value) if isinstance(value, bytes) else sum(map(len, [*value, *value.values()]))
             redis_bytes += len(key) + value_bytes
-            redis_pages += isinstance(value, bytes) and ":page:" in key and ":lease:" not in key
+            redis_pages += ":page:" in key and ":lease:" not in key and ":selected:" not in key
         return Sizes(sum(weights) / max(len(weights), 1), redis_bytes / max(redis_pages, 1))
 
     def _cache(self, langsmith: SimulatedLangSmith, store: MemoryStore, stale: float) -> PageCache:

@@ -13,6 +13,7 @@ import pytest
 
 from app.cache.shared.scripts import (
     ACQUIRE_SCRIPT,
+    DELETE_SCRIPT,
     DROP_SCOPE_SCRIPT,
     READ_LEASES_SCRIPT,
     READ_PAGE_SCRIPT,
@@ -20,7 +21,8 @@ from app.cache.shared.scripts import (
     RECORD_SELECTION_SCRIPT,
     RELEASE_SCRIPT,
     RENEW_SCRIPT,
-    WRITE_SCRIPT,
+    WRITE_PAGE_SCRIPT,
+    WRITE_SESSIONS_SCRIPT,
 )
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
@@ -172,29 +174,45 @@ def _random_call(rng: random.Random) -> tuple[str, list[str], list[bytes | str |
 
     token = rng.randint(1, 6)
     sessions = mixed(some("session", 3))
-    field = f"{rng.choice(('ab', 'cd'))}{rng.randint(1, 15):x}" if rng.random() < 0.9 else ""
-    page = rng.choice((b"", b"[20,[]]"))
+    field = f"{rng.choice(('ab', 'cd'))}{rng.randint(1, 15):x}"
+    session_field = field if rng.random() < 0.9 else ""
     cells = [part for _ in sessions for part in (rng.choice((b"", b"[c]", b"[d e]")), b"[%d]" % token)]
     fetched_at = 10**15 + rng.randint(0, 40) * 10_000_000
     latest = fetched_at + rng.choice((1, 200_000_000))
     outcome = rng.choice((b"d", b'f["FORBIDDEN","no"]', b""))
     selections = rng.sample(("abw7", "cdw8"), rng.randint(0, 2))
+    claim: list[bytes | str | int] = [50_000, f"a{token}", f"{rng.choice((10, 20))} 3f 3 1700"]
+    release: list[bytes | str | int] = [f"ha{token} ", outcome, 80_000]
+    page = mixed([f"page:{rng.randint(0, 1)}"])
+    page_field, window_length = rng.choice(((field, 2), ("columns", 0)))
+    selected: list[bytes | str | int] = [95_000, f"0 {fetched_at} "]
+    head: list[bytes | str | int] = [token, 100_000, fetched_at, latest]
     calls: list[tuple[str, list[str], list[bytes | str | int]]] = [
         (READ_LEASES_SCRIPT, mixed(some("page", 2) + some("lease", 2)), []),
-        (READ_PAGE_SCRIPT, ["forgotten", *mixed(["page:0", "page:1"]), "wanted"], []),
-        (RECORD_SELECTION_SCRIPT, rng.choice((["wanted"], sessions)), [95_000, f"0 {fetched_at} ", *selections]),
+        (
+            READ_PAGE_SCRIPT,
+            ["forgotten", *page, "wanted", "fence", *some("lease", 1)],
+            [rng.choice(("ab", "cd")), fetched_at, *(claim if rng.random() < 0.7 else (0, "", ""))],
+        ),
+        (RECORD_SELECTION_SCRIPT, rng.choice((["wanted"], sessions)), [*selected, *selections]),
         (DROP_SCOPE_SCRIPT, ["forgotten"], [rng.randint(1, 10**16), 60_000]),
         (READ_SESSIONS_SCRIPT, ["forgotten", *sessions], [rng.choice(("ab", "cd"))]),
-        (WRITE_SCRIPT, [*mixed(["page:0"]), *sessions], [token, 100_000, fetched_at, latest, page, field, *cells]),
         (
-            ACQUIRE_SCRIPT,
-            ["fence", *mixed(some("lease", 3))],
-            [50_000, f"a{token}", f"{rng.choice((10, 20))} 3f 3 1700"],
+            WRITE_PAGE_SCRIPT,
+            [*page, "wanted", *some("lease", 1)],
+            [*head, page_field, b"1 1 - ", b"[]", window_length, *selected, *release, *selections],
         ),
+        (
+            WRITE_SESSIONS_SCRIPT,
+            [*sessions, *some("lease", 3)],
+            [*head, session_field, len(sessions), *release, *cells],
+        ),
+        (DELETE_SCRIPT, some("page", 1) + some("session", 2), []),
+        (ACQUIRE_SCRIPT, ["fence", *mixed(some("lease", 3))], claim),
         (RENEW_SCRIPT, some("lease", 3), [f"ha{token} ", 50_000]),
-        (RELEASE_SCRIPT, some("lease", 3), [f"ha{token} ", outcome, 80_000]),
+        (RELEASE_SCRIPT, some("lease", 3), release),
     ]
-    return rng.choices(calls, (1, 1, 1, 1, 1, 4, 2, 1, 2))[0]
+    return rng.choices(calls, (1, 2, 1, 1, 1, 4, 3, 0.3, 2, 1, 2))[0]
 
 
 def _comparable(answer: object) -> object:

@@ -6,9 +6,11 @@ a process looks in Redis before it asks LangSmith, and of several processes that
 Reading order:
 
 - `shared_cache.py`: the entry point: read, or fetch at most once for all processes.
-- `cross_process_fetch.py`: how such a fetch goes. `leases.py`: explains leases and fencing tokens.
-- `redis_keys.py`: every kind of key in Redis. `redis_records.py`: the values of pages and sessions.
+- `cross_process_fetch.py`: how such a fetch goes. `leases.py`: explains leases and fencing tokens. `lease_values.py`:
+  what is claimed, and who holds a lease.
+- `redis_keys.py`: every kind of key in Redis. `redis_records.py`: the records of pages and sessions.
+  `record_values.py`: their values, as they are read.
 - `scripts.py`: the Lua scripts, and what each guarantees.
 - `background_writes.py`: writes that no request waits for.
-- `codec.py`, `error_codec.py`: sessions and errors as bytes.
+- `page_bodies.py`, `codec.py`, `error_codec.py`: pages, single sessions, and errors as bytes.
 """

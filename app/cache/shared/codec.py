@@ -1,4 +1,4 @@
-"""Sessions as bytes for Redis: pure functions. Values that cannot be right are None, as if they were not cached.
+"""Single sessions as bytes for Redis: pure functions. Values that cannot be right are None, as if they were not cached.
 
 Another program may have written anything under a key. What is decoded here is therefore as good as what LangSmith's
 answers are decoded to: types, encoding, decimals and times are checked.
@@ -28,12 +28,11 @@ from app.sessions.columns import NULL, is_array, is_canonical_uuid
 from app.sessions.decoding import MALFORMED, check_utf_8
 from app.sessions.feedback import FeedbackMap, FeedbackStat
 from app.sessions.fields import FIELDS, Kind
-from app.sessions.page import Page
-from app.sessions.query import MAX_LIMIT, StatsWindow
+from app.sessions.query import StatsWindow
 from app.sessions.row import DECODED, Row, new_row
 from app.sessions.scalars import JSON
 
-_FORMAT: Final = "6"
+_FORMAT: Final = "7"
 """Increase it with each change to the keys and values in `redis_records.py` and `scripts.py`, and to the leases."""
 COLUMNS: Final = tuple(name for name, field in FIELDS.items() if field.kind is Kind.COLUMN and name != "id")
 STATISTICS: Final = tuple(name for name, field in FIELDS.items() if field.kind is not Kind.COLUMN)
@@ -75,33 +74,6 @@ def statistics_at(positions: Iterable[bytes]) -> frozenset[str]:
 def window_key(window: StatsWindow) -> str:
     """A hash of the window, of fixed length."""
     return hashlib.blake2b(repr(window.arguments).encode(), digest_size=WINDOW_KEY_LENGTH // 2).hexdigest()
-
-
-class PageRecord(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """The sessions of a page, in order, and what is known of the rows after it."""
-
-    limit: int
-    ids: tuple[str, ...]
-    has_more: bool | None
-
-    def holds_rows(self, limit: int) -> bool:
-        """Whether the page has that many rows, or all rows that there are."""
-        return len(self.ids) >= limit or len(self.ids) < self.limit
-
-
-def encode_page(page: Page) -> bytes:
-    """The page as a `PageRecord`; its sessions are stored on their own. No row of the page was dropped."""
-    return msgspec.json.encode(PageRecord(page.limit, tuple(row.id for row in page.rows if row), page.has_more))
-
-
-def decode_page(text: bytes) -> PageRecord | None:
-    """The page; None for a text that cannot be one."""
-    try:
-        page = msgspec.json.decode(text, type=PageRecord)
-    except (ValueError, RecursionError):
-        return None
-    is_possible = len(page.ids) <= page.limit <= MAX_LIMIT and len(set(page.ids)) == len(page.ids)
-    return page if is_possible else None
 
 
 def encode_cell(row: Row, names: tuple[str, ...]) -> bytes:

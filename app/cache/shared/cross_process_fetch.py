@@ -13,7 +13,8 @@ from typing import Any, Final, Self
 
 from app.cache.explain import Outcome
 from app.cache.shared import codec
-from app.cache.shared.leases import FetchClaim, Lease, Leases
+from app.cache.shared.lease_values import FetchClaim, Lease, ReleaseCall
+from app.cache.shared.leases import Leases
 from app.cache.shared.redis_records import CLOCK_TOLERANCE_SECONDS
 from app.errors import GatewayError
 from app.redis.connection import RedisUnavailableError
@@ -56,7 +57,8 @@ class FetchJob:
 
     - `fetch`: fetches names from LangSmith.
     - `read`: reads those of the names from Redis that were fetched after a time (monotonic seconds).
-    - `publish`: writes a page, fetched for names, to Redis under a fencing token.
+    - `publish`: writes a page, fetched for names, to Redis under a fencing token, and releases the leases. It returns
+      False if there is nothing to write.
     - `newer_than`: what was fetched at this time or earlier is too old (monotonic seconds).
     - `shares_failure`: called after a failure. True: waiting processes raise the same error. False: they fetch for
       themselves, because no request reached the network (this process's circuit is open, or its own limit reached).
@@ -65,7 +67,7 @@ class FetchJob:
 
     fetch: Fetch
     read: Callable[[Collection[str], float], Awaitable[dict[str, Page]]]
-    publish: Callable[[Page, Sequence[str], int], Coroutine[Any, Any, None]]
+    publish: Callable[[Page, Sequence[str], int, ReleaseCall], Coroutine[Any, Any, bool]]
     newer_than: float
     shares_failure: Callable[[], bool]
     is_strict: bool = False
@@ -83,23 +85,30 @@ class CrossProcessFetcher:
         self._leases = leases
         self._clocks = clocks
 
-    async def fetch(self, scope: str, names: Sequence[str], query: PageQuery, job: FetchJob) -> FetchOutcome:
+    def claim(self, query: PageQuery) -> FetchClaim:
+        """The claim of a lease under which this is fetched from now on: limit and statistics of each name."""
+        statistics, required = (codec.statistics_to_bits(each) for each in (query.requested, query.statistics))
+        return FetchClaim(query.limit, statistics, required, self._clocks.now_as_micros())
+
+    async def fetch(
+        self, scope: str, names: Sequence[str], query: PageQuery, job: FetchJob, held: Lease | None = None
+    ) -> FetchOutcome:
         """Finds or fetches all names. Raises what `job.fetch`, or another process's fetch, raised.
 
-        `query`: limit and statistics needed of each name; they become the claim of the lease.
+        `query`: what is needed of each name. `held`: a lease of the names that was acquired before.
         """
         result = FetchOutcome()
-        statistics, required = (codec.statistics_to_bits(each) for each in (query.requested, query.statistics))
-        claim = FetchClaim(query.limit, statistics, required, self._clocks.now_as_micros())
+        claim = self.claim(query)
         began_after = None
         if job.is_strict:
             began_after = self._clocks.as_micros(job.newer_than + CLOCK_TOLERANCE_SECONDS)
         rest = [*names]
         for _ in range(_MAX_ROUNDS):
             try:
-                lease = await self._leases.acquire(scope, rest, claim, began_after=began_after)
+                lease = await self._acquire(scope, rest, claim, began_after, held)
             except RedisUnavailableError:
                 break
+            held = None
             try:
                 found = await self._run_round(lease, claim, job)
             finally:
@@ -111,6 +120,16 @@ class CrossProcessFetcher:
             if not rest:
                 return result
         return result.merged_with(FetchOutcome(answers=(await job.fetch(rest),)))
+
+    async def _acquire(
+        self, scope: str, names: Sequence[str], claim: FetchClaim, began_after: int | None, held: Lease | None
+    ) -> Lease:
+        """The lease that is held already, or a new one. If more is fetched than it claims, its claim is replaced."""
+        if held is None or held.is_ended:
+            return await self._leases.acquire(scope, names, claim, began_after=began_after)
+        if held.claim and held.claim.fetches_as(claim):
+            return held
+        return await self._leases.acquire(scope, names, claim, began_after=began_after, owner=held.owner)
 
     async def _run_round(self, lease: Lease, claim: FetchClaim, job: FetchJob) -> FetchOutcome:
         result = await self._read_released(lease, job)
@@ -141,7 +160,7 @@ class CrossProcessFetcher:
         except GatewayError as exc:
             self._leases.end(lease, exc, shares_outcome=job.shares_failure())
             raise
-        self._leases.end(lease, after=job.publish(page, names, lease.token))
+        self._leases.end(lease, publish=lambda release: job.publish(page, names, lease.token, release))
         return FetchOutcome(answers=(page,))
 
     async def _wait_for_others(self, lease: Lease, claim: FetchClaim, job: FetchJob) -> FetchOutcome:

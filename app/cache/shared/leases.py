@@ -16,7 +16,7 @@ lease, whose key includes the larger claim. If that is held as well, it fetches 
 **Fencing token.** A lease alone cannot prevent that two processes write: a holder that was paused (by the garbage
 collector, or the network) goes on when its lease has expired and another process holds the next one. Each lease
 therefore has a token from a counter in Redis. Results are written with their token, and a result with a lower token
-never overwrites younger values with a higher one (`WRITE_SCRIPT` in `scripts.py`).
+never overwrites younger values with a higher one (the scripts that write, in `scripts.py`).
 
 A key of the kind `lease` holds one of:
 
@@ -32,12 +32,12 @@ import contextlib
 import random
 import re
 import secrets
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from typing import Any, Final, Protocol
 
 from app.cache.shared import error_codec
 from app.cache.shared.background_writes import BackgroundWrites
+from app.cache.shared.lease_values import AcquireCall, FetchClaim, Lease, LeaseHolder, ReleaseCall
 from app.cache.shared.redis_keys import KeyKind, redis_key
 from app.cache.shared.scripts import ACQUIRE_SCRIPT, READ_LEASES_SCRIPT, RELEASE_SCRIPT, RENEW_SCRIPT
 from app.errors import GatewayError
@@ -46,9 +46,11 @@ from app.redis.connection import RedisUnavailableError
 LEASE_SECONDS: Final = 1.0
 """Seconds after which a lease expires unless it is renewed. Nobody waits longer for a lease that nobody holds: its
 holder was killed, or Redis ran the script that acquired it, but lost the answer and could not be told to release it."""
-_RENEWALS_PER_LEASE: Final = 3
+_RENEWAL_SECONDS: Final = LEASE_SECONDS / 3
 _OUTCOME_SECONDS: Final = 2.0
 """Seconds for which the outcome of a fetch is kept for waiting processes."""
+_LEASE_MS: Final = round(LEASE_SECONDS * 1000)
+_OUTCOME_MS: Final = round(_OUTCOME_SECONDS * 1000)
 _FIRST_PAUSE_SECONDS: Final = 0.01
 _LONGEST_PAUSE_SECONDS: Final = 0.15
 _HELD: Final = re.compile(rb"h([0-9a-f]+) (\d+) (\d+) ([0-9a-f]+) ([0-9a-f]+) (\d+)", re.IGNORECASE)
@@ -61,69 +63,8 @@ class ScriptRunner(Protocol):
         """The result of the script. Raises RedisUnavailableError."""
 
 
-@dataclass(frozen=True)
-class FetchClaim:
-    """What is fetched under a lease.
-
-    - `limit`: number of rows.
-    - `statistics`: bits of the statistics that LangSmith is asked for (`codec.statistics_to_bits`).
-    - `required`: bits of those that the process cannot do without. If LangSmith fails, only these are asked for again,
-      so that the outcome is theirs.
-    - `began`: when the fetch began, in microseconds since the epoch.
-    """
-
-    limit: int
-    statistics: int
-    required: int
-    began: int
-
-    def covers(self, other: Self) -> bool:
-        """Whether what is fetched includes what a process with the other claim requires."""
-        return self.limit >= other.limit and self.statistics & other.required == other.required
-
-    def fails_with(self, other: Self) -> bool:
-        """Whether a failure of the other fetch is one of this fetch too: it requires nothing that this one does not."""
-        return other.required & self.required == other.required
-
-    @property
-    def key(self) -> str:
-        """Part of a lease's key: distinguishes claims that do not cover each other."""
-        return f"{self.limit}-{self.required:x}"
-
-    def as_text(self) -> str:
-        return f"{self.limit} {self.statistics:x} {self.required:x} {self.began}"
-
-
-@dataclass(frozen=True)
-class LeaseHolder:
-    """Another process that holds a lease: the key of the lease, its owner, and what is being fetched."""
-
-    key: str
-    owner: str
-    claim: FetchClaim
-
-
-@dataclass
-class Lease:
-    """The result of an attempt to acquire leases for several names.
-
-    - `owner`: the name of this attempt in Redis.
-    - `token`: the fencing token, to be written with what is fetched.
-    - `acquired`: keys of the leases that this process holds, by name.
-    - `held_by_others`: the holders of the names that this process can wait for.
-    - `contended`: names that are held by holders that it cannot wait for. They are fetched without a lease.
-    - `just_released`: names among the acquired ones whose previous lease ended a moment ago. Their result may be in
-      Redis already.
-    - `is_ended`: whether its release has begun.
-    """
-
-    owner: str
-    token: int
-    acquired: Mapping[str, str] = field(default_factory=dict)
-    held_by_others: Mapping[str, LeaseHolder] = field(default_factory=dict)
-    contended: frozenset[str] = frozenset()
-    just_released: frozenset[str] = frozenset()
-    is_ended: bool = False
+Publish = Callable[[ReleaseCall], Coroutine[Any, Any, bool]]
+"""Writes what was fetched under a lease and releases it, in one script. False if there is nothing to write."""
 
 
 class Leases:
@@ -138,15 +79,31 @@ class Leases:
         self._prefix = prefix
         self._background = background
 
+    def acquire_call(self, scope: str, name: str, claim: FetchClaim) -> AcquireCall:
+        """What a script needs to acquire a lease as a part of it."""
+        keys = [self._key(scope, KeyKind.FENCE), self._key(scope, KeyKind.LEASE, name=name)]
+        return AcquireCall(name, claim, keys, [_LEASE_MS, secrets.token_hex(8), claim.as_text()])
+
+    def abandon(self, call: AcquireCall) -> None:
+        """Releases, in the background, what Redis may have acquired although its answer was lost."""
+        _, owner, _ = call.args
+        self._background.start(self._replace(str(owner), call.keys[1:], b""))
+
     async def acquire(
-        self, scope: str, names: Collection[str], claim: FetchClaim, *, began_after: int | None = None
+        self,
+        scope: str,
+        names: Collection[str],
+        claim: FetchClaim,
+        *,
+        began_after: int | None = None,
+        owner: str | None = None,
     ) -> Lease:
         """Tries to acquire a lease for each name. Raises RedisUnavailableError.
 
         The process can wait for a holder whose claim covers its own, and that began after `began_after` (microseconds
-        since the epoch; None for any time).
+        since the epoch; None for any time). `owner`: of a lease whose claim is to be replaced.
         """
-        owner = secrets.token_hex(8)
+        owner = owner or secrets.token_hex(8)
         keys = {name: self._key(scope, KeyKind.LEASE, name=name) for name in names}
         larger_keys = {name: self._key(scope, KeyKind.LEASE, name=f"{name}+{claim.key}") for name in names}
 
@@ -180,11 +137,17 @@ class Leases:
 
         The fetch goes on then: the fencing token keeps its result from overwriting a younger one.
         """
-        renewal = asyncio.create_task(self._renew(lease))
+        renewals: list[asyncio.Task[None]] = []
+        # Most fetches end before the first renewal, and a timer costs less than a task.
+        timer = asyncio.get_running_loop().call_later(
+            _RENEWAL_SECONDS, lambda: renewals.append(asyncio.create_task(self._renew(lease)))
+        )
         try:
             yield
         finally:
-            renewal.cancel()
+            timer.cancel()
+            for renewal in renewals:
+                renewal.cancel()
 
     def end(
         self,
@@ -192,13 +155,18 @@ class Leases:
         failure: GatewayError | None = None,
         *,
         shares_outcome: bool = True,
-        after: Coroutine[Any, Any, None] | None = None,
+        publish: Publish | None = None,
     ) -> None:
-        """Releases a lease in the background, unless that has begun. `after`: is awaited before. See `release`."""
+        """Releases a lease in the background, unless that has begun. See `release`.
+
+        `publish` writes the result before. The lease is released without it if there is nothing to write.
+        """
         if not lease.is_ended:
             lease.is_ended = True
-            if after:
-                self._background.start(self._release_after(after, lease))
+            if publish:
+                args: list[bytes | str | int] = [f"h{lease.owner} ", _done(lease), _OUTCOME_MS]
+                work = publish(ReleaseCall([*lease.acquired.values()], args))
+                self._background.start(self._release_after(work, lease))
             else:
                 self._background.start(self.release(lease, failure, shares_outcome=shares_outcome))
 
@@ -209,7 +177,7 @@ class Leases:
         then fetch for themselves.
         """
         owner = lease.owner.encode()
-        outcome = b"d%s" % owner if failure is None else b"f%s %s" % (owner, error_codec.encode(failure))
+        outcome = _done(lease) if failure is None else b"f%s %s" % (owner, error_codec.encode(failure))
         await self._replace(lease.owner, [*lease.acquired.values()], outcome if shares_outcome else b"")
 
     async def wait_released(self, holders: Collection[LeaseHolder], claim: FetchClaim) -> None:
@@ -238,14 +206,13 @@ class Leases:
         answer = await self._redis.script(
             ACQUIRE_SCRIPT,
             [self._key(scope, KeyKind.FENCE), *keys.values()],
-            [round(LEASE_SECONDS * 1000), owner, claim.as_text()],
+            [_LEASE_MS, owner, claim.as_text()],
         )
         token, *values = answer if isinstance(answer, list) else [0]
         acquired, held_by_others, just_released = dict[str, str](), dict[str, LeaseHolder](), set[str]()
         for (name, key), value in zip(keys.items(), values, strict=True):
             holder = _holder(key, value)
-            # The own lease is met if the connection was lost, and redis-py repeated the command.
-            if holder and holder.owner != owner:
+            if holder:
                 held_by_others[name] = holder
             else:
                 acquired[name] = key
@@ -255,25 +222,28 @@ class Leases:
 
     async def _renew(self, lease: Lease) -> None:
         while lease.acquired:
-            await asyncio.sleep(LEASE_SECONDS / _RENEWALS_PER_LEASE)
             with contextlib.suppress(RedisUnavailableError):
-                await self._redis.script(
-                    RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.owner} ", round(LEASE_SECONDS * 1000)]
-                )
+                await self._redis.script(RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.owner} ", _LEASE_MS])
 
-    async def _release_after(self, work: Coroutine[Any, Any, None], lease: Lease) -> None:
-        # The lease is released last, so that waiting processes find the result.
+    async def _release_after(self, work: Coroutine[Any, Any, bool], lease: Lease) -> None:
+        is_released = False
         with contextlib.suppress(RedisUnavailableError):
-            await work
-        await self.release(lease)
+            is_released = await work
+        if not is_released:
+            await self.release(lease)
 
     async def _replace(self, owner: str, keys: list[str], outcome: bytes) -> None:
         if keys:
             with contextlib.suppress(RedisUnavailableError):
-                await self._redis.script(RELEASE_SCRIPT, keys, [f"h{owner} ", outcome, round(_OUTCOME_SECONDS * 1000)])
+                await self._redis.script(RELEASE_SCRIPT, keys, [f"h{owner} ", outcome, _OUTCOME_MS])
 
     def _key(self, scope: str, kind: KeyKind, **parts: str) -> str:
         return redis_key(self._prefix, scope, kind, **parts)
+
+
+def _done(lease: Lease) -> bytes:
+    """The outcome of a fetch whose result can be read."""
+    return b"d%s" % lease.owner.encode()
 
 
 def _holder(key: str, value: bytes) -> LeaseHolder | None:

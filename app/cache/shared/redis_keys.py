@@ -11,9 +11,7 @@ class KeyKind(StrEnum):
     """Every kind of key, as a format. Values are described in `redis_records.py` and `leases.py`."""
 
     PAGE = "page:{digest}"
-    """The sessions of a page, in order (a text)."""
-    COLUMNS_PAGE = "page:{digest}:columns"
-    """The same, of an answer without statistics, which may have fewer sessions (a text)."""
+    """A page (a hash)."""
     SELECTION = "page:{digest}:selected:{window}"
     """Statistics of a page that were selected lately (a hash)."""
     SESSION = "session:{id}"

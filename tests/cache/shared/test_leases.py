@@ -14,7 +14,8 @@ import pytest
 from app import errors
 from app.cache.shared import error_codec
 from app.cache.shared.background_writes import BackgroundWrites
-from app.cache.shared.leases import LEASE_SECONDS, FetchClaim, Leases
+from app.cache.shared.lease_values import FetchClaim
+from app.cache.shared.leases import LEASE_SECONDS, Leases
 from app.cache.shared.scripts import ACQUIRE_SCRIPT
 from app.emulator import Emulator, serving, serving_in_thread
 from app.observability.log import create_log

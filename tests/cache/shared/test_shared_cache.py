@@ -26,17 +26,40 @@ async def test_page_fetched_by_one_process_is_a_hit_in_the_other(pair: Pair, lan
     assert len(take_recorded_params(langsmith)) == 1
 
 
-async def test_page_search_and_lookup_share_sessions_across_processes(pair: Pair, langsmith: Emulator) -> None:
-    nodes = (await pair.one.data(PAGE))["sessions"]["nodes"]
+async def test_pages_and_lookups_share_sessions_that_were_looked_up_in_any_process(
+    pair: Pair, langsmith: Emulator
+) -> None:
+    nodes = (await pair.one.data("{ sessions(first: 5) { nodes { id name } } }"))["sessions"]["nodes"]
+    looked_up = await pair.one.data(BY_ID, {"id": nodes[2]["id"]})
     await pair.wait_written()
-    assert await outcome(pair.other, BY_ID, {"id": nodes[2]["id"]}) == ("HIT", 0, 0)
-    search = f'{{ sessions(filter: {{name: "{nodes[3]["name"]}"}}) {{ nodes {{ id runCount }} }} }}'
-    await pair.other.data("{ sessions(first: 5) { nodes { id } } }")
     take_recorded_params(langsmith)
-    assert (await pair.other.data(search.replace("runCount", "")))["sessions"]["nodes"] == [{"id": nodes[3]["id"]}]
+    assert await outcome(pair.other, BY_ID, {"id": nodes[2]["id"]}) == ("HIT", 0, 0)
+    search = f'{{ sessions(filter: {{name: "{nodes[2]["name"]}"}}) {{ nodes {{ id runCount }} }} }}'
+    third = pair.other.data(search.replace("runCount", ""))
+    assert (await third)["sessions"]["nodes"] == [{"id": nodes[2]["id"]}]
     assert len(take_recorded_params(langsmith)) == 1
     # The search had to be fetched, because it may find other sessions. Their statistics are in Redis.
-    assert (await pair.other.data(search))["sessions"]["nodes"][0]["runCount"] == nodes[3]["runCount"]
+    assert (await pair.other.data(search))["sessions"]["nodes"][0]["runCount"] == looked_up["session"]["runCount"]
+    assert take_recorded_params(langsmith) == []
+
+
+async def test_statistics_of_one_page_that_were_fetched_at_different_times_are_combined(
+    pair: Pair, langsmith: Emulator, serve: Serve, clock: Clock
+) -> None:
+    first = await pair.one.data(PAGE)
+    await pair.wait_written()
+    clock.advance(5)
+    await pair.other.data(WIDER)
+    await pair.wait_written()
+    clock.advance(3)
+    take_recorded_params(langsmith)
+    async with serve(**redis_settings(pair.redis)) as third:
+        both = WIDER.replace("errorRate", "errorRate latencyP50")
+        assert await outcome(third, both) == ("HIT", 3, 0)
+        assert await outcome(third, PAGE) == ("HIT", 8, 0)
+        assert await outcome(third, "{ sessions(first: 5) { nodes { errorRate } } }") == ("HIT", 3, 0)
+        nodes = (await third.data(both))["sessions"]["nodes"]
+    assert [node["latencyP50"] for node in nodes] == [node["latencyP50"] for node in first["sessions"]["nodes"]]
     assert take_recorded_params(langsmith) == []
 
 
@@ -254,18 +277,20 @@ POISONED = pytest.mark.parametrize("poison", ["cut", "rubbish", "list", "token",
 async def test_poisoned_record_is_fetched_and_overwritten(
     pair: Pair, serve: Serve, langsmith: Emulator, kind: str, poison: str
 ) -> None:
-    first = await pair.one.data(PAGE)
+    query, variables = PAGE, None
+    if kind == "session":
+        query, variables = BY_ID, {"id": str(langsmith.workspaces["demo"].sessions[0].id)}
+    first = await pair.one.data(query, variables)
     await pair.wait_written()
-    await pair.wait_selection_written()
     with pair.redis.client() as client:
         for key in client.keys(f"*}}:{kind}:*"):
             _poison(client, key, poison)
     take_recorded_params(langsmith)
-    assert await pair.other.data(PAGE) == first
+    assert await pair.other.data(query, variables) == first
     assert len(take_recorded_params(langsmith)) == 1
     await pair.wait_written()
     async with serve(**redis_settings(pair.redis)) as third:
-        assert await outcome(third, PAGE) == ("HIT", 0, 0)
+        assert await outcome(third, query, variables) == ("HIT", 0, 0)
 
 
 @POISONED
