@@ -162,6 +162,11 @@ def fetches(decisions: Mapping[str, Decision]) -> dict[str, Refill | Miss]:
     return found
 
 
+def fetches_page(decision: Decision) -> bool:
+    """Whether the whole page will be fetched, now or in the background."""
+    return isinstance(decision, Miss) or (isinstance(decision, ServeStale) and isinstance(decision.refresh, Miss))
+
+
 def is_useful(page: Page, need: Need, policy: FreshnessPolicy, now: float) -> bool:
     """Whether at least one needed value of the page is young enough to be served, fresh or stale."""
     cutoff = policy.stale_cutoff(now, need.max_age)

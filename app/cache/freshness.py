@@ -20,6 +20,10 @@ class Use:
     statistics: frozenset[str]
     has_columns: bool = True
 
+    def oldest_fetch(self, page: Page) -> float:
+        """When the oldest used value of a page was fetched (monotonic seconds)."""
+        return min(page.fetched_at, page.oldest_fetch(self.window, self.statistics)) if page.rows else page.fetched_at
+
     def parts_of(self, page: Page) -> Iterator[StatsWindow | None]:
         """The used parts, by which `Page.versions` are found. A page without rows tells that there are none."""
         if self.has_columns or not page.rows:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from app.cache.decision import Decision, Hit, Miss, Need, Refill, ServeStale, decide, joined_cutoff, settle
+from app.cache.decision import Hit, Miss, Need, Refill, ServeStale, decide, fetches_page, joined_cutoff, settle
 from app.cache.explain import Dependency, Outcome
 from app.cache.fetcher import FetchContext, Fetcher
 from app.cache.freshness import Use
@@ -55,7 +55,7 @@ class PageCache:
         cached = self._store.get(key)
         decision = decide(cached, need, self._policy, now)
         prefetch = self._selections.recent_statistics(key, query.window)
-        would_fetch = _fetches_page(decision) and not any(request.key == key for request in self._in_flight)
+        would_fetch = fetches_page(decision) and not any(request.key == key for request in self._in_flight)
         lease: Lease | None = None
         reads_shared = (would_fetch or isinstance(decision, Refill)) and context.max_age != 0
         if self._shared and reads_shared:
@@ -64,8 +64,7 @@ class PageCache:
             full_query = _with_prefetch(query, prefetch)
             found = await self._read_shared(self._shared, key, full_query, since, acquires_lease=would_fetch)
             cached, prefetch, lease = found.page, prefetch | found.recent_statistics, found.lease
-            now = self._clock()
-            decision = decide(cached, need, self._policy, now)
+            decision = decide(cached, need, self._policy, now := self._clock())
         try:
             match decision:
                 case Hit(page, fetched_at):
@@ -87,8 +86,7 @@ class PageCache:
         self._selections.record(key, query.window, query.statistics)
         # Other processes read the selections only before they fetch the page, so that hits need not publish theirs.
         if self._shared and query.statistics and (would_fetch or reads_shared or page is not cached):
-            selected = self._selections.recent_statistics(key, query.window)
-            self._shared.record_page_selection(scope, query, selected)
+            self._shared.record_page_selection(scope, query, self._selections.recent_statistics(key, query.window))
         return page
 
     def get_fresh_page(self, query: PageQuery, context: FetchContext) -> Page | None:
@@ -173,12 +171,12 @@ class PageCache:
         self, outcome: Outcome, key: str, query: PageQuery, page: Page, age: float, context: FetchContext
     ) -> None:
         use = Use(query.window, query.statistics)
-        dependencies = [self._policy.dependency(key, page, _oldest_fetch(page, use), use)]
+        dependencies = [self._policy.dependency(key, page, use.oldest_fetch(page), use)]
         self._fetcher.record_lookup(context, outcome, age=age, dependencies=dependencies)
 
     async def _record_use(self, key: str, page: Page, use: Use, context: FetchContext) -> None:
         """Records what an answer used of a page that came from LangSmith."""
-        context.trace.dependencies += await self._fetcher.dependencies({key: page}, _oldest_fetch(page, use), use)
+        context.trace.dependencies += await self._fetcher.dependencies({key: page}, use.oldest_fetch(page), use)
 
     def _refresh_in_background(self, key: str, query: PageQuery, credential: Credential, lease: Lease | None) -> None:
         """Starts a background refresh, unless the rate limit is nearly reached: clients that wait need what is left."""
@@ -300,13 +298,3 @@ def _newer_than(cached: Page | None, query: PageQuery) -> float:
 def _with_prefetch(query: PageQuery, prefetch: frozenset[str]) -> PageQuery:
     """The query with these statistics prefetched. A client that selects no statistics should not wait for any."""
     return query.with_prefetch(prefetch) if query.statistics else query
-
-
-def _oldest_fetch(page: Page, use: Use) -> float:
-    """When the oldest used value of a page was fetched (monotonic seconds)."""
-    return min(page.fetched_at, page.oldest_fetch(use.window, use.statistics)) if page.rows else page.fetched_at
-
-
-def _fetches_page(decision: Decision) -> bool:
-    """Whether the whole page will be fetched, now or in the background."""
-    return isinstance(decision, Miss) or (isinstance(decision, ServeStale) and isinstance(decision.refresh, Miss))
