@@ -224,6 +224,8 @@ class Leases:
         while lease.acquired:
             with contextlib.suppress(RedisUnavailableError):
                 await self._redis.script(RENEW_SCRIPT, [*lease.acquired.values()], [f"h{lease.owner} ", _LEASE_MS])
+            # Also if Redis is unavailable, which may be known without waiting for it.
+            await asyncio.sleep(_RENEWAL_SECONDS)
 
     async def _release_after(self, work: Coroutine[Any, Any, bool], lease: Lease) -> None:
         is_released = False

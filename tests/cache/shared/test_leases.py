@@ -14,13 +14,14 @@ import pytest
 from app import errors
 from app.cache.shared import error_codec
 from app.cache.shared.background_writes import BackgroundWrites
-from app.cache.shared.lease_values import FetchClaim
+from app.cache.shared.lease_values import FetchClaim, Lease
 from app.cache.shared.leases import LEASE_SECONDS, Leases
 from app.cache.shared.scripts import ACQUIRE_SCRIPT
 from app.emulator import Emulator, serving, serving_in_thread
 from app.observability.log import create_log
 from app.observability.metrics import Metrics
 from app.redis.connection import RedisConnection, RedisUnavailableError
+from tests.bench import virtual_time
 from tests.support.real_redis import RealRedis
 from tests.test_command_line import SERVE, Server, running
 
@@ -49,6 +50,33 @@ async def test_second_process_waits_for_the_lease_of_the_first(leases: Leases) -
     await waiting
     third = await leases.acquire("scope", ["b"], CLAIM)
     assert third.just_released == {"b"}
+
+
+class CountedScripts:
+    """Redis as far as renewals need it. `is_unavailable`: every script fails at once, as with an open circuit."""
+
+    def __init__(self, *, is_unavailable: bool) -> None:
+        self.count = 0
+        self._is_unavailable = is_unavailable
+
+    async def script(self, _text: str, _keys: list[str], _args: list[bytes | str | int]) -> object:
+        self.count += 1
+        if self._is_unavailable:
+            raise RedisUnavailableError
+        return None
+
+
+@pytest.mark.parametrize("is_unavailable", [False, True])
+def test_a_lease_is_renewed_three_times_a_second_also_while_redis_is_unavailable(*, is_unavailable: bool) -> None:
+    scripts = CountedScripts(is_unavailable=is_unavailable)
+
+    async def fetch_slowly() -> None:
+        leases = Leases(scripts, "test:", BackgroundWrites())
+        async with leases.renewing(Lease("a", 1, {"page": "key"})):
+            await asyncio.sleep(10.1 * LEASE_SECONDS)
+
+    virtual_time.run(fetch_slowly())
+    assert scripts.count == 30
 
 
 async def test_larger_claim_gets_a_lease_of_its_own(leases: Leases) -> None:
