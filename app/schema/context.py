@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -162,7 +163,11 @@ class OperationContext:
         if found := self._window_results.get(key):
             return found
         window, label = self.window(StatsOptions(**dict(options)), root_key)
-        result = self._window_results[key] = (self.results_by_window.get((root_key, window)), label)
+        loaded = self.results_by_window.get((root_key, window))
+        if loaded is None:  # a fragment selects no statistic of the window, of which the client may have null already
+            shown = self.shown_windows.get((root_key, window))
+            loaded = LookupResult(defaultdict(lambda: None), math.inf) if isinstance(shown, FailedLookup) else shown
+        result = self._window_results[key] = (loaded, label)
         return result
 
     def has_window_in_rows(self, root_key: str, window: StatsWindow) -> bool:

@@ -145,6 +145,19 @@ async def test_failed_window_of_several_fragments_is_one_error(serve: Serve, lan
     assert [error["path"] for error in found["errors"]] == [["sessions", "nodes", 0, "day"]]
 
 
+@pytest.mark.parametrize("accept", [DRAFT, OLD])
+async def test_fragment_adds_nothing_to_a_window_that_the_client_has_as_null(
+    serve: Serve, langsmith: Emulator, accept: str
+) -> None:
+    query = f'{{ sessions(first: 2) {{ nodes {{ {DAY} ... @defer {{ name day: stats(last: "PT24H") {{ id }} }} }} }} }}'
+    async with serve(upstream_retries=0) as gateway:
+        await gateway.data("{ sessions(first: 2) { nodes { id } } }")
+        langsmith.faults.append(Fault(status=500, times=None))
+        found = await answer(gateway, query, accept)
+    assert [(row["day"], bool(row["name"])) for row in found["data"]["sessions"]["nodes"]] == [(None, True)] * 2
+    assert [error["path"] for error in found["errors"]] == [["sessions", "nodes", 0, "day"]]
+
+
 async def test_list_that_is_ordered_by_a_statistic_brings_its_deferred_statistics(
     gateway: Gateway, langsmith: Emulator
 ) -> None:
