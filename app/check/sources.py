@@ -35,8 +35,7 @@ def read_sources(patterns: Iterable[str], read_stdin: Callable[[], bytes]) -> li
 
 
 def _matching_files(pattern: str) -> list[str]:
-    # Unlike this function, Path.glob refuses absolute patterns, and matches files of hidden folders such as `.next`.
-    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - see above
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob refuses absolute patterns, and finds `.next`
     return sorted(name for name in matches if Path(name).is_file())
 
 

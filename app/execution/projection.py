@@ -149,9 +149,9 @@ class Projector:
 
     def _function(self, body: str, parameters: str) -> Callable[..., Any]:
         # The source has generated names, attributes of the schema, and literals made by `repr`, such as the aliases of
-        # a client, whose text is thus never code.
+        # a client.
         source = f"lambda {parameters}: {body}"
-        function: Callable[..., Any] = eval(source, self._names)  # noqa: S307 - see above
+        function: Callable[..., Any] = eval(source, self._names)  # noqa: S307 - no text of a client is code in it
         return function
 
     def _define(self, body: str, parameters: str = "o, run, path") -> str:

@@ -237,7 +237,7 @@ class GraphQLEndpoint:
                     await self.documents.record(params, operation.query)
         except GatewayError as exc:  # from `parse_params` and `resolve`; the executor puts its errors into the result
             answer = result = Response([{"message": str(exc), "extensions": exc.extensions}])
-        except Exception as exc:  # noqa: BLE001 - as above; here the operation's name is known
+        except Exception as exc:  # noqa: BLE001 - as in `_respond`; only here is the operation's name known
             return self._respond_to_error(exc, accepted.media_type, **self._names(params, operation))
 
         def extensions() -> dict[str, Any] | None:

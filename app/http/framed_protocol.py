@@ -195,8 +195,7 @@ class FramedProtocol(HttpToolsProtocol):
             self.tasks.add(task)
 
     def on_body(self, body: bytes) -> None:
-        unused = self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES
-        self._bytes_without_body = unused if unused > 0 else 0  # noqa: FURB136 - `max` is a call for each request
+        self._bytes_without_body = max(self._bytes_without_body - 2 * len(body) - _CHUNK_OVERHEAD_BYTES, 0)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

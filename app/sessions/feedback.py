@@ -102,7 +102,7 @@ class FeedbackMap(msgspec.Struct, gc=False, eq=False):
     def __eq__(self, other: object) -> bool:
         return self.raw == other.raw if isinstance(other, FeedbackMap) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # mypy knows it as a method only; rows have no hash either
 
     def copy(self) -> "FeedbackMap":
         """The same map, which does not keep the whole body in memory that its JSON is a slice of."""

@@ -188,9 +188,8 @@ class Leases:
         waiting = {holder.key: holder for holder in holders}
         pause = _FIRST_PAUSE_SECONDS
         while waiting:
-            # The jitter keeps waiting processes from asking at the same moments. It is no secret, so it need not come
-            # from `secrets`, which no simulation could seed.
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - see above
+            # The jitter keeps waiting processes from asking at the same moments.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret, and a simulation seeds it
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             keys = [*waiting]
             values = await self._redis.script(READ_LEASES_SCRIPT, keys, [])
