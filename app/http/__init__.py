@@ -8,7 +8,7 @@
     server, middleware  FastAPI, and the middleware around it as one list; cors; routes and web_pages for other paths
     endpoint            GraphQLEndpoint, which calls the files below: read it first
     negotiation         Accept and Cache-Control; graphql_head: all that the endpoint reads from a request's head
-    params              body or query string, parsed into GraphQLParams; json_members: the members of its JSON objects
+    params              body or query string, read, and parsed into GraphQLParams if no response is cached; json_members
     auth                the client's credential, and client_rate_limit: its rate (client_buckets, client_address)
     cached_answers      answers from response_cache, if the response is cached and fresh; otherwise the operation runs
     persisted_queries   the document behind a hash; trusted_documents: only documents of a manifest

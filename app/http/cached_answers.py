@@ -36,7 +36,7 @@ class CachedAnswers:
         return self.responses.key(credential.scope, head.method, payload, head.accepted.parts)
 
     def find(self, key: str | None, head: GraphQLHead) -> CachedAnswer | None:
-        """The fresh answer under this key; None if there is none, or if the client wants a younger one."""
+        """The fresh answer under this key; None if there is none, or if the client sends a `max-age`."""
         if key is None or head.max_age is not None or (found := self.responses.get(key)) is None:
             return None
         return CachedAnswer(key, *found)

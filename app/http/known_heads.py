@@ -10,9 +10,9 @@ A head may only become known if all of these hold:
 - **It is plain** (raw_request.py), so that the parser and this gateway see the same head and the same body.
 - **The endpoint has answered it** with status 200 or 304. So its path is that of the endpoint, `Content-Type` and the
   other headers are right, and it has a valid credential or none.
-- **Its response has an id of the gateway**: it has no `X-Request-Id`.
+- **The request brings no `X-Request-Id`**, so that the gateway makes the id of the response.
 
-A request has a known head only if all bytes of the head are the same, but for the digits in `Content-Length`.
+A request has a known head only if all bytes of the head are the same, except the digits in `Content-Length`.
 `GatewayProtocol` adds preconditions of the connection.
 
 The key is a keyed digest of the head, and the credential's secret is not stored: it is taken out of the request. A
@@ -95,6 +95,10 @@ class KnownHead:
             )
         return GraphQLRequest(self.head, credential, self.payload(raw))
 
+    def all_headers(self, headers: Sequence[Header]) -> list[Header]:
+        """All headers of a response but its id, from those of the endpoint, of which the first is `Vary`."""
+        return [self.vary, *headers[1:], *self.added]
+
     def payload(self, raw: RawRequest) -> bytes:
         return raw.body if self.head.method == "POST" else self.query_string
 
@@ -114,11 +118,11 @@ class _ResponseStart(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, response: HTTPResponse, known: KnownHead) -> Self:
-        headers = [known.vary, *response.all_headers()[1:], *known.added]
-        number = [name for name, _ in headers].index(b"cache-control")
-        directive = headers[number][1].partition(b"=")[0]
-        before = b"%bcache-control: %b=" % (_lines_of(headers[:number]), directive)
-        after = b"\r\n%bx-request-id: " % _lines_of(headers[number + 1 :])
+        headers = known.all_headers(response.all_headers())
+        index = [name for name, _ in headers].index(b"cache-control")
+        directive = headers[index][1].partition(b"=")[0]
+        before = b"%bcache-control: %b=" % (_lines_of(headers[:index]), directive)
+        after = b"\r\n%bx-request-id: " % _lines_of(headers[index + 1 :])
         status_line = b"HTTP/1.1 200 OK\r\n" if response.status == 200 else b"HTTP/1.1 304 Not Modified\r\n"
         return cls(status_line, before, after, response.coding, len(response.body))
 
@@ -194,9 +198,9 @@ class KnownHeads:
             seconds=time.perf_counter() - started,
             request_id=request_id,
         )
-        age = b"%d" % answer.seconds_left
+        max_age = b"%d" % answer.seconds_left
         default_lines = self._default_lines(default_headers)
-        parts = (start.status_line, default_lines, start.before, age, start.after, request_id.encode(), b"\r\n\r\n")
+        parts = (start.status_line, default_lines, start.before, max_age, start.after, request_id.encode(), b"\r\n\r\n")
         if len(body) <= _MAX_COPIED_BYTES:
             return (b"".join((*parts, body)),)
         return b"".join(parts), body
@@ -216,7 +220,7 @@ class KnownHeads:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _complete(message["headers"], known, request_id)
+                message["headers"] = [*known.all_headers(message["headers"]), (X_REQUEST_ID, request_id.encode())]
                 if self._shutdown.has_begun and self._shutdown.closes(state):
                     message["headers"].append(CONNECTION_CLOSE)
             await send(message)
@@ -237,8 +241,15 @@ class KnownHeads:
         if response_headers[0][0] != b"vary" or response_headers[-1][0] != X_REQUEST_ID:
             return
         own = [index for index, (name, _) in enumerate(response_headers) if name in _ENDPOINT_HEADERS]
-        places = _places_of_secrets(raw.text, request.credential)
-        credential = replace(request.credential, headers={}) if request.credential and places else request.credential
+        places = _places_of_secrets(raw.text)
+        credential = request.credential
+        if credential and places and not credential.is_gateways_own:
+            sent = {name: raw.text[start:stop].decode("ascii") for name, (start, stop) in places.items()}
+            if sent != dict(credential.headers):
+                return  # the secret could not be taken out of later requests
+            credential = replace(credential, headers={})
+        else:
+            places = {}  # the credential is the gateway's
         added = tuple(response_headers[own[-1] + 1 : -1])
         known = KnownHead(
             head=request.head,
@@ -264,8 +275,8 @@ def scope_of(known: KnownHead, raw: RawRequest, app_state: Mapping[str, object])
     }
 
 
-def _places_of_secrets(text: bytes, credential: Credential | None) -> dict[str, tuple[int, int]]:
-    """Where the headers of the credential are in the head's text; empty if they do not come from it."""
+def _places_of_secrets(text: bytes) -> dict[str, tuple[int, int]]:
+    """Where the values of a credential's headers are in the head's text, by name."""
     places = {}
     start = 0
     for line in text.split(b"\r\n"):
@@ -275,13 +286,7 @@ def _places_of_secrets(text: bytes, credential: Credential | None) -> dict[str, 
             stop = start + len(line)
             places[name.decode()] = (stop - len(value), stop)
         start += len(line) + 2
-    found = {name: text[start:stop].decode("ascii") for name, (start, stop) in places.items()}
-    return places if credential and found == dict(credential.headers) else {}
-
-
-def _complete(headers: Sequence[Header], known: KnownHead, request_id: str) -> list[Header]:
-    """All headers of a response, from those of the endpoint. The first of these is `Vary`."""
-    return [known.vary, *headers[1:], *known.added, (X_REQUEST_ID, request_id.encode())]
+    return places
 
 
 def _lines_of(headers: Sequence[Header]) -> bytes:

@@ -5,7 +5,8 @@ A plain head is read in one way only. All of these hold for it:
 - **The parser has read the same.** The head consists of a plain request line and plain header lines of printable ASCII,
   and its lines are the headers that the parser found. So the first empty line ends the head, for both.
 - **Its body has one length**: that in `Content-Length`, or 0 without it. There is no `Transfer-Encoding`.
-- **The connection stays as it is**: HTTP/1.1 without `Connection` (but `keep-alive`), `Upgrade` and `Expect`.
+- **The connection stays as it is**: HTTP/1.1, with no `Connection` other than `keep-alive`, and without `Upgrade`,
+  `Expect` and `Trailer`.
 """
 
 import hashlib
@@ -18,10 +19,10 @@ import msgspec
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 _DIGEST: Final = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=16)
-_DIGEST_WITH_LENGTH: Final = hashlib.blake2b(b"length", key=secrets.token_bytes(32), digest_size=16)
-"""A head without the digits of `Content-Length` is kept apart from one whose `Content-Length` was empty."""
+_DIGEST_WITH_LENGTH: Final = hashlib.blake2b(key=secrets.token_bytes(32), digest_size=16)
+"""With a key of its own: a head without the digits of `Content-Length` is not one whose `Content-Length` was empty."""
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n", re.IGNORECASE)
-"""Six digits are fewer than the limit of a body has."""
+"""At most six digits, which is always below `MAX_BODY_BYTES` (a test checks it)."""
 _PLAIN_HEAD: Final = re.compile(
     rb"(POST|GET) /[!-~]* HTTP/1\.1\r\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?(?:[!-~](?:[ -~]*[!-~])?)?\r\n)+\r\n"
 )

@@ -30,6 +30,7 @@ _BEGUN: Final[ContextVar[TaskReference]] = ContextVar("begun")
 def begin(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context) -> TaskReference:
     """Run a coroutine in this context until it ends or has to wait. If it has to wait, the rest of it is a task.
 
+    To be called from a callback of the event loop: inside of a task, the coroutine would take that one for its own.
     Raises what the coroutine raises before it has to wait.
     """
     reference = TaskReference()
@@ -38,7 +39,7 @@ def begin(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, cont
         future = context.run(work.send, None)
     except StopIteration:
         return reference
-    reference.task = loop.create_task(work if future is None else _wait_and_continue(work, future), context=context)
+    reference.task = loop.create_task(work if future is None else _Rest(work, future), context=context)
     return reference
 
 
@@ -50,30 +51,43 @@ def become_task() -> Generator[None, None, None]:
 
 
 def reference_to_current_task() -> TaskReference:
-    """A reference to the task of the coroutine that calls this, which may become one later."""
+    """A reference to the caller's task, which is filled in later if the caller is no task yet."""
     task = asyncio.current_task()
     return _BEGUN.get() if task is None else TaskReference(task)
 
 
-async def _wait_and_continue(work: Coroutine[Any, Any, None], future: Any) -> None:
-    await _pass_on(work, future)
+class _Rest(Coroutine[Any, Any, None]):
+    """The rest of a coroutine that waits for a future already, for a task to continue.
+
+    A task that is cancelled before its first step cancels the future, and the coroutine receives the CancelledError, as
+    if the task had begun with it.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, None], future: asyncio.Future[Any]) -> None:
+        self._work = work
+        self._future: asyncio.Future[Any] | None = future
+        # Tells a task that a coroutine waits for this future by `await`. Until there is a task, others may wait for it.
+        _set_blocking(future, is_blocking=False)
+
+    def send(self, value: Any) -> Any:
+        future, self._future = self._future, None
+        if future is None:
+            return self._work.send(value)
+        _set_blocking(future, is_blocking=True)
+        return future
+
+    def throw(self, *args: Any) -> Any:
+        future, self._future = self._future, None
+        if future is not None:
+            future.cancel()
+        return self._work.throw(*args)
+
+    def close(self) -> None:
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("Only a task continues a coroutine that has begun.")
 
 
-@types.coroutine
-def _pass_on(work: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, None]:
-    """Let the task wait for each future that the coroutine waits for, beginning with this one."""
-    while True:
-        try:
-            yield future
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as exc:  # noqa: BLE001 - a cancellation, for the coroutine to handle
-            resume: Any = work.throw
-            argument: BaseException | None = exc
-        else:
-            resume, argument = work.send, None
-        try:
-            future = resume(argument)
-        except StopIteration:
-            return
+def _set_blocking(future: Any, *, is_blocking: bool) -> None:
+    future._asyncio_future_blocking = is_blocking  # noqa: SLF001 - the protocol of asyncio's tasks with their futures

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.emulator import Emulator
 from app.http.known_heads import _MAX_BYTES, KnownHead
+from app.http.params import MAX_BODY_BYTES
 from app.http.raw_request import MAX_HEAD_BYTES, split_request
 from app.http.uvicorn_protocol import GatewayProtocol
 from tests.conftest import Gateway, Serve
@@ -25,6 +26,12 @@ DEFERRED: Final = b'{"query": "{ sessions(first: 2) { nodes { id ... @defer { ru
 OTHERS: Final = b'{"query": "{ sessions(first: 7) { nodes { id } } }"}'
 TIMES: Final = 4
 """Of several requests with one head, the first two are parsed."""
+
+
+def test_no_body_of_a_known_head_is_longer_than_a_body_may_be() -> None:
+    head = b"POST /graphql HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+    assert split_request(head % 10 + b"x" * 10)
+    assert split_request(head % MAX_BODY_BYTES + b"x" * MAX_BODY_BYTES) is None
 
 
 @pytest.fixture

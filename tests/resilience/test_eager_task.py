@@ -49,6 +49,45 @@ async def test_coroutine_that_waits_continues_as_a_task_with_what_it_waited_for(
     assert results == [0, 1, 2]
 
 
+async def test_two_coroutines_that_begin_together_wait_for_the_same_future() -> None:
+    shared: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    results = []
+
+    async def work() -> None:
+        results.append(await shared)
+
+    tasks = [run(work()).task for _ in range(2)]
+    shared.set_result("found")
+    await asyncio.gather(*filter(None, tasks))
+    assert results == ["found", "found"]
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+async def test_cancelled_task_lets_the_coroutine_clean_up_and_cancels_what_it_waits_for(steps: int) -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done = []
+
+    async def work() -> None:
+        try:
+            await future
+        except asyncio.CancelledError:
+            done.append("cancelled")
+            raise
+        finally:
+            await asyncio.sleep(0)
+            done.append("cleaned up")
+
+    task = run(work()).task
+    assert task
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == ["cancelled", "cleaned up"]
+    assert future.cancelled()
+
+
 async def test_coroutine_is_in_a_task_after_become_task() -> None:
     tasks = []
 
