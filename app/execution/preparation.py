@@ -160,9 +160,9 @@ class Preparation:
             return prepared
         operation = document.operation(request.operation_name)
         variables = self._coerce(document, operation, request)
-        compiled = self._compile(document, operation, request, variables, part)
-        roots = Selection(compiled.structure, Variables(variables))
         try:
+            compiled = self._compile(document, operation, request, variables, part)
+            roots = Selection(compiled.structure, Variables(variables))
             cost = self._cost_of(roots)
         except GraphQLError as exc:
             raise InvalidOperationError([with_bad_input_code(exc, document.ast)]) from exc

@@ -21,15 +21,24 @@ class SharedTask(Generic[T]):
     task is cancelled.
     """
 
-    def __init__(self, work: Coroutine[object, object, T], *, on_end: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        work: Coroutine[object, object, T],
+        *,
+        on_end: Callable[[], None] = lambda: None,
+        on_unused: Callable[[T], None] = lambda _: None,
+    ) -> None:
         """Schedule the work, which starts with the next iteration of the event loop.
 
-        `on_end` is called when the task has finished, failed or been cancelled.
+        `on_end` is called when the task has finished, failed or been cancelled, and `on_unused` with a result that no
+        caller received, because the last one left in the moment in which it came.
         """
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(_retrieve_exception)
         self._task.add_done_callback(lambda _: on_end())
         self._waiters = 0
+        self._is_used = False
+        self._on_unused = on_unused
 
     @property
     def is_joinable(self) -> bool:
@@ -49,13 +58,23 @@ class SharedTask(Generic[T]):
             await become_task()
             async with asyncio.timeout_at(deadline):
                 # Without the shield, cancelling one caller would cancel the task for all of them.
-                return await asyncio.shield(self._task)
+                result = await asyncio.shield(self._task)
         except TimeoutError as exc:
             raise UpstreamTimeoutError("LangSmith took too long to answer.") from exc
+        else:
+            self._is_used = True
+            return result
         finally:
             self._waiters -= 1
             if not self._waiters:
                 self._task.cancel()
+                self._report_unused()
+
+    def _report_unused(self) -> None:
+        has_result = self._task.done() and not self._task.cancelled() and self._task.exception() is None
+        if has_result and not self._is_used:
+            self._is_used = True
+            self._on_unused(self._task.result())
 
 
 async def gather_or_cancel(*work: Coroutine[object, object, T]) -> list[T]:

@@ -102,6 +102,9 @@ class FeedbackMap(msgspec.Struct, gc=False, eq=False):
     def __eq__(self, other: object) -> bool:
         return self.raw == other.raw if isinstance(other, FeedbackMap) else NotImplemented
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # msgspec's own compares by identity
+
     __hash__ = None  # type: ignore[assignment]  # mypy knows it as a method only; rows have no hash either
 
     def copy(self) -> "FeedbackMap":

@@ -18,6 +18,7 @@ from app.sessions.fields import AS_ATTRIBUTE
 from app.sessions.scalars import PLAIN
 from tests.conftest import Gateway, Serve
 from tests.observability.test_log import lines
+from tests.support.incremental_client import DRAFT
 
 INTERNAL = (
     "This gateway failed to answer; it is not your query's fault. The log has the reason under the request id r1."
@@ -240,3 +241,24 @@ async def test_cached_document_runs_with_other_variables(gateway: Gateway) -> No
     for length in (1, 2, 0, 3):
         body = await gateway.run(query, {"n": length})
         assert len((body["data"]["sessions"] or {"nodes": []})["nodes"]) == length
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("accept", ["application/json", DRAFT])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "query ($on: Boolean = true) { __typename @include(if: $on) }",
+        "query ($on: Boolean = true) { sessions { nodes { id @include(if: $on) } } }",
+        "query ($on: Boolean = true) { sessions { nodes { id ... @defer { name @include(if: $on) } } } }",
+    ],
+)
+async def test_null_for_a_condition_is_the_clients_error(
+    serve: Serve, query: str, accept: str, *, compiled: bool
+) -> None:
+    async with serve(compiled=compiled) as gateway:
+        response = await gateway.post(query, {"on": None}, accept=accept)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("application/json")
+    assert [error["extensions"]["code"] for error in response.json()["errors"]] == ["BAD_USER_INPUT"]
+    assert "$on" in response.json()["errors"][0]["message"]

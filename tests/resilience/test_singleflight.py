@@ -42,6 +42,27 @@ async def test_a_shared_task_is_cancelled_and_calls_on_end_when_the_last_caller_
     await ended.wait()
 
 
+@pytest.mark.parametrize("stays", [False, True])
+async def test_a_result_that_no_caller_receives_is_reported(*, stays: bool) -> None:
+    unused: list[str] = []
+    callers: list[asyncio.Task[str]] = []
+    wait = asyncio.Event()
+
+    async def work() -> str:
+        await wait.wait()
+        callers[0].cancel()  # in the iteration in which the result comes
+        return "result"
+
+    shared = SharedTask(work(), on_unused=unused.append)
+    callers += [asyncio.create_task(shared.join(deadline_in())) for _ in range(1 + stays)]
+    await asyncio.sleep(0)
+    wait.set()
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert isinstance(outcomes[0], asyncio.CancelledError)
+    assert outcomes[1:] == ["result"] * stays
+    assert unused == ["result"] * (not stays)
+
+
 async def test_a_caller_that_times_out_leaves_the_shared_task_running_for_the_others() -> None:
     go = asyncio.Event()
 

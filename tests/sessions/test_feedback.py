@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.emulator import Emulator, Fault
+from app.sessions.feedback import FeedbackMap, as_list
 from tests.conftest import Gateway, Serve, take_recorded_params
 
 STATS: dict[str, Any] = {
@@ -172,3 +174,10 @@ async def test_deeply_nested_feedback_is_not_a_bug(count: str, serve: Serve, lan
             sends_text(langsmith, f'{{"n":{count},"values":{"[" * depth}{"]" * depth}}}')
             response = await gateway.post("{ sessions(first: 1) { nodes { feedbackStats { key n } } } }")
             assert "INTERNAL_SERVER_ERROR" not in response.text
+
+
+def test_feedback_maps_are_equal_if_their_json_is() -> None:
+    one, same, other = (FeedbackMap(msgspec.Raw(text)) for text in (b'{"a":{}}', b'{"a":{}}', b'{"b":{}}'))
+    as_list(one)
+    assert (one == same, one != same) == (True, False)
+    assert (one == other, one != other) == (False, True)

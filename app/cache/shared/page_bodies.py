@@ -20,17 +20,23 @@ import msgspec
 
 from app.cache.merging import merged
 from app.errors import UpstreamMalformedError
+from app.sessions.experiment_progress import ExperimentProgress
 from app.sessions.feedback import FeedbackMap, FeedbackStat
 from app.sessions.fields import FIELDS
+from app.sessions.malformed import MALFORMED
 from app.sessions.page import Page, WindowStats
 from app.sessions.query import MAX_LIMIT, StatsWindow
 from app.sessions.row import Row, decode_rows
+from app.sessions.scalars import JSON
 
 _HEAD: Final = re.compile(rb"(\d{1,3}) (\d{1,3}) ([-01]) ")
 _HAS_MORE: Final[dict[bool | None, bytes]] = {None: b"-", False: b"0", True: b"1"}
 _FROM_HAS_MORE: Final = {text: has_more for has_more, text in _HAS_MORE.items()}
 _MALFORMED_AS: Final = [None]
-"""JSON that has the wrong type for every field: it decodes to MALFORMED."""
+"""JSON that has the wrong type for every field but those that are passed through: it decodes to MALFORMED."""
+_PASSED_THROUGH: Final = tuple(
+    name for name, field in FIELDS.items() if field.annotation in (JSON | None, ExperimentProgress | None)
+)
 _MAPS: Final = tuple(name for name, field in FIELDS.items() if field.annotation == (list[FeedbackStat] | None))
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=lambda _: _MALFORMED_AS)
 
@@ -86,6 +92,8 @@ def encode_page(page: Page, window: StatsWindow) -> tuple[bytes, bytes]:
     Raises ValueError, OverflowError or TypeError for a value that JSON cannot hold.
     """
     rows = [_as_sent(row) for row in page.rows_in(window)]
+    if any(getattr(row, name) is MALFORMED for row in rows for name in _PASSED_THROUGH):
+        raise ValueError("No JSON is malformed for a field that is passed through.")
     return b"%d %d %s " % (page.limit, len(rows), _HAS_MORE[page.has_more]), _ENCODER.encode(rows)
 
 

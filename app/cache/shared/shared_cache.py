@@ -61,7 +61,9 @@ class SharedCache:
         """
         key = ("page", scope, query.key, query.window, newer_than, acquires_lease)
         return await self._read_once(
-            key, lambda: self._read_page(scope, query, newer_than, acquires_lease=acquires_lease)
+            key,
+            lambda: self._read_page(scope, query, newer_than, acquires_lease=acquires_lease),
+            on_unused=lambda found: self.release_unused(found.lease) if found.lease else None,
         ) or SharedPage(None)
 
     def release_unused(self, lease: Lease) -> None:
@@ -207,11 +209,18 @@ class SharedCache:
         since = newer_than + CLOCK_TOLERANCE_SECONDS
         return page.fetched_at > since and not page.missing_statistics(query.window, query.statistics, since=since)
 
-    async def _read_once(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Singleflight for reads: concurrent ones with the same key share one. None while Redis is unavailable."""
+    async def _read_once(
+        self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]], on_unused: Callable[[T], None] = lambda _: None
+    ) -> T | None:
+        """Singleflight for reads: concurrent ones with the same key share one. None while Redis is unavailable.
+
+        `on_unused`: see `SharedTask`.
+        """
         task = self._reads.get(key)
         if task is None or not task.is_joinable:
-            task = self._reads[key] = SharedTask(read(), on_end=lambda: self._forget_read(key, task))
+            task = self._reads[key] = SharedTask(
+                read(), on_end=lambda: self._forget_read(key, task), on_unused=on_unused
+            )
         try:
             found: T = await task.join(asyncio.get_running_loop().time() + _NO_DEADLINE)
         except RedisUnavailableError:

@@ -1,6 +1,8 @@
 """Processes that share a Redis find what one of them fetched, fetch once for all, and go on without Redis."""
 
 import asyncio
+import json
+import math
 import re
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,6 +16,7 @@ from tests.cache.shared.pair import BY_ID, DOWN, PAGE, WIDER, Pair, outcome, red
 from tests.cache.test_page_cache import STEPS, TENANTS, ids_in
 from tests.conftest import NOON, Clock, Serve, running_gateway, take_recorded_params
 from tests.support.generated_operations import Operation
+from tests.support.raw_upstream import row
 from tests.support.real_redis import RealRedis, real_redis
 
 
@@ -381,3 +384,13 @@ def test_answers_of_processes_that_share_redis_equal_those_without_cache(
                 clock.advance(pause)
 
     asyncio.run(run())
+
+
+async def test_value_that_is_no_json_is_malformed_in_every_process(pair: Pair, langsmith: Emulator) -> None:
+    query = "{ sessions(first: 1) { nodes { name extra experimentProgress { runProgress } } } }"
+    not_json = {"extra": {"a": math.nan}, "experiment_progress": {"a": math.nan}}
+    langsmith.faults.append(Fault(status=200, body=json.dumps([row() | not_json]).encode(), times=None))
+    first = await pair.one.run(query)
+    assert [error["path"][-1] for error in first["errors"]] == ["extra", "experimentProgress"]
+    await pair.wait_written()
+    assert await pair.other.run(query) == first
